@@ -1,0 +1,30 @@
+"""Where the designs and traces that come with hiersim lie: in a checkout or in an installed wheel."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = _PACKAGE / "_data"
+
+
+def is_installed() -> bool:
+    """True when the data lies inside the package (a wheel), false in a checkout."""
+    return _INSTALLED.is_dir()
+
+
+def _folder(name: str) -> Path:
+    return _INSTALLED / name if is_installed() else _PACKAGE.parent / name
+
+
+@cache
+def designs() -> dict[str, Path]:
+    """Bundled design name → file, sorted."""
+    return {path.stem: path for path in sorted(_folder("configs").glob("*.yaml"))}
+
+
+@cache
+def traces() -> dict[str, Path]:
+    """Bundled trace name → file, sorted."""
+    return {path.stem: path for path in sorted(_folder("traces").glob("*.npz"))}

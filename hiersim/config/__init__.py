@@ -1,0 +1,1 @@
+"""YAML becomes a validated `Design`; every fault is reported with file and line."""

@@ -1,0 +1,160 @@
+"""Find, read, extend and check a design; all faults of a file at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hiersim import bundled
+from hiersim.config.document import Document, PathKey, read_document
+from hiersim.errors import DesignError, HiersimError, nearest
+from hiersim.model.design import Design
+
+MAX_EXTENDS: Final = 8
+MISSING: Final = "is missing"
+
+
+def load_design(name: str | Path) -> Design:
+    """The design of a bundled name (`h100-sxm`) or of a YAML file.
+
+    Raises
+    ------
+    DesignError
+        With file, line and key of the first fault; `others` holds the rest.
+    """
+    return design_of(read_extended(resolve(str(name)), ()))
+
+
+def resolve(name: str) -> tuple[Path, str]:
+    """Path of a design file and how to call it in messages."""
+    known = bundled.designs()
+    if name in known:
+        return known[name], name if bundled.is_installed() else f"configs/{known[name].name}"
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or os.path.exists(path):
+        return path, name
+    raise DesignError(f"'{name}' is neither a bundled design nor a file", expected=nearest(name, known))
+
+
+def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:
+    """A design document with what it extends merged under it."""
+    path, file = place
+    document = read_document(path, file)
+    base = document.data.get("extends")
+    if base is None:
+        return document
+    line = document.line(("extends",))
+    if not isinstance(base, str):
+        raise DesignError("is not a name", file=file, line=line, key="extends", expected="a design's name or file")
+    if path.resolve() in chain or len(chain) >= MAX_EXTENDS:
+        raise DesignError("extends itself in a circle", file=file, line=line, key="extends", expected="a chain that ends")
+    local = path.parent / base
+    is_file = local.suffix in (".yaml", ".yml")
+    if not (os.path.isfile(local) if is_file else base in bundled.designs()):
+        problem, expected = f"'{base}' is neither a bundled design nor a YAML file", nearest(base, bundled.designs())
+        raise DesignError(problem, file=file, line=line, key="extends", expected=expected)
+    parent = read_extended((local, str(local)) if is_file else resolve(base), (*chain, path.resolve()))
+    data = merge(parent.data, document.data, ())
+    return Document(file=file, data=data, lines=document.lines, base=parent)
+
+
+def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dict[str, Any]:
+    """`base` with the values of `own` over it, table by table; a null in `memory` removes a tier.
+
+    A new tier stands behind the one that `own` writes before it or, written first, in front of the one that
+    follows it; alone it becomes the farthest.
+    """
+    merged = dict(base)
+    for key, value in own.items():
+        present = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(present, Mapping):
+            merged[key] = merge(present, value, (*path, key))
+        elif value is None and path == ("memory",) and key in merged:
+            del merged[key]
+        else:
+            merged[key] = value
+    if path == ("memory",):
+        return {key: merged[key] for key in _tier_order(list(base), list(own)) if key in merged}
+    return merged
+
+
+def _tier_order(order: list[str], own: list[str]) -> list[str]:
+    """Names of all tiers, nearest first."""
+    for index, name in enumerate(own):
+        if name in order:
+            continue
+        follower = next((key for key in own if key in order), None)
+        if index:
+            order.insert(order.index(own[index - 1]) + 1, name)
+        else:
+            order.insert(order.index(follower) if follower else len(order), name)
+    return order
+
+
+def design_of(document: Document) -> Design:
+    """The checked `Design` of a document."""
+    from pydantic import ValidationError
+
+    from hiersim.config.schema import DesignModel, to_design
+
+    try:
+        model = DesignModel.model_validate(document.data)
+    except ValidationError as error:
+        raise combined([_fault(entry, document) for entry in error.errors(include_url=False)]) from None
+    try:
+        return to_design(model).checked()
+    except DesignError as error:
+        raise combined([_placed(fault, document) for fault in (error, *error.others)]) from None
+
+
+def combined(faults: Iterable[HiersimError]) -> DesignError:
+    """One error that carries all faults in the order of their lines; what is missing comes last, as a typo explains it."""
+    ordered = sorted(faults, key=lambda fault: (fault.problem == MISSING, fault.line or 0, fault.key or ""))
+    first = ordered[0]
+    return DesignError(
+        first.problem, file=first.file, line=first.line, key=first.key, expected=first.expected, others=ordered[1:]
+    )
+
+
+def _placed(fault: HiersimError, document: Document) -> DesignError:
+    """`fault` with the file and line of its key."""
+    file, line = document.place(tuple((fault.key or "").split(".")))
+    return DesignError(fault.problem, file=file, line=line, key=fault.key, expected=fault.expected)
+
+
+def _fault(entry: Any, document: Document) -> DesignError:
+    """One pydantic fault in the words of this project."""
+    loc = tuple(str(step) for step in entry["loc"] if step != "[key]")
+    kind, context = entry["type"], entry.get("ctx") or {}
+    expected: str | None = None
+    if kind == "extra_forbidden":
+        problem, expected = "is not a key of a design", nearest(loc[-1], valid_keys(loc[:-1]))
+    elif kind == "missing":
+        problem, expected = MISSING, "a value here"
+    elif kind == "quantity":
+        problem, expected = str(context["problem"]), context["expected"]
+    elif kind in ("literal_error", "enum"):
+        problem, expected = f"{entry['input']!r} is not valid", str(context.get("expected"))
+    elif kind == "string_pattern_mismatch":
+        problem, expected = f"{entry['input']!r} is not a valid name or date", f"the pattern {context['pattern']}"
+    elif kind in ("model_type", "dict_type", "model_attributes_type"):
+        problem, expected = "is not a table", "keys and values below it"
+    else:
+        problem = str(entry["msg"])
+    return _placed(DesignError(problem, key=".".join(loc), expected=expected), document)
+
+
+def valid_keys(path: PathKey) -> list[str]:
+    """Keys that may stand in the table at `path`."""
+    from hiersim.config import schema
+
+    tables: dict[str, Any] = {"compute": schema.ComputeModel, "host": schema.HostModel}
+    inner: dict[str, Any] = {"matrix": schema.MatrixModel, "vector": schema.VectorModel}
+    if not path:
+        return list(schema.DesignModel.model_fields)
+    if path[0] == "memory":
+        return list(schema.TierModel.model_fields)
+    model = inner.get(path[1]) if len(path) > 1 else tables.get(path[0])
+    return list(model.model_fields) if model else []

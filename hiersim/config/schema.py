@@ -1,0 +1,185 @@
+"""The form of a design file: pydantic models whose fields read quantities exactly.
+
+`DesignModel.model_json_schema()` is what editors use. The models mirror `hiersim.model.design`; a test
+holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from hiersim import units
+from hiersim.errors import UnitError
+from hiersim.model import design as value
+from hiersim.model.trace import DType
+
+DTYPES = tuple(dtype.name.lower() for dtype in DType)
+DTypeName = Literal[
+    "fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int64", "int32", "int16", "int8", "bool", "complex64"
+]
+
+
+def _quantity(kind: Any, number: type[int] | type[float] = int) -> Any:
+    """A pydantic type that reads text with the units of `kind`."""
+    form = units.QUANTITIES[kind]
+
+    def read(text: object) -> int | float:
+        try:
+            return units.parse(kind, text)
+        except UnitError as error:
+            raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem, "expected": error.expected}) from None
+
+    json_type: dict[str, Any] = {"type": "string", "description": form.example}
+    if form.bare:
+        json_type = {"type": "number", "description": form.example}
+    return Annotated[number, BeforeValidator(read), WithJsonSchema(json_type)]
+
+
+Ticks = _quantity(units.Ticks)
+Bytes = _quantity(units.Bytes)
+BytesPerSecond = _quantity(units.BytesPerSecond)
+FlopsPerSecond = _quantity(units.FlopsPerSecond)
+Hertz = _quantity(units.Hertz)
+Count = _quantity(units.Count)
+Share = _quantity(units.Share, float)
+UsdPerGB = _quantity(units.UsdPerGB, float)
+PicojoulesPerByte = _quantity(units.PicojoulesPerByte, float)
+PicojoulesPerFlop = _quantity(units.PicojoulesPerFlop, float)
+
+
+def _tile(entry: object) -> tuple[int, int, int]:
+    try:
+        return value.read_tile(entry)
+    except UnitError as error:
+        raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem, "expected": error.expected}) from None
+
+
+Tile = Annotated[tuple[int, int, int], BeforeValidator(_tile)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+TierName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Date = Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$")]
+Text = Annotated[str, StringConstraints(max_length=400)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MatrixModel(_Strict):
+    """Tensor cores or systolic arrays, all cores together."""
+
+    peak: Annotated[dict[DTypeName, FlopsPerSecond], Field(min_length=1, description="dense peak per dtype")]
+    tile: Annotated[Tile, Field(description="native tile [m, n, k]")]
+    efficiency: Share = 1.0
+    stand_in: dict[DTypeName, DTypeName] = {}
+
+
+class VectorModel(_Strict):
+    """Scalar and SIMD arithmetic, all cores together."""
+
+    peak: Annotated[dict[DTypeName, FlopsPerSecond], Field(min_length=1)]
+    special: FlopsPerSecond
+    efficiency: Share = 1.0
+
+
+class ComputeModel(_Strict):
+    """Cores and their units."""
+
+    cores: Count
+    clock: Hertz
+    vector: VectorModel
+    matrix: MatrixModel | None = None
+    load_bandwidth: BytesPerSecond = units.UNLIMITED
+    buffer_depth: Count = 2
+    energy: PicojoulesPerFlop | None = None
+
+
+class TierModel(_Strict):
+    """One level of the memory hierarchy."""
+
+    scope: Literal["core", "shared"]
+    management: Literal["cache", "scratchpad"]
+    capacity: Bytes
+    bandwidth: BytesPerSecond | None = None
+    read_bandwidth: BytesPerSecond | None = None
+    write_bandwidth: BytesPerSecond | None = None
+    efficiency: Share = 1.0
+    latency: Ticks = 0
+    granularity: Bytes = 1
+    price: UsdPerGB | None = None
+    price_as_of: Date | None = None
+    energy: PicojoulesPerByte | None = None
+
+
+class HostModel(_Strict):
+    """The one thread that dispatches kernels."""
+
+    launch_eager: Ticks = 0
+    launch_compiled: Ticks = 0
+    launch_view: Ticks = 0
+    latency: Ticks = 0
+    start: Ticks = 0
+    queue: Count = 1024
+
+
+class DesignModel(_Strict):
+    """One machine: compute, memory tiers (nearest first), host and sources."""
+
+    name: Name
+    title: Text
+    extends: Text | None = None
+    notes: Text | None = None
+    compute: ComputeModel
+    memory: Annotated[dict[TierName, TierModel], Field(min_length=1, max_length=16)]
+    host: HostModel = HostModel()
+    references: dict[str, Text] = {}
+    sources: dict[str, Text] = {}
+
+
+def to_design(model: DesignModel) -> value.Design:
+    """The frozen value of a validated file."""
+    compute = model.compute
+    matrix = None
+    if compute.matrix is not None:
+        matrix = value.MatrixUnit(
+            peak=_by_dtype(compute.matrix.peak),
+            tile=compute.matrix.tile,
+            efficiency=compute.matrix.efficiency,
+            stand_in={_dtype(name): _dtype(target) for name, target in compute.matrix.stand_in.items()},
+        )
+    vector = value.VectorUnit(
+        peak=_by_dtype(compute.vector.peak), special=compute.vector.special, efficiency=compute.vector.efficiency
+    )
+    plain = {name: getattr(compute, name) for name in ("cores", "clock", "load_bandwidth", "buffer_depth", "energy")}
+    return value.Design(
+        name=model.name,
+        title=model.title,
+        compute=value.Compute(vector=vector, matrix=matrix, **plain),
+        memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
+        host=value.Host(**model.host.model_dump()),
+        sources={path: model.references.get(text, text) for path, text in model.sources.items()},
+    )
+
+
+def _dtype(name: str) -> DType:
+    return DType[name.upper()]
+
+
+def _by_dtype(rates: dict[Any, Any]) -> dict[DType, Any]:
+    return {_dtype(name): rate for name, rate in sorted(rates.items(), key=lambda item: _dtype(item[0]))}
+
+
+def _tier(name: str, model: TierModel) -> value.Tier:
+    fields = model.model_dump()
+    fields["scope"] = value.Scope(fields["scope"])
+    fields["management"] = value.Management(fields["management"])
+    return value.Tier(name=name, **fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a design file, for editors."""
+    schema = DesignModel.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "hiersim-design-1", **schema}

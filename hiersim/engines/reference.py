@@ -1,0 +1,205 @@
+"""The reference engine: SimPy processes and resources, written to be read. It is the definition.
+
+Semantics, per tick:
+
+1. all completions take effect (events of SimPy's normal priority);
+2. buffers are granted, then ports and units, each to the waiting request with the smallest
+   (request time, kernel, tile, stage). Both happen in events of later priority, so that nothing
+   depends on the order in which requests of one tick were made.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import simpy
+from simpy.events import NORMAL, Event
+
+from hiersim.engines.ledger import build_ledger
+from hiersim.errors import SimulationError
+from hiersim.model.program import Program
+from hiersim.model.timeline import StageLog, Timeline
+
+NAME: Final = "reference"
+AFTER_COMPLETIONS: Final = NORMAL + 1
+AFTER_BUFFERS: Final = NORMAL + 2
+Steps = Generator[Event, Any, None]
+
+
+class Arbiter:
+    """Grants what waits at the end of a tick, smallest (request time, kernel, tile, stage) first."""
+
+    def __init__(self, env: simpy.Environment, priority: int, capacity: int = 1) -> None:
+        self.env = env
+        self.priority = priority
+        self.free = capacity
+        self.waiting: list[tuple[int, int, int, int, Event]] = []
+        self.armed = False
+
+    def request(self, kernel: int, tile: int, stage: int) -> Event:
+        """An event that fires when the request is granted."""
+        granted = self.env.event()
+        heapq.heappush(self.waiting, (int(self.env.now), kernel, tile, stage, granted))
+        self._arm()
+        return granted
+
+    def release(self) -> None:
+        """Give one place back; it is granted again at the end of this tick."""
+        self.free += 1
+        self._arm()
+
+    def _arm(self) -> None:
+        if self.free and self.waiting and not self.armed:
+            self.armed = True
+            turn = self.env.event()
+            turn.callbacks.append(self._grant)  # type: ignore[union-attr]
+            turn._ok, turn._value = True, None
+            self.env.schedule(turn, priority=self.priority)
+
+    def _grant(self, _: Event) -> None:
+        self.armed = False
+        while self.free and self.waiting:
+            self.free -= 1
+            heapq.heappop(self.waiting)[-1].succeed()
+
+
+@dataclass(slots=True)
+class Log:
+    """Stage records as they are made; sorted into a `StageLog` at the end."""
+
+    rows: list[tuple[int, int, int, int, int, int, int]] = field(default_factory=list)
+
+    def table(self) -> StageLog:
+        columns = np.array(sorted(self.rows), np.int64).reshape(-1, 7).T
+        names = ("kernel", "tile", "stage", "request", "grant", "end", "buffer")
+        return StageLog(**{name: column for name, column in zip(names, columns, strict=True)})
+
+
+class Machine:
+    """One run of one program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.env = simpy.Environment()
+        self.resources = [Arbiter(self.env, AFTER_BUFFERS) for _ in program.resources]
+        kernels = len(program)
+        self.log = Log()
+        self.times = {name: np.zeros(kernels, np.int64) for name in ("host_begin", "launched", "ready", "start", "end")}
+        self.arrived = [self.env.event() for _ in range(kernels)]
+        self.started = [self.env.event() for _ in range(kernels)]
+        self.ended = [self.env.event() for _ in range(kernels)]
+        self.makespan = 0
+        self.chains = _chains(program)
+
+    def run(self) -> None:
+        """Play the whole program."""
+        self.env.process(self.host())
+        for kernel in range(len(self.program)):
+            self.env.process(self.kernel(kernel))
+        self.env.run()
+        stuck = [self.program.kernel_names[k] for k, event in enumerate(self.ended) if not event.triggered]
+        if stuck:
+            raise SimulationError(f"deadlock: {len(stuck)} kernels never ended, the first is '{stuck[0]}'")
+
+    def host(self) -> Steps:
+        """The dispatch thread: one launch after the other, at most `queue` of them pending."""
+        program, env = self.program, self.env
+        for kernel in range(len(program)):
+            if program.host_sync[kernel]:
+                yield env.all_of(self.ended[:kernel])
+            if kernel >= program.queue:
+                yield self.started[kernel - program.queue]
+            self.times["host_begin"][kernel] = env.now
+            if program.host_ticks[kernel]:
+                yield env.timeout(int(program.host_ticks[kernel]))
+            env.process(self.launch(kernel))
+
+    def launch(self, kernel: int) -> Steps:
+        """The way of a launch from the host to the device."""
+        yield self.env.timeout(int(self.program.launch_latency[kernel]))
+        self.times["launched"][kernel] = self.env.now
+        self.arrived[kernel].succeed()
+
+    def kernel(self, kernel: int) -> Steps:
+        """One kernel: wait for its producers and its launch, then play its tiles."""
+        program, env, times = self.program, self.env, self.times
+        needs = program.needs[program.needs_ptr[kernel] : program.needs_ptr[kernel + 1]]
+        yield env.all_of([self.ended[int(need)] for need in needs])
+        times["ready"][kernel] = env.now
+        yield self.arrived[kernel]
+        if program.start_ticks[kernel]:
+            yield env.timeout(int(program.start_ticks[kernel]))
+        times["start"][kernel] = env.now
+        self.started[kernel].succeed()
+        buffers = Arbiter(env, AFTER_COMPLETIONS, int(program.depth[kernel]))
+        done: list[Event] = []
+        for tile, kind in enumerate(program.tiles(kernel)):
+            yield buffers.request(kernel, tile, 0)
+            complete = env.event()
+            done = [event for event in done if not event.processed] + [complete]
+            env.process(self.tile(kernel, tile, kind, buffers, complete))
+        yield env.all_of(done)
+        times["end"][kernel] = env.now
+        self.ended[kernel].succeed()
+
+    def tile(self, kernel: int, tile: int, kind: int, buffers: Arbiter, complete: Event) -> Steps:
+        """One tile: its stages in a chain, its buffer given back on the way."""
+        env, log = self.env, self.log.rows
+        granted = int(env.now)
+        chain, release, completes = self.chains[kind]
+        for position, (stage, resource, ticks, latency) in enumerate(chain):
+            request = int(env.now)
+            port = self.resources[resource]
+            yield port.request(kernel, tile, position)
+            grant = int(env.now)
+            yield env.timeout(ticks)
+            log.append((kernel, tile, stage, request, grant, int(env.now), granted))
+            port.release()
+            if position == release:
+                buffers.release()
+            if latency:
+                yield env.timeout(latency)
+            if position == completes:
+                complete.succeed()
+        self.makespan = max(self.makespan, int(env.now))
+
+
+def _chains(program: Program) -> list[tuple[list[tuple[int, int, int, int]], int, int]]:
+    """Per tile type: its stages as plain numbers, the releasing and the completing position."""
+    chains = []
+    for kind in range(len(program.stage_ptr) - 1):
+        stages = range(int(program.stage_ptr[kind]), int(program.stage_ptr[kind + 1]))
+        chain = [
+            (g, int(program.stage_resource[g]), int(program.stage_ticks[g]), int(program.stage_latency[g])) for g in stages
+        ]
+        chains.append((chain, int(program.release_stage[kind]), int(program.complete_stage[kind])))
+    return chains
+
+
+def simulate(program: Program, *, keep_log: bool = False) -> Timeline:
+    """Run `program` and account for every tick.
+
+    Raises
+    ------
+    SimulationError
+        When kernels wait for each other for ever.
+    """
+    machine = Machine(program)
+    machine.run()
+    log = machine.log.table()
+    busy = np.zeros(len(program.resources), np.int64)
+    np.add.at(busy, program.stage_resource[log.stage], log.end - log.grant)
+    makespan = max(machine.makespan, int(machine.times["end"].max(initial=0)))
+    times = machine.times
+    return Timeline(
+        engine=NAME,
+        makespan=makespan,
+        busy=busy,
+        ledger=build_ledger(program, log, times, makespan),
+        log=log if keep_log else None,
+        **times,
+    )

@@ -1,0 +1,1 @@
+"""Something from outside becomes a `Trace`: one file per format."""

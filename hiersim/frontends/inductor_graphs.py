@@ -1,0 +1,161 @@
+"""From a model to the FX graphs that TorchInductor compiles, all tensors fake and on a pretended GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._pytree import tree_map
+
+from hiersim.errors import TraceError
+from hiersim.frontends.torch_target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
+from hiersim.model.trace import Role
+
+GraphModule = torch.fx.GraphModule
+DEVICE = torch.device("cuda:0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A graph with its inputs in placeholder order."""
+
+    module: GraphModule
+    values: list[Any]
+    """Fake tensors, one per placeholder."""
+    names: list[Named | None]
+    """What each placeholder stands for; None for values that another graph made."""
+
+
+class _Loss(nn.Module):
+    """The model with its loss as the only result."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **kwargs: Any) -> Tensor:
+        return loss_of(self.model(**kwargs))
+
+
+def _fake(value: Any, mode: FakeTensorMode, device: torch.device) -> Any:
+    return FakeTensor(mode, value.detach(), device) if isinstance(value, Tensor) else value
+
+
+def make_fake(target: Target, mode: FakeTensorMode, device: torch.device) -> Target:
+    """`target` with every tensor replaced by a fake one on `device`; ties between parameters are kept."""
+    seen: dict[int, Any] = {}
+    for module in target.model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in seen:
+                    fake = nn.Parameter(_fake(parameter, mode, device), requires_grad=target.train and parameter.requires_grad)
+                    seen[id(parameter)] = (parameter, fake)
+                module._parameters[name] = seen[id(parameter)][1]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                if id(buffer) not in seen:
+                    seen[id(buffer)] = (buffer, _fake(buffer, mode, device))
+                module._buffers[name] = seen[id(buffer)][1]
+    kwargs = tree_map(lambda value: _fake(value, mode, device), target.kwargs)
+    return Target(name=target.name, model=target.model, kwargs=kwargs, train=target.train, builder=target.builder)
+
+
+def export(target: Target, mode: FakeTensorMode) -> Traced:
+    """The whole model as one ATen graph, with its parameters as inputs and the module path of every node."""
+    model = _Loss(target.model) if target.train else target.model
+    with mode, torch.set_grad_enabled(target.train), GpuAttention():
+        program = torch.export.export(model, (), target.kwargs, strict=False)
+    named = {item.name: item for item in named_tensors(target)}
+    aliases = dict(target.model.named_parameters(remove_duplicate=False)) | dict(
+        target.model.named_buffers(remove_duplicate=False)
+    )
+    canonical = {id(item.tensor): item for item in named.values()}
+    inputs = iter(list(input_names(target.kwargs)))
+    values: list[Any] = []
+    names: list[Named | None] = []
+    nodes = [node for node in program.graph_module.graph.nodes if node.op == "placeholder"]
+    for node, spec in zip(nodes, program.graph_signature.input_specs, strict=True):
+        value = node.meta.get("val")
+        if spec.kind.name == "USER_INPUT":
+            item = next(inputs) if isinstance(value, Tensor) else None
+        elif spec.kind.name in ("PARAMETER", "BUFFER"):
+            item = canonical[id(aliases[str(spec.target).removeprefix("model.") if target.train else str(spec.target)])]
+        else:
+            item = Named(name=str(spec.target), role=Role.CONSTANT, tensor=value)
+        values.append(item.tensor if item is not None and spec.kind.name != "CONSTANT_TENSOR" else value)
+        names.append(item)
+    return Traced(module=program.graph_module, values=values, names=names)
+
+
+def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, GraphModule]:
+    """Forward and backward graphs, cut where the fewest bytes must be saved, as `torch.compile` does."""
+    from torch._functorch.aot_autograd import aot_module_simplified
+    from torch._inductor.compile_fx import partition_fn
+    from torch._inductor.decomposition import select_decomp_table
+
+    graphs: dict[str, GraphModule] = {}
+
+    def keep(name: str) -> Callable[..., Any]:
+        def compiler(module: GraphModule, inputs: Any) -> Any:
+            graphs[name] = module
+            return lambda *args: None
+
+        return compiler
+
+    with mode, torch._dynamo.utils.preserve_rng_state():
+        aot_module_simplified(
+            traced.module,
+            traced.values,
+            fw_compiler=keep("forward"),
+            bw_compiler=keep("backward"),
+            partition_fn=partition_fn,
+            decompositions=select_decomp_table(),
+            keep_inference_input_mutations=True,
+        )
+    if set(graphs) != {"forward", "backward"}:
+        raise TraceError("the model's loss does not depend on its parameters", expected="a differentiable loss")
+    return graphs["forward"], graphs["backward"]
+
+
+def rehome(module: GraphModule) -> list[Any]:
+    """Move a graph traced on the host to the pretended GPU, in place; returns its inputs.
+
+    Autograd in C++ refuses to run for a device that is not there, so training graphs are traced on the host.
+    """
+    from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    values: list[Any] = []
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            value = node.meta.get("val")
+            if isinstance(value, Tensor):
+                shell = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+                value = FakeTensor(mode, shell, DEVICE)
+            node.meta["val"] = value
+            values.append(value)
+        elif node.op == "call_function":
+            node.args = torch.fx.node.map_aggregate(node.args, _on_gpu)
+            node.kwargs = torch.fx.node.map_aggregate(node.kwargs, _on_gpu)
+    module.recompile()
+    FakeTensorProp(module, mode=mode).propagate_dont_convert_inputs(*values)
+    return values
+
+
+def _on_gpu(value: Any) -> Any:
+    return DEVICE if isinstance(value, torch.device) else value
+
+
+def placeholders(module: GraphModule) -> list[str]:
+    """Names of a graph's inputs."""
+    return [node.name for node in module.graph.nodes if node.op == "placeholder"]
+
+
+def results(module: GraphModule) -> list[Any]:
+    """What a graph returns: nodes and None."""
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    return list(output.args[0])

@@ -1,0 +1,229 @@
+"""What every trace must satisfy, whoever made it: shapes, ids, order, sizes.
+
+The readers call `check_trace` on all that they read. Each fault is one `TraceError` that names the file and
+the place: an operator by its index and name, a storage by its name or index.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from hiersim.errors import TraceError
+from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.trace import (
+    BITS,
+    DIMS,
+    Accesses,
+    DType,
+    Flag,
+    IntArray,
+    Kind,
+    OperatorGraph,
+    OperatorTable,
+    Phase,
+    Role,
+    TensorTable,
+    Trace,
+)
+from hiersim.units import LARGEST
+
+PRODUCED = (Role.ACTIVATION, Role.GRADIENT)
+"""Roles that do not exist before the first operator: somebody must write them before they are read."""
+
+
+class Checker:
+    """Raises `TraceError`s that carry the file and the part of the trace under check."""
+
+    def __init__(self, file: str | None, part: str) -> None:
+        self.file = file
+        self.part = part
+
+    def fail(self, key: str, problem: str, expected: str | None = None) -> None:
+        raise TraceError(problem, file=self.file, key=f"{self.part}.{key}", expected=expected)
+
+    def length(self, key: str, column: IntArray, wanted: int) -> None:
+        if column.ndim != 1 or len(column) != wanted:
+            self.fail(key, f"has shape {column.shape}", f"({wanted},)")
+
+    def within(self, key: str, column: IntArray, low: int, high: int) -> None:
+        """Every value of `column` in [low, high)."""
+        bad = np.flatnonzero((column < low) | (column >= high))
+        if len(bad):
+            wanted = f"at least {low} and below {high}" if high < LARGEST else f"at least {low} and below 2^62"
+            self.fail(f"{key}[{bad[0]}]", f"is {column[bad[0]]}", wanted)
+
+    def enumerated(self, key: str, column: IntArray, values: type[IntEnum]) -> None:
+        self.within(key, column, 0, len(values))
+
+    def pointer(self, key: str, column: IntArray, rows: int, values: int) -> None:
+        self.length(key, column, rows + 1)
+        if column[0] != 0 or column[-1] != values or bool(np.any(np.diff(column) < 0)):
+            self.fail(key, "is not a list of offsets", f"0 … {values}, never falling")
+
+
+def check_trace(trace: Trace, file: str | None = None) -> Trace:
+    """`trace` itself, when it is sound.
+
+    Raises
+    ------
+    TraceError
+        Naming the first place that is not.
+    """
+    check_operator_graph(trace.graph, Checker(file, "graph"))
+    for name, schedule in trace.schedules.items():
+        check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
+    return trace
+
+
+def check_operator_graph(graph: OperatorGraph, check: Checker) -> None:
+    """The laws of an eager graph."""
+    rows = len(graph.operators)
+    if rows == 0:
+        check.fail("operators", "has no operators", "at least one")
+    _check_operators(graph.operators, check)
+    _check_tensors(graph.tensors, rows, check)
+    _check_accesses(graph.reads, "reads", rows, graph.tensors, check)
+    _check_accesses(graph.writes, "writes", rows, graph.tensors, check)
+    labels = [graph.operators.label(row) for row in range(rows)]
+    _check_order(graph.tensors, graph.reads, graph.writes, labels, check)
+
+
+def check_kernel_graph(graph: KernelGraph, check: Checker) -> None:
+    """The laws of a schedule: those of a graph, and that its kernels cover its operators."""
+    rows = len(graph)
+    if rows == 0:
+        check.fail("names", "has no kernels", "at least one")
+    _check_operators(graph.operators, check)
+    check.pointer("operator_ptr", graph.operator_ptr, rows, len(graph.operators))
+    check.length("recomputed", graph.recomputed, len(graph.operators))
+    check.within("recomputed", graph.recomputed, 0, 2)
+    for key in ("launch", "host_views", "host_syncs"):
+        check.length(key, getattr(graph, key), rows)
+    check.enumerated("launch", graph.launch, Launch)
+    check.within("host_views", graph.host_views, 0, 10**6)
+    check.within("host_syncs", graph.host_syncs, 0, 2)
+    _check_tensors(graph.tensors, rows, check)
+    _check_accesses(graph.reads, "reads", rows, graph.tensors, check)
+    _check_accesses(graph.writes, "writes", rows, graph.tensors, check)
+    _check_order(graph.tensors, graph.reads, graph.writes, list(graph.names), check)
+
+
+def _check_operators(table: OperatorTable, check: Checker) -> None:
+    rows = len(table)
+    for key in ("name", "module", "phase", "flags", "dtype", "matrix_flops", "masked_flops", "vector_flops", "special_ops"):
+        check.length(f"operators.{key}", getattr(table, key), rows)
+    check.within("operators.name", table.name, 0, len(table.strings))
+    check.within("operators.module", table.module, 0, len(table.strings))
+    check.enumerated("operators.kind", table.kind, Kind)
+    check.enumerated("operators.phase", table.phase, Phase)
+    check.enumerated("operators.dtype", table.dtype, DType)
+    check.within("operators.flags", table.flags, 0, 2 * max(Flag))
+    for key in ("matrix_flops", "masked_flops", "vector_flops", "special_ops"):
+        column = getattr(table, key)
+        check.within(f"operators.{key}", column, 0, LARGEST)
+        if float(np.sum(column, dtype=np.float64)) >= LARGEST:
+            check.fail(f"operators.{key}", "adds up to more than 2^62")
+    masked = np.flatnonzero(table.masked_flops > table.matrix_flops)
+    if len(masked):
+        check.fail(f"operators.masked_flops[{masked[0]}]", "is larger than matrix_flops")
+    check.pointer("operators.dims_ptr", table.dims_ptr, rows, len(table.dims))
+    check.within("operators.dims", table.dims, 0, LARGEST)
+    wanted = np.array([len(DIMS.get(kind, ())) for kind in Kind])[table.kind]
+    bad = np.flatnonzero(np.diff(table.dims_ptr) != wanted)
+    if len(bad):
+        kind = Kind(int(table.kind[bad[0]]))
+        names = ", ".join(DIMS.get(kind, ())) or "none"
+        check.fail(f"operators.dims[{bad[0]}]", f"does not suit a {kind.name.lower()} operator", f"dims {names}")
+
+
+def _check_tensors(table: TensorTable, rows: int, check: Checker) -> None:
+    storages, tensors = len(table.storage_bytes), len(table.tensor_storage)
+    if len(table.storage_names) != storages:
+        check.fail("tensors.storage_names", f"has {len(table.storage_names)} entries", f"{storages}")
+    for key in ("storage_role", "storage_free", "storage_output"):
+        check.length(f"tensors.{key}", getattr(table, key), storages)
+    for key in ("tensor_dtype", "tensor_bytes", "tensor_offset"):
+        check.length(f"tensors.{key}", getattr(table, key), tensors)
+    check.within("tensors.storage_bytes", table.storage_bytes, 0, LARGEST)
+    if float(np.sum(table.storage_bytes, dtype=np.float64)) >= LARGEST:
+        check.fail("tensors.storage_bytes", "adds up to more than 2^62 bytes")
+    check.enumerated("tensors.storage_role", table.storage_role, Role)
+    check.within("tensors.storage_free", table.storage_free, -1, rows)
+    check.within("tensors.storage_output", table.storage_output, 0, 2)
+    check.within("tensors.tensor_storage", table.tensor_storage, 0, storages)
+    check.enumerated("tensors.tensor_dtype", table.tensor_dtype, DType)
+    check.within("tensors.tensor_bytes", table.tensor_bytes, 0, LARGEST)
+    check.within("tensors.tensor_offset", table.tensor_offset, 0, LARGEST)
+    check.pointer("tensors.shape_ptr", table.shape_ptr, tensors, len(table.shape))
+    check.within("tensors.shape", table.shape, 0, LARGEST)
+    _check_extents(table, check)
+
+
+def _check_extents(table: TensorTable, check: Checker) -> None:
+    end = table.tensor_offset + table.tensor_bytes
+    bad = np.flatnonzero(end > table.storage_bytes[table.tensor_storage])
+    if len(bad):
+        size = table.storage_bytes[table.tensor_storage[bad[0]]]
+        check.fail(f"tensors.tensor_bytes[{bad[0]}]", f"ends at byte {end[bad[0]]} of a storage of {size} bytes")
+    bits = np.array([BITS[dtype] for dtype in DType], np.int64)[table.tensor_dtype]
+    with np.errstate(over="ignore"):
+        elements = np.ones(len(bits), np.float64)
+        filled = np.diff(table.shape_ptr) > 0
+        if len(table.shape):
+            elements[filled] = np.multiply.reduceat(table.shape.astype(np.float64), table.shape_ptr[:-1][filled])
+    bad = np.flatnonzero(table.tensor_bytes > np.ceil(elements * bits / 8 * (1 + 1e-12)))
+    if len(bad):
+        check.fail(f"tensors.tensor_bytes[{bad[0]}]", "is more than its shape and dtype hold")
+
+
+def _check_accesses(access: Accesses, key: str, rows: int, tensors: TensorTable, check: Checker) -> None:
+    check.pointer(f"{key}.ptr", access.ptr, rows, len(access.tensor))
+    check.length(f"{key}.size", access.size, len(access.tensor))
+    bad = np.flatnonzero((access.tensor < 0) | (access.tensor >= len(tensors.tensor_storage)))
+    if len(bad):
+        row = int(np.searchsorted(access.ptr, bad[0], side="right") - 1)
+        check.fail(
+            f"{key}[{row}]",
+            f"names tensor {access.tensor[bad[0]]}, which does not exist",
+            f"0 … {len(tensors.tensor_storage) - 1}",
+        )
+    check.within(f"{key}.size", access.size, 0, LARGEST)
+    bad = np.flatnonzero(access.size > tensors.tensor_bytes[access.tensor])
+    if len(bad):
+        most = tensors.tensor_bytes[access.tensor[bad[0]]]
+        check.fail(f"{key}.size[{bad[0]}]", f"moves {access.size[bad[0]]} bytes of a tensor of {most}")
+
+
+def _rows(access: Accesses) -> IntArray:
+    return np.repeat(np.arange(len(access.ptr) - 1), np.diff(access.ptr))
+
+
+def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels: list[str], check: Checker) -> None:
+    """Producers come before consumers, and nobody uses what was freed."""
+    storages, rows = len(tensors.storage_bytes), len(labels)
+    read_storage, write_storage = tensors.tensor_storage[reads.tensor], tensors.tensor_storage[writes.tensor]
+    read_row, write_row = _rows(reads), _rows(writes)
+    first_write = np.full(storages, rows, np.int64)
+    np.minimum.at(first_write, write_storage, write_row)
+    produced = np.isin(tensors.storage_role, [int(role) for role in PRODUCED])
+    early = np.flatnonzero(produced[read_storage] & (first_write[read_storage] >= read_row))
+    if len(early):
+        row, storage = int(read_row[early[0]]), int(read_storage[early[0]])
+        name = tensors.storage_names[storage] or f"storage {storage}"
+        writer = int(first_write[storage])
+        if writer == rows:
+            check.fail(f"reads[{row}]", f"'{labels[row]}' reads {name}, which nothing writes (a dangling tensor)")
+        check.fail(
+            f"reads[{row}]",
+            f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later: a cycle or a wrong order",
+            "producers before consumers",
+        )
+    free = np.where(tensors.storage_free < 0, rows, tensors.storage_free)
+    for key, row_of, storage_of in (("reads", read_row, read_storage), ("writes", write_row, write_storage)):
+        late = np.flatnonzero(row_of > free[storage_of])
+        if len(late):
+            row, storage = int(row_of[late[0]]), int(storage_of[late[0]])
+            name = tensors.storage_names[storage] or f"storage {storage}"
+            check.fail(f"{key}[{row}]", f"'{labels[row]}' uses {name} after row {free[storage]} freed it")

@@ -1,0 +1,322 @@
+"""The kernels that TorchInductor really makes for a GPU, captured without a GPU and without Triton.
+
+The model is exported, lowered and fused by Inductor for a pretended H100; its final schedule is read just before
+code generation. Because that patches PyTorch globally, it runs in a process of its own:
+`python -m hiersim.frontends.torch_inductor TARGET -o TRACE`.
+
+It is what `torch.compile` does by default. Choices that need measurements on a device (max-autotune templates,
+padded matrix shapes, cuDNN attention) are not reproduced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from hiersim import errors
+from hiersim.errors import HiersimError, MissingExtraError, TraceError
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role, Trace
+
+TESTED: Final = "2.13"
+"""The torch releases whose private interfaces this module was written for."""
+POLICY: Final = "inductor (captured)"
+VECTOR_TOLERANCE: Final = 0.02
+
+
+def check_version() -> None:
+    """Refuse torch releases that were not tested."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("torch")
+    except PackageNotFoundError:
+        raise MissingExtraError("capture", "torch", "torch") from None
+    if not found.startswith(f"{TESTED}."):
+        raise TraceError(f"inductor capture does not know torch {found}", expected=f"torch {TESTED}.*")
+
+
+def capture_in_subprocess(target: str, train: bool) -> Trace:
+    """The eager graph and Inductor's schedule of `target`; see `capture_torch`."""
+    from hiersim.frontends.archive import load_archive
+
+    check_version()
+    path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[2]), str(Path.cwd()), *filter(None, sys.path)]))
+    with tempfile.TemporaryDirectory(prefix="hiersim-") as folder:
+        output = Path(folder) / "trace.npz"
+        command = [sys.executable, "-m", "hiersim.frontends.torch_inductor", target, str(output), str(int(train))]
+        # Hash seeds must not order sets of nodes differently from run to run.
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "TORCHINDUCTOR_CACHE_DIR": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not output.exists():
+            raise _error_of(done.stderr)
+        return load_archive(output)
+
+
+def _error_of(stderr: str) -> HiersimError:
+    """The error of the other process, as it was raised there."""
+    last = (stderr.strip().splitlines() or ["it left no message"])[-1]
+    try:
+        report = json.loads(last)
+        kind = getattr(errors, report.pop("kind"))
+        return kind(**report)  # type: ignore[no-any-return]
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return TraceError(f"inductor capture failed: {last}", expected="a model that torch.compile accepts")
+
+
+class _Captured(BaseException):
+    """Ends a compilation once its schedule is read; not an `Exception`, so that Inductor does not wrap it."""
+
+
+def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], None]) -> None:
+    """Compile up to code generation and hand the scheduler and its graph to `read`."""
+    from torch._inductor import config
+    from torch._inductor.scheduler import Scheduler
+    from torch._inductor.virtualized import V
+
+    def stop(scheduler: Any) -> None:
+        read(scheduler, V.graph)
+        raise _Captured
+
+    options = {"shape_padding": False, "force_disable_caches": True, "compile_threads": 1}
+    original = Scheduler.codegen
+    Scheduler.codegen = stop  # type: ignore[method-assign, assignment]
+    try:
+        with config.patch(options):
+            compile_graph()
+    except _Captured:
+        return
+    finally:
+        Scheduler.codegen = original  # type: ignore[method-assign]
+    raise TraceError("TorchInductor compiled without scheduling a kernel", expected="a model with tensor operators")
+
+
+def capture_schedule(loaded: Any, eager: OperatorGraph) -> KernelGraph:
+    """Inductor's schedule of a loaded target; patches this process for good."""
+    from hiersim.frontends import fake_cuda
+    from hiersim.frontends.schedule_builder import ScheduleBuilder
+
+    fake_cuda.install()
+    builder = ScheduleBuilder()
+    for name, size, role in _named_storages(eager):
+        builder.named(name, size, role)
+    if loaded.train:
+        _train(loaded, eager, builder)
+    else:
+        _infer(loaded, builder)
+    return builder.build(POLICY)
+
+
+def _named_storages(eager: OperatorGraph) -> list[tuple[str, int, Role]]:
+    """What exists before the first kernel: weights, constants, inputs, caches."""
+    table = eager.tensors
+    roles = (Role.INPUT, Role.WEIGHT, Role.CONSTANT, Role.KV_CACHE)
+    return [
+        (name, int(table.storage_bytes[index]), Role(int(table.storage_role[index])))
+        for index, name in enumerate(table.storage_names)
+        if name and table.storage_role[index] in roles
+    ]
+
+
+def _infer(loaded: Any, builder: Any) -> None:
+    import torch
+    from torch._inductor.compile_fx import compile_fx
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from hiersim.frontends import inductor_graphs as graphs
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    traced = graphs.export(graphs.make_fake(loaded, mode, graphs.DEVICE), mode)
+
+    def read(scheduler: Any, graph: Any) -> None:
+        if len(graph.graph_inputs) != len(traced.names):
+            raise TraceError(f"inductor took {len(graph.graph_inputs)} of {len(traced.names)} inputs")
+        bound = {
+            name: _input_storage(builder, item, value)
+            for name, item, value in zip(graph.graph_inputs, traced.names, traced.values, strict=True)
+            if isinstance(value, torch.Tensor)
+        }
+        for storage in _append_graph(builder, scheduler, graph, bound, Phase.FORWARD, frozenset()):
+            if storage is not None:
+                builder.tensors.storages[storage].output = True
+
+    with torch.no_grad():
+        _schedule(lambda: compile_fx(traced.module, traced.values), read)
+
+
+def _input_storage(builder: Any, item: Any, value: Any) -> int:
+    from hiersim.frontends.tables import Storage
+
+    size = int(value.untyped_storage().nbytes())
+    if item is None:
+        storage: int = builder.tensors.storage(Storage(size=size, role=Role.CONSTANT))
+        return storage
+    named: int = builder.named(item.name, size, item.role)
+    return named
+
+
+def _train(loaded: Any, eager: OperatorGraph, builder: Any) -> None:
+    """Forward and backward as Inductor compiles them, the optimizer as eager runs it."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from hiersim.frontends import inductor_graphs as graphs
+    from hiersim.frontends.schedule_builder import append_eager
+    from hiersim.frontends.tables import Storage
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    traced = graphs.export(graphs.make_fake(loaded, mode, torch.device("cpu")), mode)
+    forward, backward = graphs.differentiate(traced, mode)
+    joint = frozenset(node.name for module in (forward, backward) for node in module.graph.nodes)
+    made: dict[str, int] = {}
+    for name, item, value in zip(graphs.placeholders(forward), traced.names, traced.values, strict=True):
+        if isinstance(value, torch.Tensor):
+            made[name] = _input_storage(builder, item, value)
+    outputs = _compile(builder, forward, dict(made), Phase.FORWARD, joint)
+    for node, storage in zip(graphs.results(forward), outputs, strict=True):
+        if isinstance(node, torch.fx.Node) and storage is not None:
+            made[node.name] = storage
+    loss = next(storage for storage in outputs if storage is not None)
+    builder.tensors.storages[loss].output = True
+
+    phase = eager.operators.phase
+    start = [row for row in np.flatnonzero(phase == Phase.BACKWARD)[:1] if eager.operators.kind[row] == Kind.COPY]
+    append_eager(builder, eager, [int(row) for row in start])  # the gradient of the loss: one
+    seed = builder.writes[-1][0][0].storage if start else builder.tensors.storage(Storage(size=4, role=Role.INPUT))
+    bound = {name: made.get(name, seed) for name in graphs.placeholders(backward)}
+    gradients = _compile(builder, backward, bound, Phase.BACKWARD, joint)
+    for item, storage in zip(traced.names, gradients, strict=True):
+        if storage is not None and item is not None:
+            entry = builder.tensors.storages[storage]
+            entry.name, entry.role = f"grad.{item.name}", Role.GRADIENT
+            builder.by_name[entry.name] = storage
+    append_eager(builder, eager, [int(row) for row in np.flatnonzero(phase == Phase.OPTIMIZER)])
+
+
+def _compile(
+    builder: Any, module: Any, bound: dict[str, int], phase: Phase, joint: frozenset[str]
+) -> list[int | None]:
+    import torch
+    from torch._inductor.compile_fx import compile_fx_inner
+
+    from hiersim.frontends import inductor_graphs as graphs
+
+    outputs: list[int | None] = []
+    values = graphs.rehome(module)
+    names = graphs.placeholders(module)
+
+    def read(scheduler: Any, graph: Any) -> None:
+        inputs = {inner: bound[name] for inner, name in zip(graph.graph_inputs, names, strict=True) if name in bound}
+        outputs.extend(_append_graph(builder, scheduler, graph, inputs, phase, joint))
+
+    with torch.no_grad():
+        backward = phase is Phase.BACKWARD
+        _schedule(lambda: compile_fx_inner(module, values, is_backward=backward, is_inference=False), read)
+    return outputs
+
+
+def _append_graph(
+    builder: Any, scheduler: Any, graph: Any, inputs: dict[str, int], phase: Phase, joint: frozenset[str]
+) -> list[int | None]:
+    """Append the kernels of one compiled graph; returns the storages of its results.
+
+    `joint` names the nodes of the graph before it was cut in two: one that runs in both is recomputed.
+    """
+    from hiersim.frontends.inductor_reader import Reader
+    from hiersim.frontends.tables import Storage
+
+    def allocate(size: int, constant: bool) -> int:
+        role = Role.CONSTANT if constant else Role.ACTIVATION
+        storage: int = builder.tensors.storage(Storage(size=size, role=role))
+        return storage
+
+    reader = Reader(scheduler=scheduler, graph=graph, inputs=inputs, allocate=allocate, count=len(builder.names))
+    counted: set[str] = builder.counted
+    for record in reader.read():
+        rows = []
+        for node in record.origins:
+            key = node.name if node.name in joint else f"{phase.name}:{node.name}"
+            rows.append((_row(node, phase), key in counted))
+            counted.add(key)
+        builder.kernel(record.name, rows, record.reads, record.writes)
+    return reader.output_storages()
+
+
+def _row(node: Any, phase: Phase) -> Any:
+    import torch
+
+    from hiersim.frontends import aten
+    from hiersim.frontends.inductor_reader import call_of_node
+    from hiersim.frontends.tables import Row
+
+    call = call_of_node(node)
+    cost = aten.cost_of(call)
+    operands = tuple(item for item in call.args if isinstance(item, aten.Operand))
+    flags = Flag.RANDOM if torch.Tag.nondeterministic_seeded in node.target.tags else Flag.NONE
+    dtype = aten.arithmetic_dtype(cost.kind, operands, call.outputs)
+    return Row(name=call.name, module=_module(node), phase=phase, flags=flags, dtype=dtype, cost=cost)
+
+
+def _module(node: Any) -> str:
+    """Path of the module that issued the node; a backward node names the module of its forward node."""
+    stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
+    if not stack:
+        return ""
+    path = str(list(stack.values())[-1][0])
+    for prefix in ("L['self'].", "L['self']", "model."):
+        path = path.removeprefix(prefix)
+    return path
+
+
+def compare(eager: OperatorGraph, schedule: KernelGraph) -> tuple[str, ...]:
+    """The self-test: both do the same matrix work, exactly; the difference in other work is noted.
+
+    Raises
+    ------
+    TraceError
+        The matrix FLOPs differ: the schedule was read wrongly.
+    """
+    first = schedule.recomputed == 0
+    fused, plain = int(schedule.operators.matrix_flops[first].sum()), int(eager.operators.matrix_flops.sum())
+    if fused != plain:
+        raise TraceError(f"the captured schedule does {fused} matrix FLOPs and eager mode {plain}", expected="the same")
+    notes = []
+    for word, column in (("vector FLOPs", "vector_flops"), ("special operations", "special_ops")):
+        before, after = int(getattr(eager.operators, column).sum()), int(getattr(schedule.operators, column)[first].sum())
+        again = int(getattr(schedule.operators, column)[~first].sum())
+        change = (after - before) / before if before else 0.0
+        notes.append(f"inductor: {word} {100 * change:+.3f} % against eager, {again} recomputed on top")
+    opaque = sorted({schedule.operators.label(row) for row in np.flatnonzero(schedule.operators.kind == Kind.OPAQUE)})
+    if opaque:
+        notes.append(f"inductor: operators without a cost formula: {', '.join(opaque)}")
+    return tuple(notes)
+
+
+def main(arguments: list[str]) -> int:
+    """The child process: TARGET OUTPUT TRAIN(0|1)."""
+    from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.torch_capture import capture_here, with_schedule
+
+    target, output, train = arguments
+    try:
+        trace, loaded = capture_here(target, train == "1", "inductor")
+        schedule = capture_schedule(loaded, trace.graph)
+        trace = with_schedule(trace, "inductor", schedule, compare(trace.graph, schedule))
+        save_trace(trace, output)
+    except HiersimError as error:
+        place = {key: getattr(error, key) for key in ("problem", "file", "line", "key", "expected")}
+        print(json.dumps({"kind": type(error).__name__, **place}), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""Captured: the kernels that a compiler really made, as the trace carries them."""
+
+from __future__ import annotations
+
+from hiersim.errors import FusionError
+from hiersim.model.design import Design
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.trace import Trace
+
+
+def captured(trace: Trace, compiler: str) -> KernelGraph:
+    """The schedule of `compiler` (`inductor`, `xla`).
+
+    Raises
+    ------
+    FusionError
+        When the trace carries none.
+    """
+    if compiler not in trace.schedules:
+        have = ", ".join(sorted(trace.schedules)) or "none"
+        raise FusionError(
+            f"trace '{trace.name}' carries no captured '{compiler}' schedule",
+            expected=f"a trace with one (here: {have}); capture it with: hiersim capture torch TARGET --mode {compiler}",
+        )
+    return trace.schedules[compiler]
+
+
+def inductor(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """What TorchInductor scheduled."""
+    return captured(trace, "inductor")
+
+
+def xla(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """What XLA emitted."""
+    return captured(trace, "xla")

@@ -1,0 +1,75 @@
+"""Eager: one kernel per operator. Views and host syncs launch nothing but cost the host."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hiersim.model.design import Design
+from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.trace import Accesses, IntArray, Kind, OperatorGraph, OperatorTable, Trace
+
+HOST_ONLY = (Kind.VIEW, Kind.SYNC)
+
+
+def eager(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """One kernel per operator that launches something."""
+    return kernels_of(trace.graph, "eager")
+
+
+def kernels_of(graph: OperatorGraph, policy: str) -> KernelGraph:
+    """`graph` with one kernel per launching operator."""
+    kind = graph.operators.kind
+    launches = ~np.isin(kind, [int(k) for k in HOST_ONLY])
+    rows = np.flatnonzero(launches)
+    kernel_of = np.cumsum(launches) - 1  # the kernel of a launching row; else the one before
+    kernels = len(rows)
+    views, syncs = np.zeros(kernels, np.int64), np.zeros(kernels, np.int64)
+    before = kernel_of + 1  # the kernel that the host work precedes
+    for column, wanted in ((views, Kind.VIEW), (syncs, Kind.SYNC)):
+        chosen = (kind == wanted) & (before < kernels)
+        np.add.at(column, before[chosen], 1)
+    free = graph.tensors.storage_free
+    last_kernel = np.maximum(kernel_of[np.maximum(free, 0)], 0)
+    tensors = dataclasses.replace(graph.tensors, storage_free=np.where(free < 0, -1, last_kernel))
+    operators = take_operators(graph.operators, rows)
+    return KernelGraph(
+        policy=policy,
+        tensors=tensors,
+        operators=operators,
+        recomputed=np.zeros(kernels, np.int64),
+        operator_ptr=np.arange(kernels + 1, dtype=np.int64),
+        names=tuple(operators.label(row) for row in range(kernels)),
+        launch=np.full(kernels, Launch.EAGER, np.int64),
+        host_views=views,
+        host_syncs=np.minimum(syncs, 1),
+        reads=take_rows(graph.reads, rows),
+        writes=take_rows(graph.writes, rows),
+    )
+
+
+def take_operators(table: OperatorTable, rows: IntArray) -> OperatorTable:
+    """The table's `rows`, in that order."""
+    ptr, values = gather(table.dims_ptr, rows, table.dims)
+    plain = (
+        "name", "module", "kind", "phase", "flags", "dtype",
+        "matrix_flops", "masked_flops", "vector_flops", "special_ops",
+    )  # fmt: skip
+    columns = {name: getattr(table, name)[rows] for name in plain}
+    return OperatorTable(strings=table.strings, dims_ptr=ptr, dims=values, **columns)
+
+
+def take_rows(access: Accesses, rows: IntArray) -> Accesses:
+    """The access lists of `rows`, in that order."""
+    ptr, tensor = gather(access.ptr, rows, access.tensor)
+    return Accesses(ptr=ptr, tensor=tensor, size=gather(access.ptr, rows, access.size)[1])
+
+
+def gather(ptr: IntArray, rows: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
+    """Rows of a CSR list as a new CSR list."""
+    counts = np.diff(ptr)[rows]
+    new = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts, out=new[1:])
+    index = np.repeat(ptr[rows] - new[:-1], counts) + np.arange(new[-1])
+    return new, values[index]

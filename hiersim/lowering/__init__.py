@@ -1,0 +1,1 @@
+"""`KernelGraph` and `Design` become a `Program`. All floating point of the model ends here."""

@@ -1,0 +1,1 @@
+"""The immutable values that flow along the road, and every metric declared once."""

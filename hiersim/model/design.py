@@ -1,0 +1,348 @@
+"""`Design`: compute, memory tiers, host and prices of one machine; validated and in base units.
+
+Every field's type says its unit (see `hiersim.units`); `Design.replace` uses these types to read the text of
+a what-if change. A value of None is unknown: using it is an error or a warning, never a guess.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hiersim import units
+from hiersim.errors import DesignError, HiersimError, UnitError, nearest
+from hiersim.model.trace import DType
+from hiersim.units import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    FlopsPerSecond,
+    Hertz,
+    PicojoulesPerByte,
+    PicojoulesPerFlop,
+    Share,
+    Ticks,
+    UsdPerGB,
+)
+
+
+class Scope(Enum):
+    """Whether every core has its own, or all cores share one."""
+
+    CORE = "core"
+    SHARED = "shared"
+
+
+class Management(Enum):
+    """Who decides what a tier holds: hardware replacement, or the program."""
+
+    CACHE = "cache"
+    SCRATCHPAD = "scratchpad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixUnit:
+    """Tensor cores or systolic arrays, all cores together."""
+
+    peak: Mapping[DType, FlopsPerSecond]
+    """Dense peak per dtype."""
+    tile: tuple[int, int, int]
+    """Native tile (m, n, k): smaller problems are padded to it."""
+    efficiency: Share = Share(1.0)
+    """Share of the peak that a well-tuned inner loop sustains."""
+    stand_in: Mapping[DType, DType] = field(default_factory=dict)
+    """dtype that the unit lacks → dtype whose rate is used instead, with a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorUnit:
+    """Scalar and SIMD arithmetic, all cores together."""
+
+    peak: Mapping[DType, FlopsPerSecond]
+    special: FlopsPerSecond
+    """Special functions (exp, tanh, rsqrt, …) per second."""
+    efficiency: Share = Share(1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Cores and their units."""
+
+    cores: Count
+    clock: Hertz
+    vector: VectorUnit
+    matrix: MatrixUnit | None = None
+    load_bandwidth: BytesPerSecond = BytesPerSecond(units.UNLIMITED)
+    """What one core can load from the nearest shared tier."""
+    buffer_depth: Count = Count(2)
+    """Tiles in flight per core: 1 = none hidden, 2 = double buffering, …"""
+    energy: PicojoulesPerFlop | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """One level of the memory hierarchy."""
+
+    name: str
+    scope: Scope
+    management: Management
+    capacity: Bytes
+    """Of one core's copy when the scope is `core`."""
+    bandwidth: BytesPerSecond | None = None
+    """Of one port that reads and writes share."""
+    read_bandwidth: BytesPerSecond | None = None
+    write_bandwidth: BytesPerSecond | None = None
+    """Given together instead of `bandwidth`: two ports, full duplex."""
+    efficiency: Share = Share(1.0)
+    """Share of the bandwidth that streaming access achieves."""
+    latency: Ticks = Ticks(0)
+    """From the end of a transfer at the port to its arrival."""
+    granularity: Bytes = Bytes(1)
+    """Smallest transfer: a sector or burst."""
+    price: UsdPerGB | None = None
+    price_as_of: str | None = None
+    energy: PicojoulesPerByte | None = None
+
+    @property
+    def full_duplex(self) -> bool:
+        """True when reads and writes have a port each."""
+        return self.read_bandwidth is not None
+
+    @property
+    def has_port(self) -> bool:
+        """True when moving data costs time here."""
+        return self.bandwidth is not None or self.full_duplex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The one thread that dispatches kernels."""
+
+    launch_eager: Ticks = Ticks(0)
+    """Thread time for one operator dispatched by the framework."""
+    launch_compiled: Ticks = Ticks(0)
+    """Thread time for one call from generated code."""
+    launch_view: Ticks = Ticks(0)
+    """Thread time for an operator that launches nothing."""
+    latency: Ticks = Ticks(0)
+    """From the end of a launch call to its arrival at the device."""
+    start: Ticks = Ticks(0)
+    """Device time between two dependent kernels."""
+    queue: Count = Count(1024)
+    """Launches that may wait for the device; the host blocks when it is full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """One machine. `memory` runs from the nearest tier to the farthest; the last one is home to all tensors."""
+
+    name: str
+    title: str
+    compute: Compute
+    memory: tuple[Tier, ...]
+    host: Host
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Dotted path (or a prefix of it) → where the value comes from."""
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name."""
+        for tier in self.memory:
+            if tier.name == name:
+                return tier
+        raise DesignError(f"has no tier '{name}'", key="memory", expected=nearest(name, [t.name for t in self.memory]))
+
+    @property
+    def shared_tiers(self) -> tuple[Tier, ...]:
+        """Tiers that all cores share, nearest first."""
+        return tuple(tier for tier in self.memory if tier.scope is Scope.SHARED)
+
+    @property
+    def core_tiers(self) -> tuple[Tier, ...]:
+        """Tiers of which every core has its own, nearest first."""
+        return tuple(tier for tier in self.memory if tier.scope is Scope.CORE)
+
+    @property
+    def home(self) -> Tier:
+        """The last tier, where every tensor lives."""
+        return self.memory[-1]
+
+    def replace(self, changes: Mapping[str, Any]) -> Design:
+        """This design with some values changed and checked again.
+
+        Parameters
+        ----------
+        changes : mapping of dotted path to value
+            `{"memory.l2.capacity": "200 MiB", "memory.hbm.bandwidth": "2x"}`; text is read with its unit, a
+            factor such as `2x` multiplies the present value, a number is in base units.
+
+        Raises
+        ------
+        DesignError
+            Unknown path, wrong unit, or a design that makes no sense afterwards.
+        """
+        design = self
+        for path, value in changes.items():
+            design = _replaced(design, path.split("."), path, value)
+            if not any(word in path for word in ("name", "title")):
+                kept = {key: text for key, text in design.sources.items() if key != path}
+                design = dataclasses.replace(design, sources={**kept, path: f"set to {value}"})
+        return design.checked()
+
+    def checked(self) -> Design:
+        """Itself, when it makes sense as a whole.
+
+        Raises
+        ------
+        DesignError
+            Naming the first path that does not; `others` holds the rest.
+        """
+        faults = [DesignError(problem, key=path, expected=expected) for path, problem, expected in _faults(self)]
+        if faults:
+            first = faults[0]
+            raise DesignError(first.problem, key=first.key, expected=first.expected, others=faults[1:])
+        return self
+
+
+def _faults(design: Design) -> list[tuple[str, str, str]]:
+    """What is wrong across fields: (path, problem, expected)."""
+    faults: list[tuple[str, str, str]] = []
+    names = [tier.name for tier in design.memory]
+    scopes = [tier.scope for tier in design.memory]
+    if not design.shared_tiers:
+        faults.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
+    if not design.core_tiers:
+        faults.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
+    if scopes != sorted(scopes, key=lambda scope: scope is Scope.SHARED):
+        faults.append(("memory", "has a core tier behind a shared one", "tiers from nearest to farthest"))
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append((f"memory.{name}", "is there twice", "one tier of each name"))
+    for tier in design.memory:
+        faults.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
+    if design.memory and design.home.management is not Management.SCRATCHPAD:
+        faults.append((f"memory.{design.home.name}.management", "is a cache but the last tier", "scratchpad"))
+    for tier in design.shared_tiers[:-1]:
+        if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
+            faults.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
+    matrix = design.compute.matrix
+    if matrix is not None:
+        faults.extend(
+            (f"compute.matrix.stand_in.{name.name.lower()}", f"'{target.name.lower()}' has no peak", "a dtype in peak")
+            for name, target in matrix.stand_in.items()
+            if target not in matrix.peak
+        )
+    if DType.FP32 not in design.compute.vector.peak:
+        faults.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
+    return faults
+
+
+def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
+    faults = []
+    both = tier.read_bandwidth is not None and tier.write_bandwidth is not None
+    if (tier.read_bandwidth is None) != (tier.write_bandwidth is None):
+        faults.append(("read_bandwidth", "is given without its partner", "read_bandwidth and write_bandwidth together"))
+    if both and tier.bandwidth is not None:
+        faults.append(("bandwidth", "is given beside read_bandwidth and write_bandwidth", "one or the other"))
+    if tier.scope is Scope.SHARED and not tier.has_port:
+        faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
+    if tier.capacity <= 0:
+        faults.append(("capacity", "is zero", "a size above zero"))
+    if tier.granularity <= 0:
+        faults.append(("granularity", "is zero", "a size above zero"))
+    if tier.price is not None and tier.price_as_of is None:
+        faults.append(("price", "has no date", "price_as_of: YYYY-MM"))
+    return faults
+
+
+@cache
+def field_types(owner: type[Any]) -> dict[str, Any]:
+    """Field name → type of a design dataclass, with `| None` removed."""
+    return {name: _without_none(hint) for name, hint in get_type_hints(owner).items()}
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
+    """`value` with the leaf at `steps` changed; frozen values are copied along the way."""
+    name, rest = steps[0], steps[1:]
+    kinds = field_types(type(value))
+    if name not in kinds or name == "sources":
+        done = path.split(".")[: -len(steps)]
+        valid = [".".join([*done, key]) for key in kinds if key != "sources"]
+        raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
+    kind, present = kinds[name], getattr(value, name)
+    if kind == tuple[Tier, ...]:
+        return dataclasses.replace(value, **{name: _replaced_tier(present, rest, path, text)})
+    if rest and dataclasses.is_dataclass(kind):
+        if present is None:
+            raise DesignError(f"this design has no {name}", key=path)
+        return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
+    if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
+        return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
+    if rest:
+        raise DesignError(f"'{name}' has nothing inside", key=path)
+    return dataclasses.replace(value, **{name: read_leaf(kind, text, path, present)})
+
+
+def _replaced_tier(tiers: tuple[Tier, ...], rest: list[str], path: str, text: Any) -> tuple[Tier, ...]:
+    names = [tier.name for tier in tiers]
+    if len(rest) < 2 or rest[0] not in names:
+        wanted = nearest(rest[0], names) if rest else f"a tier: {', '.join(names)}"
+        raise DesignError("names no value of a tier", key=path, expected=f"memory.TIER.VALUE with TIER {wanted}")
+    return tuple(_replaced(tier, rest[1:], path, text) if tier.name == rest[0] else tier for tier in tiers)
+
+
+def _replaced_entry(name: str, present: Mapping[DType, Any], key: str, path: str, text: Any) -> dict[DType, Any]:
+    dtype = read_dtype(key, path)
+    if name == "stand_in":
+        return {**present, dtype: read_dtype(text, path)}
+    return {**present, dtype: read_leaf(FlopsPerSecond, text, path, present.get(dtype))}
+
+
+def read_dtype(text: Any, path: str) -> DType:
+    """A dtype by its name in lower case."""
+    names = {dtype.name.lower(): dtype for dtype in DType}
+    if not isinstance(text, str) or text not in names:
+        raise DesignError(f"{text!r} is not a dtype", key=path, expected=nearest(str(text), names))
+    return names[text]
+
+
+def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:
+    """One value of a design, from text with a unit or from a number in base units."""
+    try:
+        if kind in units.QUANTITIES:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            bare = number and not units.QUANTITIES[kind].bare
+            return units.parse_change(kind, f"{value} {_base_unit(kind)}" if bare else value, present)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            if value in [item.value for item in kind]:
+                return kind(value)
+            raise UnitError(f"{value!r} is not valid", expected=" or ".join(item.value for item in kind))
+        if kind == tuple[int, int, int]:
+            return read_tile(value)
+        if kind is str and isinstance(value, str):
+            return value
+    except HiersimError as error:
+        raise DesignError(error.problem, key=path, expected=error.expected) from None
+    raise DesignError(f"{value!r} cannot be set here", key=path)
+
+
+def _base_unit(kind: Any) -> str:
+    """The unit that a bare number from Python stands for."""
+    return units.QUANTITIES[kind].base
+
+
+def read_tile(value: Any) -> tuple[int, int, int]:
+    """A native matrix tile (m, n, k)."""
+    good = isinstance(value, list | tuple) and len(value) == 3
+    if not good or not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 65536 for side in value):
+        raise UnitError(f"{value!r} is not a tile", expected="three whole numbers [m, n, k] of at least 1")
+    return (value[0], value[1], value[2])

@@ -1,0 +1,52 @@
+"""`KernelGraph`: a partition of operators into kernels, with what each reads and writes outside itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hiersim.model.trace import Accesses, IntArray, OperatorTable, TensorTable
+
+
+class Launch(IntEnum):
+    """Who launches a kernel; decides what the host pays for it."""
+
+    EAGER = 0
+    """An operator dispatched by the framework, one at a time."""
+    COMPILED = 1
+    """A call from generated wrapper code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KernelGraph:
+    """Kernels in launch order.
+
+    Kernel `k` runs the operators `operator_ptr[k]:operator_ptr[k + 1]`; an operator that a compiler
+    inlined into several kernels has one row in each, and all rows but the first have `recomputed` set.
+    """
+
+    policy: str
+    """The fusion policy that made it: `eager`, `inductor (captured)`."""
+    tensors: TensorTable
+    """`storage_free` counts kernels here, not operators."""
+    operators: OperatorTable
+    """(N,) rows, sorted by kernel."""
+    recomputed: IntArray
+    """(N,) 1 where the operator's work repeats that of an earlier row."""
+    operator_ptr: IntArray
+    """(K + 1,)"""
+    names: tuple[str, ...]
+    """(K,) what a profiler would show."""
+    launch: IntArray
+    """(K,) values of `Launch`."""
+    host_views: IntArray
+    """(K,) operators without a kernel that the host dispatches just before this one."""
+    host_syncs: IntArray
+    """(K,) 1 where the host waits for all earlier kernels before it launches this one."""
+    reads: Accesses
+    """(K + 1,) CSR: tensors read from outside the kernel."""
+    writes: Accesses
+    """(K + 1,) CSR: tensors written for others; what stays inside the kernel is not listed."""
+
+    def __len__(self) -> int:
+        return len(self.names)

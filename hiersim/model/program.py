@@ -1,0 +1,151 @@
+"""`Program`: kernels as tile loops over stages, in flat integer arrays. All that an engine may know.
+
+A kernel is a list of loops; a loop repeats a body; a body is a list of (count, tile type). A tile type is a
+chain of stages, each on one resource (a port or a unit) for a fixed number of ticks, followed by a latency in
+which the resource is free again. `Program.tiles(k)` unrolls a kernel in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from hiersim.model.trace import IntArray
+
+
+class Access(IntEnum):
+    """What a stage does with its resource."""
+
+    READ = 0
+    COMPUTE = 1
+    WRITE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A port of a tier, or a compute unit. It serves one stage at a time."""
+
+    name: str
+    tier: int
+    """Index into `Program.tiers`; -1 for a compute unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """One kernel graph lowered onto one design. K kernels, L loops, B bodies, Y tile types, G stages."""
+
+    tiers: tuple[str, ...]
+    """Nearest first."""
+    resources: tuple[Resource, ...]
+    queue: int
+    """Launches that may be pending on the device."""
+
+    kernel_names: tuple[str, ...]
+    host_ticks: IntArray
+    """(K,) host thread time to launch the kernel, with the views before it."""
+    host_sync: IntArray
+    """(K,) 1: the host first waits until all earlier kernels have ended."""
+    launch_latency: IntArray
+    """(K,) from the end of the launch call to its arrival at the device."""
+    start_ticks: IntArray
+    """(K,) device time between readiness and the first buffer request."""
+    depth: IntArray
+    """(K,) tiles that may hold a buffer at once."""
+    buffer_tier: IntArray
+    """(K,) index of the tier that the buffers lie in."""
+    needs_ptr: IntArray
+    needs: IntArray
+    """CSR (K + 1,): earlier kernels that must have ended."""
+
+    loop_ptr: IntArray
+    """(K + 1,)"""
+    loop_repeat: IntArray
+    """(L,)"""
+    body_ptr: IntArray
+    """(L + 1,)"""
+    body_count: IntArray
+    """(B,)"""
+    body_tile: IntArray
+    """(B,) tile type."""
+    stage_ptr: IntArray
+    """(Y + 1,)"""
+    release_stage: IntArray
+    """(Y,) index in the chain of the stage whose service end frees the buffer."""
+    complete_stage: IntArray
+    """(Y,) index in the chain of the stage whose arrival completes the tile for other kernels; later stages are write-back."""
+
+    stage_resource: IntArray
+    """(G,)"""
+    stage_access: IntArray
+    """(G,) values of `Access`."""
+    stage_ticks: IntArray
+    """(G,) service time, at least 1."""
+    stage_latency: IntArray
+    """(G,)"""
+    stage_bytes: IntArray
+    """(G,) bytes moved through the port; 0 for compute."""
+    stage_useful: IntArray
+    stage_padding: IntArray
+    stage_tail: IntArray
+    """(G,) split of a compute stage's ticks; their sum is `stage_ticks`."""
+
+    free_bytes: IntArray
+    """(2, tiers) bytes read and written at ports of unlimited bandwidth and no latency, which have no stages."""
+    peak_bytes: IntArray
+    """(tiers,) largest occupancy."""
+    flops: tuple[int, int]
+    """Useful FLOPs done on the matrix unit and on the vector unit."""
+    peak_ticks: tuple[int, int]
+    """Ticks that these FLOPs take at datasheet peak, rounded down."""
+    compulsory_bytes: int
+    """Bytes that must cross the home tier's port whatever the schedule."""
+    warnings: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.kernel_names)
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Indices of the compute units among the resources."""
+        return tuple(index for index, resource in enumerate(self.resources) if resource.tier < 0)
+
+    def tiles(self, kernel: int) -> Iterator[int]:
+        """Tile types of a kernel in issue order."""
+        for loop in range(self.loop_ptr[kernel], self.loop_ptr[kernel + 1]):
+            for _ in range(self.loop_repeat[loop]):
+                for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
+                    for _ in range(self.body_count[body]):
+                        yield int(self.body_tile[body])
+
+    def tile_counts(self) -> IntArray:
+        """(Y,) how often each tile type runs in all."""
+        counts = np.zeros(len(self.stage_ptr) - 1, np.int64)
+        repeats = np.repeat(self.loop_repeat, np.diff(self.body_ptr))
+        np.add.at(counts, self.body_tile, repeats * self.body_count)
+        return counts
+
+    def stage_counts(self) -> IntArray:
+        """(G,) how often each stage runs in all."""
+        return np.repeat(self.tile_counts(), np.diff(self.stage_ptr))
+
+    def stage_kernels(self) -> IntArray:
+        """(G,) the kernel that each stage belongs to."""
+        body_kernel = np.repeat(np.repeat(np.arange(len(self)), np.diff(self.loop_ptr)), np.diff(self.body_ptr))
+        tile_kernel = np.zeros(len(self.stage_ptr) - 1, np.int64)
+        tile_kernel[self.body_tile] = body_kernel
+        return np.repeat(tile_kernel, np.diff(self.stage_ptr))
+
+    def traffic(self) -> tuple[IntArray, IntArray]:
+        """Bytes read and written at the ports of each tier, two arrays of shape (tiers,)."""
+        moved = self.stage_bytes * self.stage_counts()
+        tier = np.array([resource.tier for resource in self.resources])[self.stage_resource]
+        totals = []
+        for free, access in zip(self.free_bytes, (Access.READ, Access.WRITE), strict=True):
+            chosen = (self.stage_access == access) & (tier >= 0)
+            total = free.copy()
+            np.add.at(total, tier[chosen], moved[chosen])
+            totals.append(total)
+        return totals[0], totals[1]

@@ -1,0 +1,131 @@
+"""The bundled models, by name. Importing this package does not import torch; building a model does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Builder:
+    """What a bundled name stands for."""
+
+    name: str
+    function: str
+    """`module:function`; called under the meta device, returns (model, args)."""
+    model: str
+    workload: str
+    dtype: str = "bf16"
+    train: bool = False
+    bundled: bool = True
+    """False for the small models that only tests use."""
+    notes: tuple[str, ...] = ()
+
+
+_LAST_TOKEN = "logits of the last token only, as generation asks for after a prefill"
+_PRIVATE = "own plain-torch definition with the operator structure of the common eager implementation"
+
+_BUILDERS: Final = (
+    Builder(
+        name="bert-large-prefill",
+        function="hiersim.zoo.transformer:build_bert_large",
+        model="BERT-large",
+        workload="8 x 512 tokens, inference, no padding mask",
+        notes=(_PRIVATE, "with pooler"),
+    ),
+    Builder(
+        name="gpt2-large-prefill",
+        function="hiersim.zoo.transformer:build_gpt2_large",
+        model="GPT-2 large",
+        workload="4 x 1024 tokens, prefill",
+        notes=(_PRIVATE, _LAST_TOKEN, "GELU in its tanh form; dropout 0; no KV cache is returned"),
+    ),
+    Builder(
+        name="llama3-8b-prefill",
+        function="hiersim.zoo.llama:build_llama3_8b_prefill",
+        model="Llama-3-8B",
+        workload="1 x 2048 tokens, prefill",
+        notes=(_PRIVATE, _LAST_TOKEN, "no KV cache is returned"),
+    ),
+    Builder(
+        name="llama3-8b-decode",
+        function="hiersim.zoo.llama:build_llama3_8b_decode",
+        model="Llama-3-8B",
+        workload="1 x 1 token, decode over a static KV cache of 2048",
+        notes=(_PRIVATE, "KV cache of fixed size, written in place at position 2047 and read whole"),
+    ),
+    Builder(
+        name="llama3-8b-decode-b32",
+        function="hiersim.zoo.llama:build_llama3_8b_decode_b32",
+        model="Llama-3-8B",
+        workload="32 x 1 token, decode over a static KV cache of 2048",
+        notes=(_PRIVATE, "KV cache of fixed size, written in place at position 2047 and read whole"),
+    ),
+    Builder(
+        name="resnet50-infer",
+        function="hiersim.zoo.vision:build_resnet50",
+        model="ResNet-50 v1.5",
+        workload="32 images of 224 x 224, inference",
+        notes=(_PRIVATE, "batch normalisation with running statistics, not folded into the convolutions"),
+    ),
+    Builder(
+        name="vit-large-infer",
+        function="hiersim.zoo.vision:build_vit_large",
+        model="ViT-L/16",
+        workload="16 images of 224 x 224, inference",
+        notes=(_PRIVATE,),
+    ),
+    Builder(
+        name="gpt2-train",
+        function="hiersim.zoo.transformer:build_gpt2_train",
+        model="GPT-2 small",
+        workload="8 x 1024 tokens, one training step with AdamW (foreach)",
+        train=True,
+        notes=(_PRIVATE, "weights, gradients and optimizer state in bf16; loss in fp32; dropout 0; a steady-state step"),
+    ),
+    Builder(
+        name="tiny-gpt2",
+        function="hiersim.zoo.transformer:build_tiny_gpt2",
+        model="GPT-2, 2 layers of 64",
+        workload="2 x 32 tokens, prefill",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-gpt2-train",
+        function="hiersim.zoo.transformer:build_tiny_gpt2_train",
+        model="GPT-2, 2 layers of 64",
+        workload="2 x 32 tokens, one training step with AdamW (foreach)",
+        train=True,
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-llama",
+        function="hiersim.zoo.llama:build_tiny_llama",
+        model="Llama, 2 layers of 128",
+        workload="1 x 32 tokens, prefill",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-llama-decode",
+        function="hiersim.zoo.llama:build_tiny_llama_decode",
+        model="Llama, 2 layers of 128",
+        workload="2 x 1 token, decode over a static KV cache of 64",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-mlp",
+        function="hiersim.zoo.transformer:build_tiny_mlp",
+        model="MLP of 64, 256, 64",
+        workload="32 rows, inference",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-resnet",
+        function="hiersim.zoo.vision:build_tiny_resnet",
+        model="ResNet, 2 blocks of 16",
+        workload="2 images of 32 x 32, inference",
+        bundled=False,
+    ),
+)
+BUILDERS: Final = {builder.name: builder for builder in _BUILDERS}
+"""NAME -> `Builder`, in the order of the documentation."""
