@@ -171,7 +171,9 @@ QUANTITIES: Final[Mapping[object, Quantity]] = {
         unlimited=True,
         minimum=1,
     ),
-    Hertz: Quantity(name="a frequency", units=_HERTZ_UNITS, example="a frequency such as '1.83 GHz'", base="Hz", minimum=1),
+    Hertz: Quantity(
+        name="a frequency", units=_HERTZ_UNITS, example="a frequency such as '1.83 GHz'", base="Hz", minimum=1
+    ),
     Count: Quantity(
         name="a count", units={}, example="a whole number of at least 1", base="", bare=True, minimum=1, maximum=10**9
     ),

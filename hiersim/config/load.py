@@ -49,7 +49,8 @@ def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:
     if not isinstance(base, str):
         raise DesignError("is not a name", file=file, line=line, key="extends", expected="a design's name or file")
     if path.resolve() in chain or len(chain) >= MAX_EXTENDS:
-        raise DesignError("extends itself in a circle", file=file, line=line, key="extends", expected="a chain that ends")
+        expected = "a chain that ends"
+        raise DesignError("extends itself in a circle", file=file, line=line, key="extends", expected=expected)
     local = path.parent / base
     is_file = local.suffix in (".yaml", ".yml")
     if not (os.path.isfile(local) if is_file else base in bundled.designs()):
@@ -110,7 +111,7 @@ def design_of(document: Document) -> Design:
 
 
 def combined(faults: Iterable[HiersimError]) -> DesignError:
-    """One error that carries all faults in the order of their lines; what is missing comes last, as a typo explains it."""
+    """One error that carries all faults by line; what is missing comes last, since a typo often explains it."""
     ordered = sorted(faults, key=lambda fault: (fault.problem == MISSING, fault.line or 0, fault.key or ""))
     first = ordered[0]
     return DesignError(

@@ -22,39 +22,46 @@ DTypeName = Literal[
 ]
 
 
-def _quantity(kind: Any, number: type[int] | type[float] = int) -> Any:
-    """A pydantic type that reads text with the units of `kind`."""
-    form = units.QUANTITIES[kind]
+def _read(kind: Any) -> BeforeValidator:
+    """Reads text with the units of `kind`."""
 
     def read(text: object) -> int | float:
         try:
             return units.parse(kind, text)
         except UnitError as error:
-            raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem, "expected": error.expected}) from None
+            raise _pydantic(error) from None
 
-    json_type: dict[str, Any] = {"type": "string", "description": form.example}
-    if form.bare:
-        json_type = {"type": "number", "description": form.example}
-    return Annotated[number, BeforeValidator(read), WithJsonSchema(json_type)]
+    return BeforeValidator(read)
 
 
-Ticks = _quantity(units.Ticks)
-Bytes = _quantity(units.Bytes)
-BytesPerSecond = _quantity(units.BytesPerSecond)
-FlopsPerSecond = _quantity(units.FlopsPerSecond)
-Hertz = _quantity(units.Hertz)
-Count = _quantity(units.Count)
-Share = _quantity(units.Share, float)
-UsdPerGB = _quantity(units.UsdPerGB, float)
-PicojoulesPerByte = _quantity(units.PicojoulesPerByte, float)
-PicojoulesPerFlop = _quantity(units.PicojoulesPerFlop, float)
+def _pydantic(error: UnitError) -> PydanticCustomError:
+    """`error` in the form that pydantic collects."""
+    return PydanticCustomError("quantity", "{problem}", {"problem": error.problem, "expected": error.expected})
+
+
+def _shown(kind: Any) -> WithJsonSchema:
+    """How editors see a value of `kind`."""
+    form = units.QUANTITIES[kind]
+    return WithJsonSchema({"type": "number" if form.bare else "string", "description": form.example})
+
+
+Ticks = Annotated[int, _read(units.Ticks), _shown(units.Ticks)]
+Bytes = Annotated[int, _read(units.Bytes), _shown(units.Bytes)]
+BytesPerSecond = Annotated[int, _read(units.BytesPerSecond), _shown(units.BytesPerSecond)]
+FlopsPerSecond = Annotated[int, _read(units.FlopsPerSecond), _shown(units.FlopsPerSecond)]
+Hertz = Annotated[int, _read(units.Hertz), _shown(units.Hertz)]
+Count = Annotated[int, _read(units.Count), _shown(units.Count)]
+Share = Annotated[float, _read(units.Share), _shown(units.Share)]
+UsdPerGB = Annotated[float, _read(units.UsdPerGB), _shown(units.UsdPerGB)]
+PicojoulesPerByte = Annotated[float, _read(units.PicojoulesPerByte), _shown(units.PicojoulesPerByte)]
+PicojoulesPerFlop = Annotated[float, _read(units.PicojoulesPerFlop), _shown(units.PicojoulesPerFlop)]
 
 
 def _tile(entry: object) -> tuple[int, int, int]:
     try:
         return value.read_tile(entry)
     except UnitError as error:
-        raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem, "expected": error.expected}) from None
+        raise _pydantic(error) from None
 
 
 Tile = Annotated[tuple[int, int, int], BeforeValidator(_tile)]
@@ -147,11 +154,13 @@ def to_design(model: DesignModel) -> value.Design:
         matrix = value.MatrixUnit(
             peak=_by_dtype(compute.matrix.peak),
             tile=compute.matrix.tile,
-            efficiency=compute.matrix.efficiency,
+            efficiency=units.Share(compute.matrix.efficiency),
             stand_in={_dtype(name): _dtype(target) for name, target in compute.matrix.stand_in.items()},
         )
     vector = value.VectorUnit(
-        peak=_by_dtype(compute.vector.peak), special=compute.vector.special, efficiency=compute.vector.efficiency
+        peak=_by_dtype(compute.vector.peak),
+        special=units.FlopsPerSecond(compute.vector.special),
+        efficiency=units.Share(compute.vector.efficiency),
     )
     plain = {name: getattr(compute, name) for name in ("cores", "clock", "load_bandwidth", "buffer_depth", "energy")}
     return value.Design(

@@ -6,9 +6,12 @@ is named after what the tile that ends the gap was doing during it (docs/semanti
 - its kernel waited for the host: dispatch; for earlier kernels: dependency, except the time after
   their last computation, which is named after what their last tile was doing, in phase drain;
 - it waited for a buffer: capacity of the tier that the buffers lie in;
-- it queued at a port or was served by it: bandwidth; contention while the port served another kernel;
-- it was in flight behind a port: latency while the port stood idle (or the pipeline filled), otherwise the
-  latency is hidden and bandwidth is what is missing.
+- it queued at a port: bandwidth of that tier, contention while the port served another kernel;
+- it was served by a port: bandwidth; it was in flight behind it: latency. In the steady phase, these two
+  are hidden as long as the port at which the tile had queued last is busy with tiles behind it: then that
+  port sets the pace, and its bandwidth is what is missing.
+
+The ledger of a single unit (matrix, vector) names the ticks in which another unit works `dependency`.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class _History:
         self.buffer_tier = program.buffer_tier.tolist()
         self._index_services(log, resource)
         self._index_last(program, log)
+        self._index_work(program)
 
     def _index_services(self, log: StageLog, resource: IntArray) -> None:
         """Per resource, its services in order of time."""
@@ -81,6 +85,36 @@ class _History:
             kernel = self.kernel[row]
             if self.arrive[row] == self.finish[kernel] and self.last_row[kernel] < 0:
                 self.last_row[kernel] = row
+
+    def _index_work(self, program: Program) -> None:
+        """Disjoint intervals in which at least one unit works."""
+        self.work_start: list[int] = []
+        self.work_end: list[int] = []
+        for row in self.services(frozenset(program.units)):
+            if self.work_end and self.grant[row] <= self.work_end[-1]:
+                self.work_end[-1] = max(self.work_end[-1], self.end[row])
+            else:
+                self.work_start.append(self.grant[row])
+                self.work_end.append(self.end[row])
+        self.last_work = self.work_end[-1] if self.work_end else 0
+
+    def services(self, units: frozenset[int]) -> list[int]:
+        """Rows of the services of some units, in order of time."""
+        rows = [row for row, resource in enumerate(self.resource) if resource in units]
+        return sorted(rows, key=lambda row: (self.grant[row], self.resource[row]))
+
+    def split_by_work(self, begin: int, end: int) -> list[tuple[int, int, bool]]:
+        """[begin, end) cut into pieces in which some unit works (True) and in which none does."""
+        pieces: list[tuple[int, int, bool]] = []
+        index = max(bisect_right(self.work_start, begin) - 1, 0)
+        while begin < end:
+            while index < len(self.work_start) and self.work_end[index] <= begin:
+                index += 1
+            start = self.work_start[index] if index < len(self.work_start) else end
+            until = min(end, start) if start > begin else min(end, self.work_end[index])
+            pieces.append((begin, until, start <= begin))
+            begin = until
+        return pieces
 
     def first_row(self, row: int) -> int:
         """First row of the tile that `row` belongs to."""
@@ -157,19 +191,22 @@ class _Book:
             return
         history = self.history
         kernel, row = history.kernel[last], history.first_row(last)
-        before = end - begin
-        done = self.span(kernel, Entry.CAPACITY, begin, min(end, history.buffer[row]), history.buffer_tier[kernel], phase)
+        left = end - begin
+        left -= self.span(kernel, Entry.CAPACITY, begin, min(end, history.buffer[row]), history.buffer_tier[kernel], phase)
+        pace = -1  # the port at which the tile queued last
         while row <= last:
-            done += self.stage(row, begin, end, phase)
+            if history.grant[row] > history.request[row] and phase is LedgerPhase.STEADY:
+                pace = history.resource[row]
+            left -= self.stage(row, begin, end, phase, pace)
             row += 1
-        self.add(kernel, Entry.DEPENDENCY, before - done)
+        self.add(kernel, Entry.DEPENDENCY, left)
 
     def span(self, kernel: int, entry: Entry, begin: int, end: int, tier: int, phase: LedgerPhase) -> int:
         self.add(kernel, entry, end - begin, tier, phase)
         return max(end - begin, 0)
 
-    def stage(self, row: int, begin: int, end: int, phase: LedgerPhase) -> int:
-        """One stage of a tile: queueing, service and flight inside [begin, end); ticks named."""
+    def stage(self, row: int, begin: int, end: int, phase: LedgerPhase, pace: int) -> int:
+        """One stage of a tile: queueing, service and flight inside [begin, end); returns the ticks named."""
         history = self.history
         port, kernel = history.resource[row], history.kernel[row]
         tier = history.port_tier[port]
@@ -178,50 +215,57 @@ class _Book:
         flight = (max(begin, history.end[row]), min(end, history.arrive[row]))
         if tier < 0:
             return sum(self.span(kernel, Entry.DEPENDENCY, *part, -1, phase) for part in (queue, service, flight))
-        named = self.span(kernel, Entry.BANDWIDTH, *service, tier, phase)
-        if queue[0] < queue[1]:
-            _, other = history.port_use(port, kernel, *queue)
-            self.add(kernel, Entry.CONTENTION, other, tier, phase)
-            self.add(kernel, Entry.BANDWIDTH, queue[1] - queue[0] - other, tier, phase)
-            named += queue[1] - queue[0]
-        if flight[0] < flight[1]:
-            same, other = (0, 0) if phase is LedgerPhase.FILL else history.port_use(port, kernel, *flight)
-            self.add(kernel, Entry.BANDWIDTH, same, tier, phase)
-            self.add(kernel, Entry.CONTENTION, other, tier, phase)
-            self.add(kernel, Entry.LATENCY, flight[1] - flight[0] - same - other, tier, phase)
-            named += flight[1] - flight[0]
-        return named
+        return (
+            self.paced(kernel, Entry.BANDWIDTH, *queue, tier, phase, port)
+            + self.paced(kernel, Entry.BANDWIDTH, *service, tier, phase, pace)
+            + self.paced(kernel, Entry.LATENCY, *flight, tier, phase, pace)
+        )
+
+    def paced(
+        self, kernel: int, entry: Entry, begin: int, end: int, tier: int, phase: LedgerPhase, port: int
+    ) -> int:
+        """The ticks [begin, end): bandwidth or contention of `port` while it is busy, `entry` of `tier` otherwise."""
+        if begin >= end:
+            return 0
+        same = other = 0
+        if port >= 0 and self.history.port_tier[port] >= 0:
+            same, other = self.history.port_use(port, kernel, begin, end)
+            self.add(kernel, Entry.BANDWIDTH, same, self.history.port_tier[port], phase)
+            self.add(kernel, Entry.CONTENTION, other, self.history.port_tier[port], phase)
+        self.add(kernel, entry, end - begin - same - other, tier, phase)
+        return end - begin
 
 
 def _account(ledger: IntArray, history: _History, units: frozenset[int], makespan: int) -> None:
     """Fill one engine's ledger (K, columns)."""
     book = _Book(ledger, history)
-    rows = [row for row, resource in enumerate(history.resource) if resource in units]
-    rows.sort(key=lambda row: (history.grant[row], history.resource[row]))
-    covered = 0
     begun: set[int] = set()
-    for row in rows:
-        grant, end = history.grant[row], history.end[row]
+    covered = 0
+    for row in history.services(units):
+        kernel, grant, end = history.kernel[row], history.grant[row], history.end[row]
+        phase = LedgerPhase.STEADY if kernel in begun else LedgerPhase.FILL
+        begun.add(kernel)
         if grant > covered:
-            phase = LedgerPhase.STEADY if history.kernel[row] in begun else LedgerPhase.FILL
-            book.gap(row, covered, grant, phase)
-        begun.add(history.kernel[row])
+            for begin, until, others in history.split_by_work(covered, grant):
+                if others:
+                    book.add(kernel, Entry.DEPENDENCY, until - begin)
+                else:
+                    book.gap(row, begin, until, phase)
         if end > covered:
             book.work(row, max(grant, covered), end)
             covered = end
     if covered < makespan:
-        _trailing(book, history, covered, makespan, bool(rows))
+        _trailing(book, history, covered, makespan)
 
 
-def _trailing(book: _Book, history: _History, covered: int, makespan: int, worked: bool) -> None:
-    """The gap that no tile ends: the drain of the tile that arrived last."""
-    if not history.arrive or not worked:
-        book.add(len(history.finish) - 1, Entry.DEPENDENCY, makespan - covered)
+def _trailing(book: _Book, history: _History, covered: int, makespan: int) -> None:
+    """The gap that no tile ends: what other units did, then the drain of the tile that arrived last."""
+    if not history.arrive:
+        if history.finish:
+            book.add(len(history.finish) - 1, Entry.DISPATCH, makespan - covered)
         return
     last = max(range(len(history.arrive)), key=lambda row: (history.arrive[row], -row))
     kernel = history.kernel[last]
-    begin = min(max(covered, history.computed[kernel]), makespan)
+    begin = min(max(covered, history.last_work), makespan)
     book.add(kernel, Entry.DEPENDENCY, begin - covered)
-    book.tile(last, begin, makespan, LedgerPhase.DRAIN)
-    if history.arrive[last] < makespan:
-        raise AssertionError("a kernel ended after its last tile")
+    book.gap(last, begin, makespan, LedgerPhase.DRAIN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,28 +96,35 @@ def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, Gr
     from torch._inductor.compile_fx import partition_fn
     from torch._inductor.decomposition import select_decomp_table
 
-    graphs: dict[str, GraphModule] = {}
+    found: list[GraphModule] = []
 
-    def keep(name: str) -> Callable[..., Any]:
-        def compiler(module: GraphModule, inputs: Any) -> Any:
-            graphs[name] = module
-            return lambda *args: None
+    def partition(module: GraphModule, inputs: Any, **options: Any) -> tuple[GraphModule, GraphModule]:
+        found.extend(partition_fn(module, inputs, **options))
+        raise _Cut
 
-        return compiler
+    try:
+        with mode:
+            aot_module_simplified(
+                traced.module,
+                traced.values,
+                fw_compiler=_never,
+                bw_compiler=_never,
+                partition_fn=partition,
+                decompositions=select_decomp_table(),
+                keep_inference_input_mutations=True,
+            )
+    except _Cut:
+        return found[0], found[1]
+    raise TraceError("the model's loss does not depend on its parameters", expected="a differentiable loss")
 
-    with mode, torch._dynamo.utils.preserve_rng_state():
-        aot_module_simplified(
-            traced.module,
-            traced.values,
-            fw_compiler=keep("forward"),
-            bw_compiler=keep("backward"),
-            partition_fn=partition_fn,
-            decompositions=select_decomp_table(),
-            keep_inference_input_mutations=True,
-        )
-    if set(graphs) != {"forward", "backward"}:
-        raise TraceError("the model's loss does not depend on its parameters", expected="a differentiable loss")
-    return graphs["forward"], graphs["backward"]
+
+class _Cut(BaseException):
+    """Ends the tracing once both graphs are there."""
+
+
+def _never(module: GraphModule, inputs: Any) -> Any:
+    """Stands where AOTAutograd wants a compiler; tracing ends before it is called."""
+    return module.forward
 
 
 def rehome(module: GraphModule) -> list[Any]:

@@ -58,8 +58,8 @@ class Reader:
         return [self._output(value) for value in self.graph.graph_outputs]
 
     def _output(self, value: Any) -> int | None:
-        name = value.get_name() if isinstance(value, ir.IRNode) and not isinstance(value, ir.Constant) else None
-        return None if name is None or isinstance(value, ir.NoneAsConstantBuffer) else self.storage(name)[0]
+        name = value.maybe_get_name() if isinstance(value, ir.IRNode) else None
+        return None if name is None else self.storage(name)[0]
 
     def _is_free(self, node: Any) -> bool:
         """Nodes that launch nothing: empty ones, and the unpacking of tuples."""

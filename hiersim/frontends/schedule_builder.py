@@ -29,6 +29,8 @@ class ScheduleBuilder:
     by_name: dict[str, int] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)
     """Nodes of compiled graphs that a kernel has already run."""
+    lowered: int = 0
+    """Matrix FLOPs of thin products that the compiler turned into multiplications and sums."""
 
     def named(self, name: str, size: int, role: Role) -> int:
         """The storage of that name, made at first sight."""

@@ -273,7 +273,8 @@ def _without_none(hint: Any) -> Any:
 def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
     """`value` with the leaf at `steps` changed; frozen values are copied along the way."""
     name, rest = steps[0], steps[1:]
-    kinds = field_types(type(value))
+    owner: Any = type(value)
+    kinds = field_types(owner)
     if name not in kinds or name == "sources":
         done = path.split(".")[: -len(steps)]
         valid = [".".join([*done, key]) for key in kinds if key != "sources"]
@@ -343,6 +344,6 @@ def _base_unit(kind: Any) -> str:
 def read_tile(value: Any) -> tuple[int, int, int]:
     """A native matrix tile (m, n, k)."""
     good = isinstance(value, list | tuple) and len(value) == 3
-    if not good or not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 65536 for side in value):
+    if not good or not all(type(side) is int and 0 < side <= 65536 for side in value):
         raise UnitError(f"{value!r} is not a tile", expected="three whole numbers [m, n, k] of at least 1")
     return (value[0], value[1], value[2])

@@ -63,8 +63,7 @@ class Rotary(nn.Module):
         self.register_buffer("inverse_frequency", 1.0 / config.theta**exponent, persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        frequency = self.inverse_frequency[None, :, None].float().expand(positions.shape[0], -1, 1)
-        angle = (frequency @ positions[:, None, :].float()).transpose(1, 2)
+        angle = positions[:, :, None].float() * self.inverse_frequency[None, None, :]
         angle = torch.cat((angle, angle), dim=-1)
         return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
 
