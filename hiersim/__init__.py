@@ -1,0 +1,82 @@
+"""hiersim: a memory-hierarchy cycle simulator for machine-learning hardware.
+
+>>> import hiersim as hs
+>>> design = hs.load_design("tiny").replace({"memory.l2.capacity": "2 MiB"})
+
+Names are loaded when they are first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hiersim.config.load import load_design
+    from hiersim.errors import (
+        CapacityError,
+        DesignError,
+        FusionError,
+        HiersimError,
+        MissingExtraError,
+        SimulationError,
+        TraceError,
+        UnitError,
+    )
+    from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.load import load_trace
+    from hiersim.model.design import Design
+    from hiersim.model.trace import Trace
+    from hiersim.results import Result
+    from hiersim.run import compare, simulate
+
+_PLACES = {
+    "load_design": "hiersim.config.load",
+    "load_trace": "hiersim.frontends.load",
+    "save_trace": "hiersim.frontends.archive",
+    "simulate": "hiersim.run",
+    "compare": "hiersim.run",
+    "Result": "hiersim.results",
+    "Design": "hiersim.model.design",
+    "Trace": "hiersim.model.trace",
+    **{
+        name: "hiersim.errors"
+        for name in (
+            "HiersimError", "DesignError", "TraceError", "CapacityError", "FusionError", "SimulationError",
+            "UnitError", "MissingExtraError",
+        )
+    },
+}  # fmt: skip
+
+__all__ = [
+    "CapacityError",
+    "Design",
+    "DesignError",
+    "FusionError",
+    "HiersimError",
+    "MissingExtraError",
+    "Result",
+    "SimulationError",
+    "Trace",
+    "TraceError",
+    "UnitError",
+    "compare",
+    "load_design",
+    "load_trace",
+    "save_trace",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hiersim")
+    raise AttributeError(f"module 'hiersim' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_PLACES, "__version__"])

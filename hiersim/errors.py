@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MAX_LINE = 400
+MAX_PLACE = 200
 
 
 class HiersimError(Exception):
@@ -52,7 +53,7 @@ class HiersimError(Exception):
         place = self.file or ""
         if self.line is not None:
             place += f":{self.line}"
-        parts = [part for part in (place, self.key) if part]
+        parts = [part if len(part) <= MAX_PLACE else f"…{part[-MAX_PLACE:]}" for part in (place, self.key) if part]
         text = ": ".join([*parts, self.problem])
         if self.expected:
             text += f" (expected {self.expected})"
@@ -123,7 +124,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     choices = sorted(valid)
     last = name.rpartition(".")[2]
     begins = [choice for choice in choices if len(last) > 1 and choice.rpartition(".")[2].startswith(last)]
-    close = get_close_matches(name, choices, n=1, cutoff=0.9) or begins or get_close_matches(name, choices, n=1, cutoff=0.6)
+    close = (
+        get_close_matches(name, choices, n=1, cutoff=0.9) or begins or get_close_matches(name, choices, n=1, cutoff=0.6)
+    )
     if close:
         return f"'{close[0]}'"
     shown = ", ".join(choices[:12])

@@ -266,6 +266,6 @@ def show_capacity(size: int) -> str:
     """A size in binary units when it is a round number of them, else in decimal ones."""
     for prefix in ("Ti", "Gi", "Mi", "Ki"):
         factor = _BINARY[prefix]
-        if size >= factor and size * 4 % factor == 0:
+        if factor <= size < 1024 * factor and size * 4 % factor == 0:
             return f"{size / factor:g} {prefix}B"
     return show_bytes(size)

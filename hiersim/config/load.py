@@ -35,7 +35,8 @@ def resolve(name: str) -> tuple[Path, str]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or os.path.exists(path):
         return path, name
-    raise DesignError(f"'{name}' is neither a bundled design nor a file", expected=nearest(name, known))
+    shown = name if len(name) <= 64 else f"{name[:64]}…"
+    raise DesignError(f"'{shown}' is neither a bundled design nor a file", expected=nearest(shown, known))
 
 
 def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:

@@ -124,6 +124,25 @@ def _foreach(call: Call, rule: Rule | None) -> Cost:
     return total
 
 
+def limited(cost: Cost, call: Call, points: int) -> tuple[Cost, bool]:
+    """The cost of evaluating at most `points` elements of an operator (0: all), and whether that is all of it."""
+    first = call.args[0] if call.args else None
+    reduced = first.elements if cost.kind is Kind.REDUCTION and isinstance(first, Operand) else 0
+    elements = max(call.size, reduced)
+    if points == 0 or elements <= points or cost.kind not in (Kind.POINTWISE, Kind.REDUCTION, Kind.COPY):
+        return cost, True
+    dims = (max(1, points // cost.dims[1]), cost.dims[1]) if cost.kind is Kind.REDUCTION else ()
+    return (
+        Cost(
+            kind=cost.kind,
+            dims=dims,
+            vector_flops=cost.vector_flops * points // elements,
+            special_ops=cost.special_ops * points // elements,
+        ),
+        False,
+    )
+
+
 def arithmetic_dtype(kind: Kind, operands: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> DType:
     """The type that the arithmetic runs in.
 
@@ -153,6 +172,11 @@ VIEWS: Final = frozenset(
     "split_with_sizes chunk unbind as_strided view_as diagonal narrow unfold movedim expand_as numpy_T real imag "
     "view_as_real view_as_complex unsafe_split unsafe_split_with_sizes swapaxes flatten unflatten".split()
 )
+
+SHAPE_ONLY: Final = frozenset(
+    "zeros_like ones_like full_like rand_like randn_like randint_like new_zeros new_ones new_full".split()
+)
+"""Packets that take a tensor for its shape and never read it."""
 
 OVERWRITES: Final = frozenset("fill zero copy normal uniform random bernoulli exponential".split())
 """Functional packets whose in-place form writes its first argument without reading it."""

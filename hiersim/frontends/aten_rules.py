@@ -236,6 +236,14 @@ def _softmax(vector: int, special: int, log_per_row: int = 0) -> Rule:
     return rule
 
 
+def _online_softmax(call: Call) -> Cost:
+    """Maximum, exp and sum in one pass; the subtraction is counted by the node that Inductor keeps beside it."""
+    rows = _rows(call, int(call.args[1]))
+    elements = call.args[0].elements
+    dims = _reduction_dims(call, rows)
+    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=2 * elements, special_ops=elements)
+
+
 def _layer_norm(call: Call) -> Cost:
     """var_mean 4, subtract, scale, and one each for weight and bias; add and rsqrt per row."""
     elements, affine = call.args[0].elements, sum(isinstance(call.args[at], Operand) for at in (2, 3))
@@ -311,7 +319,7 @@ def _pool(call: Call) -> Cost:
 
 
 _ONE: Final = (
-    "mul div rsub_scalar neg abs sign maximum minimum clamp_min clamp_max eq ne lt le gt ge where masked_fill logical_and "
+    "mul div neg abs sign maximum minimum clamp_min clamp_max eq ne lt le gt ge where masked_fill logical_and "
     "logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor floor ceil round trunc fmod "
     "remainder floor_divide square relu isnan isinf isfinite true_divide heaviside tril triu bitwise_left_shift "
     "bitwise_right_shift fmax fmin"
@@ -333,8 +341,8 @@ RULES: Final[dict[str, Rule]] = {
     **{name: _pointwise(0, 1) for name in _SPECIAL},
     **{name: _plain(Kind.COPY) for name in _COPIES},
     "mm": _matmul(0), "bmm": _matmul(0), "addmm": _matmul(1), "baddbmm": _matmul(1), "_addmm_activation": _matmul(1),
-    "_scaled_mm": _matmul(0), "addmv": _plain(Kind.OPAQUE),
-    "convolution": _convolution, "_convolution": _convolution, "cudnn_convolution": _plain(Kind.OPAQUE),
+    "_scaled_mm": _matmul(0),
+    "convolution": _convolution, "_convolution": _convolution,
     "convolution_backward": _convolution_backward,
     "_scaled_dot_product_flash_attention": _attention(4),
     "_scaled_dot_product_efficient_attention": _attention(6, bias_at=3),
@@ -363,6 +371,7 @@ RULES: Final[dict[str, Rule]] = {
     "_adaptive_avg_pool2d": _reduction(1, 1),
     "_softmax": _softmax(4, 1), "_log_softmax": _softmax(4, 1, log_per_row=1),
     "_softmax_backward_data": _softmax(5, 0), "_log_softmax_backward_data": _softmax(3, 1),
+    "prepare_softmax_online": _online_softmax,
     "native_layer_norm": _layer_norm, "native_layer_norm_backward": _layer_norm_backward,
     "native_group_norm": _group_norm,
     "native_batch_norm": _batch_norm(5), "cudnn_batch_norm": _batch_norm(5),

@@ -29,6 +29,8 @@ class KernelRecord:
     name: str
     origins: list[FxNode]
     """The FX nodes that it runs, in graph order."""
+    points: int
+    """Points of its largest loop nest; 0 where it runs its node whole."""
     reads: list[Access]
     writes: list[Access]
 
@@ -108,14 +110,43 @@ class Reader:
             return KernelRecord(
                 name=_extern_name(node.node),
                 origins=origins,
+                points=0,
                 reads=self._extern_reads(node),
                 writes=self._extern_writes(node, origins),
             )
-        found = {origin for sub in node.get_nodes() if sub.node is not None for origin in sub.node.get_origins()}
-        origins = [origin for origin in found if id(origin) not in external and _computes(origin)]
+        origins = [origin for origin in self._computed(node, external) if id(origin) not in external and _computes(origin)]
         origins.sort(key=lambda origin: order.get(origin, -1))
-        name = self._triton_name(node, origins)
-        return KernelRecord(name=name, origins=origins, reads=self._reads(node), writes=self._writes(node))
+        return KernelRecord(
+            name=self._triton_name(node, origins),
+            origins=origins,
+            points=max((_points(sub) for sub in node.get_nodes()), default=0),
+            reads=self._reads(node),
+            writes=self._writes(node),
+        )
+
+    def _computed(self, node: Any, external: set[int]) -> set[FxNode]:
+        """Nodes that a generated kernel evaluates.
+
+        Inductor's origins also name the producers of buffers that the kernel merely reads, and the other operands
+        of the call that an operand is copied for. So keep what can be evaluated from the buffers that the kernel
+        reads, and of that what its results need.
+        """
+        origins = {origin for sub in node.get_nodes() if sub.node is not None for origin in sub.node.get_origins()}
+        names = {dep.name for dep in node.read_writes.reads} - set(node.get_buffer_names())
+        given = {self._origin_of(name) for name in names if name not in self.inputs}
+        if None not in given:
+            origins = _evaluable(origins, given, external) or origins
+        waiting = [item for item in origins if id(item) not in external and origins.isdisjoint(item.users)]
+        reached = set(waiting)
+        while waiting:
+            fresh = {item for item in waiting.pop().all_input_nodes if item in origins} - reached - given
+            reached |= fresh
+            waiting += fresh
+        return reached
+
+    def _origin_of(self, name: str) -> FxNode | None:
+        buffer = self.graph.try_get_buffer(self.scheduler.mutation_real_name.get(name, name))
+        return buffer.get_origin_node() if isinstance(buffer, ir.Operation | ir.Buffer) else None
 
     def _extern_origins(self, node: Any, order: dict[FxNode, int]) -> list[FxNode]:
         """An external kernel runs exactly one node; `origins` also names the producers inlined on the way."""
@@ -215,6 +246,22 @@ class Reader:
                 size = value.numel() * value.element_size()
                 storage = self.allocate(size, False)
                 yield _key(storage, 0, tuple(value.shape), tuple(value.stride()), value.dtype), size
+
+
+def _evaluable(origins: set[FxNode], given: set[Any], external: set[int]) -> set[FxNode]:
+    """Of `origins` those whose inputs are graph inputs, given, views of such, or themselves evaluable."""
+    known: dict[FxNode, bool] = {}
+
+    def available(item: FxNode) -> bool:
+        if item not in known:
+            inner = item in origins or not _computes(item) or not item.all_input_nodes
+            known[item] = item in given or (
+                id(item) not in external and inner and all(available(source) for source in item.all_input_nodes)
+            )
+        return known[item]
+
+    ordered = sorted(origins, key=lambda item: item.name)
+    return {item for item in ordered if available(item) and item not in given}
 
 
 def cost_of_node(node: FxNode) -> aten.Cost:

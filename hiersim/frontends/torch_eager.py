@@ -146,6 +146,8 @@ class Recorder(TorchDispatchMode):
 
     def _reads(self, call: Call, func: Any, args: Any, inputs: list[Tensor], written: list[Tensor]) -> list[Access]:
         name = aten.functional(call.name)
+        if name in aten.SHAPE_ONLY:
+            return []
         table = args[aten.TABLE_READS[name]] if name in aten.TABLE_READS else None
         overwritten = bool(written) and (name in aten.OVERWRITES or "out" in str(func._overloadname))
         partial = bool(written) and name in aten.PARTIAL_WRITES

@@ -181,10 +181,9 @@ def _train(loaded: Any, eager: OperatorGraph, builder: Any) -> None:
     for name, item, value in zip(graphs.placeholders(forward), traced.names, traced.values, strict=True):
         if isinstance(value, torch.Tensor):
             made[name] = _input_storage(builder, item, value)
+    saved = [getattr(node, "name", "") for node in graphs.results(forward)]  # before compilation renames nodes
     outputs = _compile(builder, forward, dict(made), Phase.FORWARD, joint)
-    for node, storage in zip(graphs.results(forward), outputs, strict=True):
-        if isinstance(node, torch.fx.Node) and storage is not None:
-            made[node.name] = storage
+    made |= {name: storage for name, storage in zip(saved, outputs, strict=True) if storage is not None}
     loss = next(storage for storage in outputs if storage is not None)
     builder.tensors.storages[loss].output = True
 
@@ -242,21 +241,30 @@ def _append_graph(
         storage: int = builder.tensors.storage(Storage(size=size, role=role))
         return storage
 
-    reader = Reader(scheduler=scheduler, graph=graph, inputs=inputs, allocate=allocate, count=len(builder.names))
+    generated = sum(name.startswith("triton_") for name in builder.names)
+    reader = Reader(scheduler=scheduler, graph=graph, inputs=inputs, allocate=allocate, count=generated)
     counted: set[str] = builder.counted
     for record in reader.read():
         rows = []
         for node in record.origins:
             key = node.name if node.name in joint else f"{phase.name}:{node.name}"
-            row = _row(node, phase)
+            row, whole = _row(node, phase, record.points)
             rows.append((row, key in counted))
-            builder.lowered += 0 if key in counted else _lowered_flops(node, row)
-            counted.add(key)
+            if whole and key not in counted:
+                counted.add(key)
+                builder.lowered += _lowered_flops(node, row)
+        if not rows:
+            rows.append((_layout_copy(builder, record, phase), False))
         builder.kernel(record.name, rows, record.reads, record.writes)
     return reader.output_storages()
 
 
-def _row(node: Any, phase: Phase) -> Any:
+def _row(node: Any, phase: Phase, points: int) -> tuple[Any, bool]:
+    """A node as an operator row, and whether the kernel evaluates all of it.
+
+    A kernel with fewer points than the node has elements needs only some of them (the last token, the targets
+    of a loss) and computes no more.
+    """
     import torch
 
     from hiersim.frontends import aten
@@ -264,11 +272,23 @@ def _row(node: Any, phase: Phase) -> Any:
     from hiersim.frontends.tables import Row
 
     call = call_of_node(node)
-    cost = aten.cost_of(call)
+    cost, whole = aten.limited(aten.cost_of(call), call, points)
     operands = tuple(item for item in call.args if isinstance(item, aten.Operand))
     flags = Flag.RANDOM if torch.Tag.nondeterministic_seeded in node.target.tags else Flag.NONE
     dtype = aten.arithmetic_dtype(cost.kind, operands, call.outputs)
-    return Row(name=call.name, module=_module(node), phase=phase, flags=flags, dtype=dtype, cost=cost)
+    return Row(name=call.name, module=_module(node), phase=phase, flags=flags, dtype=dtype, cost=cost), whole
+
+
+def _layout_copy(builder: Any, record: Any, phase: Phase) -> Any:
+    """A kernel without a node of its own rearranges an operand for the next call (channels last)."""
+    from hiersim.frontends.aten import Cost
+    from hiersim.frontends.tables import Row
+
+    roles = {builder.tensors.storages[key.storage].role for key, _ in record.reads}
+    flags = Flag.CONST if roles <= {Role.WEIGHT, Role.CONSTANT} else Flag.NONE
+    dtype = record.writes[0][0].dtype
+    cost = Cost(kind=Kind.COPY)
+    return Row(name="inductor.layout_copy", module="", phase=phase, flags=flags, dtype=dtype, cost=cost)
 
 
 def _lowered_flops(node: Any, row: Any) -> int:

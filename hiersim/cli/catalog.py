@@ -1,0 +1,191 @@
+"""`designs`, `traces` and `define`: what there is, and what its words mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from hiersim import units
+from hiersim.cli import options
+from hiersim.errors import HiersimError, nearest
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def designs(context: click.Context) -> None:
+    """Designs: list, show, check, and the schema for editors."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_designs)
+
+
+@designs.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_designs(as_json: bool = False) -> None:
+    """All bundled designs."""
+    from rich.table import Table
+
+    from hiersim import bundled
+    from hiersim.config.load import load_design
+
+    loaded = [load_design(name) for name in bundled.designs()]
+    if as_json:
+        click.echo(json.dumps({"designs": [{"name": item.name, "title": item.title} for item in loaded]}, indent=1))
+        return
+    table = Table(pad_edge=False)
+    for heading in ("design", "", "cores", "memory, nearest first"):
+        table.add_column(heading, justify="right" if heading == "cores" else "left")
+    for item in loaded:
+        tiers = " · ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in item.memory)
+        table.add_row(item.name, item.title, str(item.compute.cores), tiers)
+    options.console().print(table)
+
+
+@designs.command("show")
+@click.argument("name")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change a value of the design.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (base units).")
+def show_design(name: str, sets: tuple[str, ...], as_json: bool) -> None:
+    """Every value of a design with its source."""
+    from rich.table import Table
+
+    from hiersim.run import plain
+    from hiersim.views.designs import design_rows
+
+    design = options.changed_design(name, options.changes_of(sets))
+    if as_json:
+        click.echo(json.dumps(plain(design), sort_keys=True, indent=1))
+        return
+    table = Table(title=f"{design.name}: {design.title}", title_justify="left", pad_edge=False)
+    table.add_column("value", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("source", style="dim")
+    for path, value, source in design_rows(design):
+        table.add_row(path, value, source)
+    options.console().print(table)
+
+
+@designs.command("check")
+@click.argument("file")
+def check_design(file: str) -> None:
+    """Read a design file and report every fault in it."""
+    from hiersim.config.load import load_design
+
+    design = load_design(file)
+    click.echo(f"{file}: sound ({design.title})")
+
+
+@designs.command("schema")
+def schema() -> None:
+    """JSON Schema of a design file, for editors."""
+    from hiersim.config.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), sort_keys=True, indent=2))
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def traces(context: click.Context) -> None:
+    """Traces: list, show and check."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_traces)
+
+
+@traces.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_traces(as_json: bool = False) -> None:
+    """All bundled traces."""
+    from rich.table import Table
+
+    from hiersim import bundled
+    from hiersim.frontends.load import load_trace
+    from hiersim.views.traces import trace_facts
+
+    facts = [trace_facts(load_trace(name)) for name in bundled.traces()]
+    if as_json:
+        click.echo(json.dumps({"traces": facts}, indent=1))
+        return
+    table = Table(pad_edge=False)
+    for heading in ("trace", "workload", "dtype", "operators", "kernels", "captured schedules", "FLOPs", "weights"):
+        table.add_column(heading, justify="right" if heading in ("operators", "kernels", "FLOPs", "weights") else "left")
+    for fact in facts:
+        schedules = ", ".join(f"{name} ({count})" for name, count in fact["schedules"].items()) or "-"
+        table.add_row(
+            fact["name"], fact["workload"], fact["dtype"], str(fact["operators"]), str(fact["kernels"]), schedules,
+            units.show_flops(fact["matrix_flops"]), units.show_bytes(fact["weight_bytes"]),
+        )  # fmt: skip
+    options.console().print(table)
+
+
+@traces.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show_trace(name: str, as_json: bool) -> None:
+    """What a trace holds: operators by kind, FLOPs, bytes, provenance."""
+    from rich.table import Table
+
+    from hiersim.frontends.load import load_trace
+    from hiersim.views.traces import kind_rows, trace_facts
+
+    trace = load_trace(name)
+    facts = trace_facts(trace)
+    if as_json:
+        click.echo(json.dumps({**facts, "kinds": kind_rows(trace)}, indent=1))
+        return
+    screen = options.console()
+    for key, value in facts.items():
+        if value not in ("", [], {}):
+            screen.print(f"[bold]{key}[/] {_shown(key, value)}")
+    table = Table(pad_edge=False)
+    for heading in ("kind", "operators", "matrix FLOPs", "vector FLOPs", "bytes read", "bytes written"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for row in kind_rows(trace):
+        table.add_row(
+            row["kind"], str(row["operators"]), units.show_flops(row["matrix_flops"]), units.show_flops(row["vector_flops"]),
+            units.show_bytes(row["read_bytes"]), units.show_bytes(row["write_bytes"]),
+        )  # fmt: skip
+    screen.print(table)
+
+
+def _shown(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        return units.show_bytes(value)
+    if key.endswith("_flops"):
+        return units.show_flops(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} ({count} kernels)" for name, count in value.items())
+    return "; ".join(value) if isinstance(value, list) else str(value)
+
+
+@traces.command("check")
+@click.argument("file")
+def check_trace(file: str) -> None:
+    """Read a trace file, check every law, and summarise it."""
+    from hiersim.frontends.load import load_trace
+    from hiersim.views.traces import trace_facts
+
+    facts = trace_facts(load_trace(file))
+    unknown = f", {facts['unknown_operators']} of them without a cost formula" if facts["unknown_operators"] else ""
+    click.echo(f"{file}: sound ({facts['operators']} operators{unknown}, {units.show_flops(facts['matrix_flops'])})")
+
+
+@click.command()
+@click.argument("word", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def define(word: str | None, as_json: bool) -> None:
+    """The glossary: every key and column, with its unit."""
+    from hiersim.model.metrics import METRICS
+
+    if word is not None and word not in METRICS:
+        raise HiersimError(f"'{word}' is not in the glossary", expected=nearest(word, METRICS))
+    chosen = [METRICS[word]] if word is not None else list(METRICS.values())
+    if as_json:
+        entries = {item.name: {"unit": item.unit, "meaning": item.meaning, "better": item.better} for item in chosen}
+        click.echo(json.dumps(entries, indent=1))
+        return
+    screen = options.console()
+    for item in chosen:
+        unit = "" if item.unit == "-" else f" [dim]\\[{item.unit}][/]"
+        better = f" [dim]({item.better} is better)[/]" if item.better else ""
+        screen.print(f"[bold]{item.name}[/]{unit}  {item.meaning}{better}")

@@ -1,0 +1,120 @@
+"""The command `hiersim`: a tree of commands that are imported when they are called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from hiersim.errors import DesignError, HiersimError
+
+COMMANDS = {
+    "demo": "hiersim.cli.simulate:demo",
+    "run": "hiersim.cli.simulate:run",
+    "compare": "hiersim.cli.simulate:compare",
+    "export": "hiersim.cli.simulate:export",
+    "capture": "hiersim.cli.capture:capture",
+    "designs": "hiersim.cli.catalog:designs",
+    "traces": "hiersim.cli.catalog:traces",
+    "define": "hiersim.cli.catalog:define",
+}
+HELP = {
+    "demo": "The main job on bundled real traces, with a report.",
+    "run": "Replay one trace on one design.",
+    "compare": "A table of designs and fusion policies.",
+    "export": "Write a replay in another tool's form.",
+    "capture": "Make a trace of a PyTorch model; no GPU, no weights.",
+    "designs": "List, show and check designs.",
+    "traces": "List, show and check traces.",
+    "define": "The glossary: every key and column, with its unit.",
+}
+MAX_FAULTS = 20
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from hiersim.errors import nearest
+
+            raise HiersimError(f"'{args[0]}' is not a command", expected=nearest(args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(HELP.items()))
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"hiersim {version('hiersim')}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+def main() -> None:
+    """Where does the time go, which memory is to blame, and what would it cost to fix it?
+
+    Replays traces of real models, eager and compiled, on memory hierarchies that exist or do not.
+
+    \b
+    hiersim demo
+    hiersim compare gpt2-large-prefill --design h100-sxm
+    hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
+    """
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Entry point: exit status 0 done, 1 a sound input that cannot be carried out, 2 a wrong input."""
+    sys.exit(status(arguments))
+
+
+def status(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status; every error is printed in one line."""
+    try:
+        main.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        return _fail("interrupted", 130)
+    except click.ClickException as error:
+        return _fail(f"{error.format_message().splitlines()[0]} (see hiersim --help)", 2)
+    except HiersimError as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _report(error: HiersimError) -> int:
+    faults: list[Any] = [error, *(error.others if isinstance(error, DesignError) else ())]
+    for fault in faults[:MAX_FAULTS]:
+        click.echo(f"hiersim: {fault}", err=True)
+    if len(faults) > MAX_FAULTS:
+        click.echo(f"hiersim: and {len(faults) - MAX_FAULTS} more faults", err=True)
+    return error.exit_code
+
+
+def _fail(text: str, code: int) -> int:
+    click.echo(f"hiersim: {text}", err=True)
+    return code

@@ -1,0 +1,99 @@
+"""Options and helpers that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hiersim.errors import HiersimError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hiersim.model.design import Design
+    from hiersim.results import Result
+
+Decorated = Callable[..., Any]
+
+
+def common(function: Decorated) -> Decorated:
+    """Options of every command that simulates."""
+    for option in reversed(
+        (
+            click.option("--set", "sets", multiple=True, metavar="PATH=VALUE",
+                         help="Change a value of the design: memory.l2.capacity=200MiB, memory.hbm.bandwidth=2x. Repeatable."),
+            click.option("--engine", default="reference", show_default=True, help="Simulation engine."),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
+            click.option("--timeline", metavar="FILE", help="Write a Perfetto timeline (.pftrace, .json or .json.gz)."),
+            click.option("-q", "--quiet", is_flag=True, help="No messages on standard error."),
+            click.option("-v", "--verbose", is_flag=True, help="Print the largest kernels as well."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def changes_of(sets: Sequence[str]) -> dict[str, str]:
+    """`--set PATH=VALUE` options as a mapping."""
+    changes: dict[str, str] = {}
+    for text in sets:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip() or not value.strip():
+            raise HiersimError(f"'{text}' is not a change", key="--set", expected="PATH=VALUE, as in memory.l2.capacity=200MiB")
+        if path.strip() in changes:
+            raise HiersimError(f"'{path.strip()}' is set twice", key="--set", expected="each path once")
+        changes[path.strip()] = value.strip()
+    return changes
+
+
+def changed_design(name: str, changes: dict[str, str]) -> Design:
+    """A design by name or file, with changes applied."""
+    from hiersim.config.load import load_design
+
+    design = load_design(name)
+    if not changes:
+        return design
+    try:
+        return design.replace(changes)
+    except HiersimError as error:
+        raise HiersimError(error.problem, file=f"--set on {name}", key=error.key, expected=error.expected) from None
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; wide enough for tables when the output is a file or a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 120
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tells what runs, on standard error, when that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    with console(stderr=True).status("starting") as status:
+        yield lambda text: status.update(f"simulating {text}")
+
+
+def say(text: str, quiet: bool) -> None:
+    """A message on standard error."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def print_warnings(results: Sequence[Result], quiet: bool) -> None:
+    """Each warning once."""
+    seen: dict[str, None] = {}
+    for result in results:
+        for text in result.program.warnings:
+            seen.setdefault(text)
+    for text in seen:
+        say(f"warning: {text}", quiet)

@@ -1,0 +1,168 @@
+"""`run`, `compare`, `demo` and `export`: the main job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hiersim.cli import options
+from hiersim.errors import HiersimError
+
+if TYPE_CHECKING:
+    from hiersim.results import Result
+
+DEMO_TRACES = ("gpt2-large-prefill", "llama3-8b-decode")
+DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
+
+
+@click.command()
+@click.argument("trace")
+@click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
+@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy: eager, inductor, xla.")
+@options.common
+def run(
+    trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str, as_json: bool, timeline: str | None,
+    quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Replay TRACE on one design: where does the time go?
+
+    \b
+    hiersim run gpt2-large-prefill --design h100-sxm --fusion inductor
+    hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
+    """
+    results = _simulate(trace, (design,), (fusion,), sets, engine, quiet)
+    if timeline:
+        _write_timeline(results[0], timeline, quiet)
+    if as_json:
+        click.echo(results[0].to_json())
+    else:
+        _print(results, quiet, verbose)
+
+
+@click.command()
+@click.argument("trace")
+@click.option("-d", "--design", "designs", multiple=True, required=True, metavar="D", help="Design; repeatable.")
+@click.option("-f", "--fusion", "fusions", multiple=True, metavar="P", help="Policy; repeatable. Default: eager and inductor.")
+@options.common
+def compare(
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str, as_json: bool,
+    timeline: str | None, quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Replay TRACE with every policy on every design; the first column is the baseline.
+
+    \b
+    hiersim compare gpt2-large-prefill --design h100-sxm
+    hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
+    """
+    results = _simulate(trace, designs, fusions or ("eager", "inductor"), sets, engine, quiet)
+    if timeline:
+        for result in results:
+            _write_timeline(result, _numbered(timeline, result), quiet)
+    if as_json:
+        click.echo(json.dumps({"rows": [result.to_dict() for result in results]}, sort_keys=True, indent=1))
+    else:
+        _print(results, quiet, verbose)
+
+
+@click.command()
+@click.option("-o", "--out", default="hiersim-demo", show_default=True, metavar="DIR", help="Folder for report and timelines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
+def demo(out: str, as_json: bool, quiet: bool) -> None:
+    """Two real models, eager and compiled, on A100 and H100: where does the time go, and what does memory cost?"""
+    from hiersim.views.document import demo_report
+    from hiersim.views.perfetto import write_whole
+
+    everything: list[list[Result]] = []
+    for trace in DEMO_TRACES:
+        for design in DEMO_DESIGNS:
+            results = _simulate(trace, (design,), ("eager", "inductor"), (), "reference", quiet)
+            everything.append(results)
+            if not as_json:
+                _print(results, quiet, verbose=False)
+    folder = Path(out)
+    for results in everything:
+        for result in results:
+            policy = result.fusion.split()[0]
+            _write_timeline(result, str(folder / f"{result.trace.name}.{result.design.name}.{policy}.pftrace"), quiet=True)
+    rows = {"rows": [result.to_dict() for results in everything for result in results]}
+    text = json.dumps(rows, sort_keys=True, indent=1)
+    write_whole(folder / "results.json", text.encode())
+    write_whole(folder / "report.md", demo_report(everything).encode())
+    if as_json:
+        click.echo(text)
+    options.say(f"report: {folder / 'report.md'}   timelines for ui.perfetto.dev: {folder}/*.pftrace", quiet)
+
+
+@click.group()
+def export() -> None:
+    """Write a replay in another tool's form."""
+
+
+@export.command()
+@click.argument("trace")
+@click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
+@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
+@click.option("-o", "--out", required=True, metavar="FILE", help="File to write (.pftrace, .json or .json.gz).")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change a value of the design.")
+@click.option("--engine", default="reference", show_default=True, help="Simulation engine.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
+def perfetto(trace: str, design: str, fusion: str, out: str, sets: tuple[str, ...], engine: str, quiet: bool) -> None:
+    """A timeline for ui.perfetto.dev: host, kernels, every port and unit.
+
+    \b
+    hiersim export perfetto llama3-8b-decode --design h100-sxm -o decode.pftrace
+    """
+    _write_timeline(_simulate(trace, (design,), (fusion,), sets, engine, quiet)[0], out, quiet)
+
+
+def _simulate(
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str, quiet: bool
+) -> list[Result]:
+    from hiersim.frontends.load import load_trace
+    from hiersim.run import compare as compare_all
+    from hiersim.run import engine as check_engine
+
+    check_engine(engine)
+    changes = options.changes_of(sets)
+    machines = [options.changed_design(name, changes) for name in designs]
+    loaded = load_trace(trace)
+    with options.progress(quiet) as tell:
+        return compare_all(loaded, machines, fusions, engine_name=engine, changes=changes, progress=tell)
+
+
+def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
+    from hiersim.views import tables
+
+    screen = options.console()
+    screen.print()
+    screen.print(tables.comparison(results))
+    for line in tables.tier_summary(results):
+        screen.print(f"- {line}", highlight=False)
+    for result in results:
+        label = f"{result.design.name}, {result.fusion}"
+        screen.print(f"[dim]ledger of the cores, {label}: {tables.identity(result)}[/]", highlight=False)
+    if verbose:
+        for result in results:
+            screen.print(tables.kernel_table(result))
+    options.print_warnings(results, quiet)
+
+
+def _write_timeline(result: Result, path: str, quiet: bool) -> None:
+    from hiersim.views.perfetto import write_timeline
+
+    write_timeline(result, path)
+    options.say(f"timeline: {path} (open in ui.perfetto.dev)", quiet)
+
+
+def _numbered(path: str, result: Result) -> str:
+    """One file per row of a comparison: `x.pftrace` → `x.h100-sxm.eager.pftrace`."""
+    name = Path(path)
+    ends = "".join(name.suffixes[-2:]) if name.name.endswith(".json.gz") else name.suffix
+    if not ends:
+        raise HiersimError("has no ending", file=path, key="--timeline", expected="a name that ends in .pftrace or .json")
+    stem = name.name.removesuffix(ends)
+    return str(name.with_name(f"{stem}.{result.design.name}.{result.fusion.split()[0]}{ends}"))

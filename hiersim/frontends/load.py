@@ -1,0 +1,33 @@
+"""Find and read a trace, whatever its form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hiersim import bundled
+from hiersim.errors import TraceError, nearest
+from hiersim.frontends.archive import load_archive
+from hiersim.frontends.rows import load_rows
+from hiersim.model.trace import Trace
+
+FORMS = {".npz": load_archive, ".jsonl": load_rows, ".gz": load_rows, ".json": load_rows}
+
+
+def load_trace(name: str | Path) -> Trace:
+    """The trace of a bundled name (`gpt2-large-prefill`) or of a file.
+
+    Raises
+    ------
+    TraceError
+        Unknown name or form, or a file that breaks a law of traces.
+    """
+    text = str(name)
+    known = bundled.traces()
+    if text in known:
+        return load_archive(known[text])
+    path = Path(text)
+    if path.suffix in FORMS:
+        return FORMS[path.suffix](path)
+    if path.exists():
+        raise TraceError("has an unknown form", file=text, expected="a name that ends in .npz, .jsonl or .jsonl.gz")
+    raise TraceError(f"'{text}' is neither a bundled trace nor a file", expected=nearest(text, known))

@@ -1,0 +1,350 @@
+"""The readable trace form: JSON lines (`.jsonl`, `.jsonl.gz`). One header, then one row per tensor or operator.
+
+    {"format": "hiersim-trace", "version": 1, "name": "mlp"}
+    {"tensor": "x", "shape": [64, 512], "dtype": "bf16", "role": "input"}
+    {"tensor": "w", "shape": [512, 512], "dtype": "bf16", "role": "weight"}
+    {"tensor": "y", "shape": [64, 512], "dtype": "bf16", "role": "activation", "output": true}
+    {"operator": "aten.mm.default", "kind": "gemm", "dims": {"batch": 1, "m": 64, "n": 512, "k": 512},
+     "reads": ["x", "w"], "writes": ["y"]}
+
+(each row on one line). docs/trace-format.md lists every key. Every fault names file, line and remedy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from hiersim.errors import TraceError, nearest
+from hiersim.frontends.archive import FORMAT, VERSION, read_header
+from hiersim.frontends.integrity import check_trace
+from hiersim.model.trace import (
+    BITS,
+    DIMS,
+    Accesses,
+    DType,
+    Flag,
+    Kind,
+    OperatorGraph,
+    OperatorTable,
+    Phase,
+    Role,
+    TensorTable,
+    Trace,
+    TraceHeader,
+    csr,
+)
+from hiersim.units import LARGEST
+
+MAX_TEXT: Final = 128 * 2**20
+MAX_LINE: Final = 2**20
+_TENSOR_KEYS: Final = ("tensor", "shape", "dtype", "role", "output", "storage", "offset", "bytes", "storage_bytes")
+_OPERATOR_KEYS: Final = ("operator", "kind", "dims", "dtype", "reads", "writes", "flops", "module", "phase", "flags", "frees")
+_FLOP_KEYS: Final = ("matrix", "masked", "vector", "special")
+
+
+def load_rows(path: str | os.PathLike[str]) -> Trace:
+    """Read a `.jsonl` or `.jsonl.gz` trace.
+
+    Raises
+    ------
+    TraceError
+        With file and line of the first fault.
+    """
+    file = str(path)
+    reader = _Reader(file)
+    try:
+        for number, text in enumerate(_lines(Path(path), file), start=1):
+            reader.line = number
+            if text.strip():
+                reader.take(_parse(text, reader))
+    except (OSError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise TraceError(f"cannot be read: {reason}", file=file, expected="JSON lines, plain or gzip") from None
+    return check_trace(reader.finish(), file)
+
+
+def _lines(path: Path, file: str) -> Iterator[str]:
+    """Lines of the file, decompressed piece by piece within limits."""
+    with path.open("rb") as probe:
+        packed = probe.read(2) == b"\x1f\x8b"
+    total = 0
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        while raw := stream.readline(MAX_LINE + 1):
+            total += len(raw)
+            if len(raw) > MAX_LINE:
+                raise TraceError("has a line of more than 1 MiB", file=file, expected="one row per line")
+            if total > MAX_TEXT:
+                raise TraceError("unpacks to more than 128 MiB", file=file, expected="the compact form (.npz) for large traces")
+            yield raw.decode("utf-8")
+
+
+def _parse(text: str, reader: _Reader) -> dict[str, Any]:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(items)
+        if len(row) < len(items):
+            names = [key for key, _ in items]
+            again = next(key for key in names if names.count(key) > 1)
+            reader.fail("is there twice", key=again, expected="each key once")
+        return row
+
+    def constant(name: str) -> NoReturn:
+        reader.fail(f"{name} is not a number", expected="a finite number")
+
+    try:
+        row = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        reader.fail(f"is not JSON at column {error.colno}: {error.msg}", expected="one JSON object per line")
+    except (RecursionError, ValueError):
+        reader.fail("is nested too deeply or holds an endless number", expected="one flat JSON object per line")
+    if not isinstance(row, dict):
+        reader.fail("is not an object", expected='{"tensor": …} or {"operator": …}')
+    return row
+
+
+class _Reader:
+    """Collects rows into columns."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.line = 0
+        self.header: TraceHeader | None = None
+        self.tensors: dict[str, int] = {}
+        self.storages: dict[str, int] = {}
+        self.storage: dict[str, list[int]] = {"bytes": [], "role": [], "output": []}
+        self.tensor: dict[str, list[int]] = {"storage": [], "dtype": [], "bytes": [], "offset": []}
+        self.shapes: list[list[int]] = []
+        self.strings: dict[str, int] = {"": 0}
+        self.operator: dict[str, list[int]] = {key: [] for key in _COLUMNS}
+        self.dims: list[list[int]] = []
+        self.access: dict[str, tuple[list[list[int]], list[list[int]]]] = {"reads": ([], []), "writes": ([], [])}
+        self.frees: dict[int, int] = {}
+
+    def fail(self, problem: str, key: str | None = None, expected: str | None = None) -> NoReturn:
+        raise TraceError(problem, file=self.file, line=self.line, key=key, expected=expected)
+
+    def take(self, row: dict[str, Any]) -> None:
+        if self.header is None:
+            self._header(row)
+        elif "tensor" in row:
+            self._keys(row, _TENSOR_KEYS)
+            self._tensor(row)
+        elif "operator" in row:
+            self._keys(row, _OPERATOR_KEYS)
+            self._operator(row)
+        else:
+            hint = nearest(next(iter(row), ""), ("tensor", "operator"))
+            self.fail("is neither a tensor nor an operator", expected=f'a row with "tensor" or "operator", {hint}')
+
+    def _header(self, row: dict[str, Any]) -> None:
+        if row.get("format") != FORMAT:
+            self.fail("is not a hiersim trace", key="format", expected=f'"format": "{FORMAT}" on the first line')
+        if row.get("version") != VERSION or isinstance(row.get("version"), bool):
+            self.fail(f"has version {row.get('version')!r}", key="version", expected=f"version {VERSION}")
+        rest = {key: value for key, value in row.items() if key not in ("format", "version")}
+        self.header = read_header(rest, self.file, self.line)
+
+    def _keys(self, row: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        for key in row:
+            if key not in known:
+                self.fail("is not a key of this row", key=key, expected=nearest(key, known))
+
+    def _text(self, row: Mapping[str, Any], key: str, default: str | None = None) -> str:
+        value = row.get(key, default)
+        if not isinstance(value, str) or (not value and default is None):
+            self.fail("is missing" if value is None else f"{value!r} is not a text", key=key, expected="a text")
+        return value
+
+    def _whole(self, value: Any, key: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fail(f"{value!r} is not a whole number", key=key, expected="a whole number, 0 or more")
+        if not 0 <= value < LARGEST:
+            self.fail(f"{value} is {'negative' if value < 0 else 'too large'}", key=key, expected="0 … 2^62")
+        return value
+
+    def _flagged(self, row: Mapping[str, Any], key: str) -> bool:
+        value = row.get(key, False)
+        if not isinstance(value, bool):
+            self.fail(f"{value!r} is not true or false", key=key, expected="true or false")
+        return value
+
+    def _named(self, value: Any, key: str, kinds: type[IntEnum]) -> int:
+        names = {item.name.lower(): int(item) for item in kinds}
+        if not isinstance(value, str) or value not in names:
+            self.fail(f"{value!r} is not a {key}", key=key, expected=nearest(str(value), names))
+        return names[value]
+
+    def _list(self, value: Any, key: str) -> list[Any]:
+        if not isinstance(value, list):
+            self.fail(f"{type(value).__name__} is not a list", key=key, expected="a list")
+        return value
+
+    def _intern(self, text: str) -> int:
+        return self.strings.setdefault(text, len(self.strings))
+
+    def _tensor(self, row: dict[str, Any]) -> None:
+        name = self._text(row, "tensor")
+        if name in self.tensors:
+            self.fail(f"tensor '{name}' is there twice", key="tensor", expected="each tensor once")
+        shape = [self._whole(side, "shape") for side in self._list(row.get("shape"), "shape")]
+        dtype = self._named(row.get("dtype"), "dtype", DType)
+        elements = 1
+        for side in shape:
+            elements *= side
+        full = -(-elements * BITS[DType(dtype)] // 8)
+        if full >= LARGEST:
+            self.fail("is too large", key="shape", expected="fewer than 2^62 bytes")
+        size = self._whole(row.get("bytes", full), "bytes")
+        offset = self._whole(row.get("offset", 0), "offset")
+        self.tensors[name] = len(self.shapes)
+        self.shapes.append(shape)
+        self.tensor["storage"].append(self._storage(row, name, offset + full))
+        for key, value in (("dtype", dtype), ("bytes", size), ("offset", offset)):
+            self.tensor[key].append(value)
+
+    def _storage(self, row: dict[str, Any], name: str, size: int) -> int:
+        """The storage of a tensor row: its own, or that of the tensor it is a view of."""
+        owner = self._text(row, "storage", name)
+        if owner in self.storages:
+            if "role" in row or "output" in row:
+                self.fail("a view has the role of its storage", key="role", expected="no role on this row")
+            return self.storages[owner]
+        if owner != name:
+            self.fail(f"there is no storage '{owner}' above", key="storage", expected=nearest(owner, self.storages))
+        self.storages[name] = len(self.storage["bytes"])
+        self.storage["bytes"].append(self._whole(row.get("storage_bytes", size), "storage_bytes"))
+        self.storage["role"].append(self._named(row.get("role"), "role", Role))
+        self.storage["output"].append(int(self._flagged(row, "output")))
+        return self.storages[name]
+
+    def _operator(self, row: dict[str, Any]) -> None:
+        name = self._text(row, "operator")
+        kind = Kind(self._named(row.get("kind"), "kind", Kind))
+        index = len(self.dims)
+        for key in ("reads", "writes"):
+            tensors, sizes = [], []
+            for entry in self._list(row.get(key, []), key):
+                tensor, size = self._access(entry, key)
+                tensors.append(tensor)
+                sizes.append(size)
+            self.access[key][0].append(tensors)
+            self.access[key][1].append(sizes)
+        dims = self._dims(row, kind)
+        self.dims.append(dims)
+        flops = self._flops(row, kind, dims)
+        flags = Flag.NONE
+        for flag in self._list(row.get("flags", []), "flags"):
+            names = {item.name.lower(): item for item in Flag if item.name}
+            if not isinstance(flag, str) or flag not in names:
+                self.fail(f"{flag!r} is not a flag", key="flags", expected=nearest(str(flag), names))
+            flags |= names[flag]
+        values = (
+            self._intern(name), self._intern(self._text(row, "module", "")), int(kind),
+            self._named(row.get("phase", "forward"), "phase", Phase), int(flags),
+            self._named(row["dtype"], "dtype", DType) if "dtype" in row else self._first_dtype(index), *flops,
+        )  # fmt: skip
+        for key, value in zip(_COLUMNS, values, strict=True):
+            self.operator[key].append(value)
+        for entry in self._list(row.get("frees", []), "frees"):
+            if entry not in self.storages:
+                self.fail(f"there is no storage '{entry}'", key="frees", expected=nearest(str(entry), self.storages))
+            self.frees[self.storages[entry]] = index
+
+    def _access(self, entry: Any, key: str) -> tuple[int, int]:
+        name, size = entry, None
+        if isinstance(entry, dict):
+            self._keys(entry, ("tensor", "bytes"))
+            name, size = entry.get("tensor"), entry.get("bytes")
+        if not isinstance(name, str) or name not in self.tensors:
+            hint = nearest(str(name), self.tensors) if self.tensors else "a tensor row above"
+            self.fail(f"there is no tensor {name!r} above", key=key, expected=hint)
+        tensor = self.tensors[name]
+        return tensor, self.tensor["bytes"][tensor] if size is None else self._whole(size, f"{key}.bytes")
+
+    def _first_dtype(self, index: int) -> int:
+        """dtype of the first tensor that the operator reads or writes."""
+        for key in ("reads", "writes"):
+            if self.access[key][0][index]:
+                return self.tensor["dtype"][self.access[key][0][index][0]]
+        return int(DType.FP32)
+
+    def _dims(self, row: Mapping[str, Any], kind: Kind) -> list[int]:
+        wanted = DIMS.get(kind, ())
+        given = row.get("dims", {})
+        if not isinstance(given, dict):
+            self.fail("is not an object", key="dims", expected=f"{{{', '.join(wanted)}}}")
+        for key in given:
+            if key not in wanted:
+                self.fail(f"a {kind.name.lower()} has no such size", key=f"dims.{key}", expected=nearest(key, wanted))
+        for key in wanted:
+            if key not in given:
+                self.fail("is missing", key=f"dims.{key}", expected="a whole number")
+        return [self._whole(given[key], f"dims.{key}") for key in wanted]
+
+    def _flops(self, row: Mapping[str, Any], kind: Kind, dims: list[int]) -> tuple[int, ...]:
+        """(matrix, masked, vector, special); a matrix product's FLOPs follow from its sizes."""
+        given = row.get("flops", {})
+        if not isinstance(given, dict):
+            self.fail("is not an object", key="flops", expected='{"matrix": …, "vector": …}')
+        self._keys(given, _FLOP_KEYS)
+        flops = {key: self._whole(given.get(key, 0), f"flops.{key}") for key in _FLOP_KEYS}
+        if "matrix" not in given and kind in (Kind.GEMM, Kind.CONV):
+            flops["matrix"] = 2
+            for side in dims[:4]:
+                flops["matrix"] *= side
+            self._whole(flops["matrix"], "dims")
+        return tuple(flops[key] for key in _FLOP_KEYS)
+
+    def finish(self) -> Trace:
+        """The trace, when all rows are in."""
+        if self.header is None:
+            raise TraceError("is empty", file=self.file, expected="a header line and at least one operator")
+        if not self.dims:
+            raise TraceError("has no operators", file=self.file, expected="at least one operator row")
+        accesses = {}
+        for key, (tensors, sizes) in self.access.items():
+            ptr, tensor = csr(tensors)
+            accesses[key] = Accesses(ptr=ptr, tensor=tensor, size=csr(sizes)[1])
+        tables = self._tensor_table(accesses), self._operator_table()
+        graph = OperatorGraph(tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"])
+        return Trace(header=self.header, graph=graph)
+
+    def _tensor_table(self, accesses: Mapping[str, Accesses]) -> TensorTable:
+        ptr, shape = csr(self.shapes)
+        columns = {f"tensor_{key}": np.array(values, np.int64) for key, values in self.tensor.items()}
+        columns.update({f"storage_{key}": np.array(values, np.int64) for key, values in self.storage.items()})
+        return TensorTable(
+            storage_names=tuple(self.storages), storage_free=self._storage_free(columns, accesses), shape_ptr=ptr,
+            shape=shape, **columns,
+        )  # fmt: skip
+
+    def _storage_free(self, columns: Mapping[str, Any], accesses: Mapping[str, Accesses]) -> Any:
+        """Given frees; where a file gives none, what is produced and is no output lives to its last use."""
+        free = np.full(len(columns["storage_bytes"]), -1, np.int64)
+        if self.frees:
+            free[list(self.frees)] = list(self.frees.values())
+            return free
+        last = np.full(len(free), -1, np.int64)
+        for access in accesses.values():
+            row = np.repeat(np.arange(len(access.ptr) - 1), np.diff(access.ptr))
+            np.maximum.at(last, columns["tensor_storage"][access.tensor], row)
+        produced = np.isin(columns["storage_role"], [int(Role.ACTIVATION), int(Role.GRADIENT)])
+        return np.where(produced & (columns["storage_output"] == 0), last, -1)
+
+    def _operator_table(self) -> OperatorTable:
+        ptr, dims = csr(self.dims)
+        columns = {key: np.array(values, np.int64) for key, values in self.operator.items()}
+        return OperatorTable(strings=tuple(self.strings), dims_ptr=ptr, dims=dims, **columns)
+
+
+_COLUMNS: Final = (
+    "name", "module", "kind", "phase", "flags", "dtype", "matrix_flops", "masked_flops", "vector_flops", "special_ops",
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Every word that hiersim prints, declared once: unit, meaning and which way is better.
+
+`hiersim define` and docs/glossary.md are made from this table, and a test holds every JSON key against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One word of the output."""
+
+    name: str
+    unit: str
+    meaning: str
+    better: str = ""
+    """`lower`, `higher`, or empty where neither is."""
+
+
+_DECLARED: Final = (
+    # what was run
+    ("schema", "-", "Version of the JSON form, an integer.", ""),
+    ("trace", "-", "Name of the trace that was replayed.", ""),
+    ("design", "-", "Name of the design it was replayed on.", ""),
+    ("fusion", "-", "Fusion policy that grouped the operators into kernels, and whether the groups were captured.", ""),
+    ("engine", "-", "Simulation engine that ran.", ""),
+    ("version", "-", "Version of hiersim.", ""),
+    ("inputs_sha256", "-", "SHA-256 of the trace, the resolved design and the policy: equal hashes mean equal results.", ""),
+    ("rows", "-", "The results of a comparison, first the baseline.", ""),
+    ("set", "-", "Values of the design that were changed for this run.", ""),
+    # how long
+    ("makespan_ticks", "ps", "Time from the first host launch to the last arrival, in ticks of 1 ps.", "lower"),
+    ("time_s", "s", "The makespan in seconds.", "lower"),
+    ("cycles", "core cycles", "The makespan in cycles of the core clock, rounded up.", "lower"),
+    # how much
+    ("operators", "count", "Operators that were executed; an operator inlined into two kernels counts twice.", ""),
+    ("kernels", "count", "Kernels that were launched.", "lower"),
+    ("tiles", "count", "Tiles that were run: one step of one wave of blocks over the cores.", ""),
+    ("flops", "FLOP", "Useful floating-point operations, by the unit that did them; masked-out work does not count.", ""),
+    ("recomputed_flops", "FLOP", "Part of `flops` that repeats work of another kernel, by unit.", "lower"),
+    ("matrix", "-", "The matrix unit: tensor cores or systolic arrays.", ""),
+    ("vector", "-", "The vector unit: scalar and SIMD arithmetic with the special functions.", ""),
+    ("cores", "-", "All cores as one engine: it works while its matrix or its vector unit does.", ""),
+    # how well
+    ("utilization", "0-1", "Useful FLOPs divided by (datasheet peak x time), by unit and overall.", "higher"),
+    ("overall", "0-1", "Utilization of all units together: all FLOPs over the sum of what the units could do.", "higher"),
+    ("stall_fraction", "0-1", "Share of the makespan in which the cores wait: everything but useful, padding and tail.", "lower"),
+    # where the time went
+    ("ledger", "ticks", "Every tick of the makespan under exactly one name, per engine.", ""),
+    ("ticks", "ps", "Time of one ledger entry.", ""),
+    ("entry", "-", "Name of a ledger entry: work (useful, padding, tail) or waiting (the others).", ""),
+    ("tier", "-", "Tier to blame for a waiting entry; null where no tier is.", ""),
+    ("phase", "-", "Where in its kernel the waiting happened: fill, steady or drain; null where it has none.", ""),
+    ("useful", "ps", "The engine does arithmetic that the model asked for.", "higher"),
+    ("padding", "ps", "The engine works on tile edges that are cut off.", "lower"),
+    ("tail", "ps", "Share of the work time in which cores idle because the last wave does not fill them.", "lower"),
+    ("dispatch", "ps", "Waiting for the host to launch the kernel, or for the launch to start.", "lower"),
+    ("dependency", "ps", "Waiting for an earlier kernel, or for the other unit of the same cores.", "lower"),
+    ("capacity", "ps", "Waiting for a buffer to come free.", "lower"),
+    ("bandwidth", "ps", "Waiting for bytes that a tier's port was moving, for this tile or those before it.", "lower"),
+    ("latency", "ps", "Waiting for bytes in flight behind a port, with too few others in flight to hide it.", "lower"),
+    ("contention", "ps", "Waiting for a port that served another kernel (its write-back).", "lower"),
+    ("fill", "-", "Phase before the first computation of a kernel.", ""),
+    ("steady", "-", "Phase between two computations of a kernel.", ""),
+    ("drain", "-", "Phase after the last computation of a kernel.", ""),
+    # memory
+    ("traffic_bytes", "bytes", "Bytes read and written at each tier's port.", "lower"),
+    ("read", "bytes", "Bytes read at a tier's port.", "lower"),
+    ("write", "bytes", "Bytes written at a tier's port.", "lower"),
+    ("peak_bytes", "bytes", "Largest occupancy of each tier.", "lower"),
+    ("bounds", "-", "Closed-form lower bounds of time and traffic; no run beats them.", ""),
+    ("compute_ticks", "ps", "Useful FLOPs at datasheet peak, on the busiest unit.", ""),
+    ("link_ticks", "ps", "Per tier: the bytes moved at its port divided by its achievable bandwidth.", ""),
+    ("critical_path_ticks", "ps", "Longest chain of host launches and dependent kernels, each at its own bound.", ""),
+    ("compulsory_bytes", "bytes", "External inputs read once and outputs written once, at the home tier.", ""),
+    # money and energy
+    ("memory_cost_usd", "$", "Capacity x price of each tier, and their total; null where the design has no price.", "lower"),
+    ("energy_j", "J", "Energy moved by each tier and spent in arithmetic; null where the design has no figure.", "lower"),
+    ("total", "-", "Sum of the known parts.", ""),
+    ("compute", "J", "Energy of the arithmetic.", "lower"),
+    ("warnings", "-", "What to know before trusting the result: stand-in rates, unknown operators, assumptions.", ""),
+    # words of tables
+    ("stall", "-", "A tick in which an engine waits.", "lower"),
+    ("working set", "bytes", "What a kernel touches before it touches the same bytes again.", ""),
+    ("arithmetic intensity", "FLOP/B", "Useful FLOPs per byte at a tier's port.", "higher"),
+    ("ridge point", "FLOP/B", "Arithmetic intensity at which compute peak and bandwidth peak take equal time.", ""),
+    ("roofline", "-", "The larger of FLOPs over peak and bytes over bandwidth: a bound, never a prediction.", ""),
+    ("makespan", "ps", "See makespan_ticks.", "lower"),
+    ("wave", "-", "The blocks that run at once, one per core.", ""),
+    ("buffer depth", "tiles", "Tiles of a kernel that may hold a buffer at once: 1 none, 2 double buffering.", ""),
+    ("speedup", "ratio", "Time of the baseline divided by time of this row.", "higher"),
+)  # fmt: skip
+
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
+    {name: Metric(name=name, unit=unit, meaning=meaning, better=better) for name, unit, meaning, better in _DECLARED}
+)

@@ -1,0 +1,239 @@
+"""`Result`: one run with its metrics, bounds, cost and provenance; and its JSON form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from hiersim.bounds import Bounds
+from hiersim.cost import energy, memory_cost
+from hiersim.errors import MissingExtraError
+from hiersim.model.design import Design
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.program import Program
+from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning
+from hiersim.model.trace import Trace
+from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div
+
+SCHEMA: Final = 1
+UNITS: Final = ("matrix", "vector")
+MAIN_ENGINE: Final = "cores"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """Ticks of one name on one engine."""
+
+    engine: str
+    entry: str
+    tier: str | None
+    phase: str | None
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """One replay. Everything else is derived from these values."""
+
+    trace: Trace
+    design: Design
+    graph: KernelGraph
+    program: Program
+    timeline: Timeline
+    bounds: Bounds
+    version: str
+    inputs_sha256: str
+    changes: Mapping[str, str]
+    """Values of the design that were set for this run."""
+
+    @property
+    def makespan(self) -> Ticks:
+        """Ticks (ps) from the first launch to the last arrival."""
+        return Ticks(self.timeline.makespan)
+
+    @property
+    def time(self) -> float:
+        """The makespan in seconds."""
+        return self.timeline.makespan / TICKS_PER_SECOND
+
+    @property
+    def fusion(self) -> str:
+        """The policy, and whether its groups were captured."""
+        return self.graph.policy
+
+    @property
+    def ledger(self) -> tuple[LedgerRow, ...]:
+        """Every entry with ticks, by engine."""
+        return tuple(ledger_rows(self.program.tiers, self.timeline))
+
+    @property
+    def stall_fraction(self) -> float:
+        """Share of the makespan in which the cores wait."""
+        if not self.timeline.makespan:
+            return 0.0
+        work = int(self.timeline.ledger[ENGINES.index(MAIN_ENGINE)][:, : len(WORK)].sum())
+        return 1 - work / self.timeline.makespan
+
+    @property
+    def utilization(self) -> dict[str, float]:
+        """Useful FLOPs ÷ (peak × time), by unit and `overall`."""
+        return utilization(self.program, self.timeline.makespan)
+
+    @property
+    def traffic(self) -> dict[str, dict[str, int]]:
+        """Bytes read and written at each tier's port."""
+        read, write = self.program.traffic()
+        return {
+            tier: {"read": int(read[index]), "write": int(write[index])} for index, tier in enumerate(self.program.tiers)
+        }
+
+    @property
+    def home_bytes(self) -> Bytes:
+        """Bytes read and written at the last tier."""
+        moved = self.traffic[self.design.home.name]
+        return Bytes(moved["read"] + moved["write"])
+
+    @property
+    def peak(self) -> dict[str, int]:
+        """Largest occupancy of each tier in bytes."""
+        return {tier: int(self.program.peak_bytes[index]) for index, tier in enumerate(self.program.tiers)}
+
+    @property
+    def memory_cost(self) -> dict[str, float | None]:
+        """Dollars per tier and `total`."""
+        return memory_cost(self.design)
+
+    @property
+    def kernel_rows(self) -> list[dict[str, Any]]:
+        """One table row per kernel: name, module, start, end and the ticks of the main ledger by entry."""
+        return kernel_rows(self)
+
+    @property
+    def kernels(self) -> Any:
+        """`kernel_rows` as a pandas DataFrame."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("Result.kernels", "pandas", "frames") from None
+        return pandas.DataFrame(self.kernel_rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, keys as in the glossary."""
+        return to_dict(self)
+
+    def to_json(self) -> str:
+        """The JSON form as text; the same inputs give the same bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        from hiersim.views.tables import result_html
+
+        return result_html(self)
+
+
+def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
+    """Entries with ticks, in the order of the engines and of the ledger's columns."""
+    for engine, ledger in zip(ENGINES, timeline.ledger, strict=True):
+        totals = ledger.sum(axis=0)
+        for column in np.flatnonzero(totals).tolist():
+            entry, tier, phase = column_meaning(column, len(tiers))
+            yield LedgerRow(
+                engine=engine,
+                entry=entry.name.lower(),
+                tier=tiers[tier] if tier >= 0 else None,
+                phase=phase.name.lower() if phase is not None else None,
+                ticks=int(totals[column]),
+            )
+
+
+def utilization(program: Program, makespan: int) -> dict[str, float]:
+    """Useful FLOPs ÷ (datasheet peak × time).
+
+    A unit's peak is that of the dtypes it ran, weighted by their FLOPs. `overall` is all FLOPs over the sum
+    of the peaks of the units that did any.
+    """
+    shares = [ticks / makespan if makespan else 0.0 for ticks in program.peak_ticks]
+    peaks = [flops / ticks for flops, ticks in zip(program.flops, program.peak_ticks, strict=True) if ticks and flops]
+    overall = sum(program.flops) / (sum(peaks) * makespan) if peaks and makespan else 0.0
+    return {**dict(zip(UNITS, shares, strict=True)), "overall": overall}
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """The JSON form of `result`; docs/interface describes every key."""
+    program, timeline, bounds = result.program, result.timeline, result.bounds
+    clock = int(result.design.compute.clock)
+    moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
+    return {
+        "schema": SCHEMA,
+        "trace": result.trace.name,
+        "design": result.design.name,
+        "fusion": result.fusion,
+        "engine": timeline.engine,
+        "version": result.version,
+        "inputs_sha256": result.inputs_sha256,
+        "set": dict(result.changes),
+        "makespan_ticks": timeline.makespan,
+        "time_s": result.time,
+        "cycles": ceil_div(timeline.makespan * clock, TICKS_PER_SECOND) if clock < UNLIMITED else None,
+        "operators": len(result.graph.operators),
+        "kernels": len(program),
+        "tiles": int(program.tile_counts().sum()),
+        "flops": dict(zip(UNITS, program.flops, strict=True)),
+        "recomputed_flops": recomputed_flops(result.graph),
+        "utilization": result.utilization,
+        "stall_fraction": result.stall_fraction,
+        "ledger": [
+            {"engine": row.engine, "entry": row.entry, "tier": row.tier, "phase": row.phase, "ticks": row.ticks}
+            for row in result.ledger
+        ],
+        "traffic_bytes": result.traffic,
+        "peak_bytes": result.peak,
+        "bounds": {
+            "compute_ticks": bounds.compute_ticks,
+            "link_ticks": dict(bounds.link_ticks),
+            "critical_path_ticks": bounds.critical_path_ticks,
+            "compulsory_bytes": bounds.compulsory_bytes,
+        },
+        "memory_cost_usd": result.memory_cost,
+        "energy_j": energy(result.design, moved, program.flops),
+        "warnings": list(program.warnings),
+    }
+
+
+def recomputed_flops(graph: KernelGraph) -> dict[str, int]:
+    """FLOPs of operators that repeat another kernel's work, by kind of arithmetic."""
+    again = graph.recomputed == 1
+    operators = graph.operators
+    matrix = (operators.matrix_flops - operators.masked_flops)[again].sum()
+    vector = (operators.vector_flops + operators.special_ops)[again].sum()
+    return {"matrix": int(matrix), "vector": int(vector)}
+
+
+def kernel_rows(result: Result) -> list[dict[str, Any]]:
+    """Per kernel: where it ran in time, and its part of the main engine's ledger by entry (ticks)."""
+    graph, timeline = result.graph, result.timeline
+    ledger = timeline.ledger[ENGINES.index(MAIN_ENGINE)]
+    entries = np.zeros((len(graph), len(Entry)), np.int64)
+    for column in range(ledger.shape[1]):
+        entries[:, column_meaning(column, len(result.program.tiers))[0]] += ledger[:, column]
+    rows = []
+    for kernel, name in enumerate(graph.names):
+        first = int(graph.operator_ptr[kernel])
+        has_operator = first < int(graph.operator_ptr[kernel + 1])
+        module = graph.operators.strings[int(graph.operators.module[first])] if has_operator else ""
+        rows.append(
+            {
+                "kernel": kernel,
+                "name": name,
+                "module": module,
+                "operators": int(graph.operator_ptr[kernel + 1]) - first,
+                "start_ticks": int(timeline.start[kernel]),
+                "end_ticks": int(timeline.end[kernel]),
+                **{entry.name.lower() + "_ticks": int(entries[kernel, entry]) for entry in Entry},
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Presentation only: text tables, timelines, documents. Nothing here computes a metric."""

@@ -1,0 +1,70 @@
+"""A design as rows of path, value and source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from hiersim import units
+from hiersim.model.design import Design, Tier, field_types
+
+PRINTERS = {
+    units.Ticks: units.show_ticks,
+    units.Bytes: units.show_capacity,
+    units.BytesPerSecond: units.show_bandwidth,
+    units.FlopsPerSecond: units.show_rate,
+    units.Hertz: units.show_frequency,
+    units.UsdPerGB: lambda value: f"{value:g} $/GB",
+    units.PicojoulesPerByte: lambda value: f"{value:g} pJ/B",
+    units.PicojoulesPerFlop: lambda value: f"{value:g} pJ/FLOP",
+}
+
+
+def design_rows(design: Design) -> Iterator[tuple[str, str, str]]:
+    """(path, value with unit, source) of every known value."""
+    for path, value in [*_walk(design.compute, "compute"), *_tiers(design), *_walk(design.host, "host")]:
+        yield path, value, source_of(design, path)
+
+
+def source_of(design: Design, path: str) -> str:
+    """The source of a value: that of its path, or of the nearest prefix that has one."""
+    steps = path.split(".")
+    for end in range(len(steps), 0, -1):
+        found = design.sources.get(".".join(steps[:end]))
+        if found is not None:
+            return found
+    return ""
+
+
+def _tiers(design: Design) -> Iterator[tuple[str, str]]:
+    for tier in design.memory:
+        yield from _walk(tier, f"memory.{tier.name}")
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    kinds = field_types(type(value))
+    for item in fields(value):
+        entry, kind = getattr(value, item.name), kinds[item.name]
+        here = f"{path}.{item.name}"
+        if entry is None or (isinstance(value, Tier) and item.name == "name"):
+            continue
+        if is_dataclass(entry):
+            yield from _walk(entry, here)
+        elif item.name == "peak":
+            for dtype, rate in entry.items():
+                yield f"{here}.{dtype.name.lower()}", units.show_rate(rate)
+        elif item.name == "stand_in":
+            for dtype, target in entry.items():
+                yield f"{here}.{dtype.name.lower()}", target.name.lower()
+        else:
+            yield here, _shown(entry, kind)
+
+
+def _shown(value: Any, kind: Any) -> str:
+    if kind in PRINTERS:
+        return PRINTERS[kind](value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    return " x ".join(str(side) for side in value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,172 @@
+"""A timeline as a Perfetto trace: protobuf (`.pftrace`) or Chrome JSON (`.json`, `.json.gz`).
+
+One lane each for the host, the kernels, every port and every unit; slices of one lane never overlap. One
+simulated picosecond is written as one nanosecond of trace time, since the formats know nothing shorter; the
+process name says so. Field numbers are those of Perfetto's trace_packet.proto and track_event.proto.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hiersim.errors import HiersimError
+from hiersim.results import Result
+
+SCALE_NOTE: Final = "1 ns shown = 1 ps simulated"
+_SLICE_BEGIN, _SLICE_END = 1, 2
+_PROCESS: Final = 1
+_ROOT: Final = 1
+_SEQUENCE: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One interval of a lane, in ticks."""
+
+    name: str
+    begin: int
+    end: int
+    kernel: int
+
+
+def lanes(result: Result) -> Iterator[tuple[str, list[Slice]]]:
+    """Lanes from host to units, each with slices in order that do not overlap."""
+    program, timeline = result.program, result.timeline
+    names = program.kernel_names
+    begin = timeline.host_begin
+    yield "host dispatch", [_slice(names, k, begin[k], begin[k] + program.host_ticks[k]) for k in range(len(names))]
+    yield "kernels", [_slice(names, k, timeline.start[k], timeline.end[k]) for k in range(len(names))]
+    log = timeline.log
+    if log is None:
+        return
+    resource = program.stage_resource[log.stage]
+    for index, item in enumerate(program.resources):
+        rows = np.flatnonzero(resource == index)
+        rows = rows[np.argsort(log.grant[rows], kind="stable")]
+        merged: list[Slice] = []
+        for kernel, start, end in zip(
+            log.kernel[rows].tolist(), log.grant[rows].tolist(), log.end[rows].tolist(), strict=True
+        ):
+            if merged and merged[-1].kernel == kernel and merged[-1].end == start:
+                start = merged.pop().begin
+            merged.append(_slice(names, kernel, start, end))
+        yield f"{item.name} {'unit' if item.tier < 0 else 'port'}", merged
+
+
+def _slice(names: tuple[str, ...], kernel: int, begin: int, end: int) -> Slice:
+    return Slice(name=names[kernel], begin=int(begin), end=int(end), kernel=kernel)
+
+
+def write_timeline(result: Result, path: str | os.PathLike[str]) -> None:
+    """Write the timeline, whole or not at all; the form follows the name.
+
+    Raises
+    ------
+    HiersimError
+        For a name that ends in none of the forms, or a folder that cannot be written.
+    """
+    target = Path(path)
+    if target.name.endswith((".json", ".json.gz")):
+        data = chrome_json(result)
+        if target.suffix == ".gz":
+            data = gzip.compress(data, mtime=0)
+    elif target.suffix in (".pftrace", ".perfetto-trace", ".pb"):
+        data = perfetto_trace(result)
+    else:
+        raise HiersimError("has an unknown form", file=str(path), expected="a name that ends in .pftrace, .json or .json.gz")
+    write_whole(target, data)
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file so that it appears complete or not at all."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}-", delete=False) as handle:
+            handle.write(data)
+        os.chmod(handle.name, 0o644)
+        os.replace(handle.name, target)
+    except OSError as error:
+        raise HiersimError(f"cannot be written: {error.strerror}", file=str(target), expected="a folder to write in") from None
+
+
+def title(result: Result) -> str:
+    """Name of the process in the trace."""
+    return f"{result.trace.name} · {result.design.name} · {result.fusion} ({SCALE_NOTE})"
+
+
+def perfetto_trace(result: Result) -> bytes:
+    """The timeline as a serialized `perfetto.protos.Trace`."""
+    packets = bytearray()
+    process = _integer(1, _PROCESS) + _text(6, title(result))
+    root = _integer(1, _ROOT) + _text(2, title(result)) + _message(3, process)
+    _packet(packets, _message(60, root))
+    for number, (name, slices) in enumerate(lanes(result), start=2):
+        track = _integer(1, number) + _text(2, name) + _integer(5, _ROOT)
+        _packet(packets, _message(60, track))
+        for item in slices:
+            if item.end > item.begin:
+                _packet(packets, _event(number, item.begin, _SLICE_BEGIN, item))
+                _packet(packets, _event(number, item.end, _SLICE_END, None))
+    return bytes(packets)
+
+
+def _packet(packets: bytearray, body: bytes) -> None:
+    packets += _message(1, body + _integer(10, _SEQUENCE))
+
+
+def _event(track: int, time: int, kind: int, item: Slice | None) -> bytes:
+    body = _integer(9, kind) + _integer(11, track)
+    if item is not None:
+        note = _text(10, "kernel") + _integer(4, item.kernel)
+        body += _text(23, item.name) + _message(4, note)
+    return _integer(8, time) + _message(11, body)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _integer(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _message(field: int, body: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(body)) + body
+
+
+def _text(field: int, value: str) -> bytes:
+    return _message(field, value.encode())
+
+
+def chrome_json(result: Result) -> bytes:
+    """The timeline as Chrome trace events (`ts` and `dur` in microseconds of trace time)."""
+    events: list[dict[str, object]] = [_meta("process_name", 0, title(result))]
+    for number, (name, slices) in enumerate(lanes(result), start=1):
+        events.append(_meta("thread_name", number, name))
+        events.extend(
+            {
+                "ph": "X", "pid": 1, "tid": number, "name": item.name, "ts": item.begin / 1000,
+                "dur": (item.end - item.begin) / 1000, "args": {"kernel": item.kernel},
+            }
+            for item in slices
+        )  # fmt: skip
+    document = {"traceEvents": events, "otherData": {"scale": SCALE_NOTE, "inputs_sha256": result.inputs_sha256}}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _meta(name: str, lane: int, value: str) -> dict[str, object]:
+    return {"ph": "M", "pid": 1, "tid": lane, "name": name, "args": {"name": value}}

@@ -1,0 +1,201 @@
+"""Tables for terminals and notebooks, from results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from hiersim.model.timeline import WORK, Entry
+from hiersim.results import MAIN_ENGINE, Result
+from hiersim.units import show_bytes, show_ticks
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WORK_NAMES = tuple(entry.name.lower() for entry in WORK)
+Row = tuple[str, tuple[str, ...]]
+
+
+def shares(result: Result) -> dict[tuple[str, str | None], float]:
+    """(entry, tier) → share of the makespan on the main engine, phases added up."""
+    totals: dict[tuple[str, str | None], float] = {}
+    for row in result.ledger:
+        if row.engine == MAIN_ENGINE:
+            key = (row.entry, row.tier)
+            totals[key] = totals.get(key, 0.0) + row.ticks / max(result.makespan, 1)
+    return totals
+
+
+def percent(share: float) -> str:
+    """A share with one decimal; a trace of something is not shown as nothing."""
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %"
+
+
+def dollars(amount: float | None) -> str:
+    """A price, or a dash where it is unknown."""
+    if amount is None:
+        return "–"
+    return f"{amount:,.0f} $" if amount >= 100 else f"{amount:.2f} $"
+
+
+def stall_keys(results: Sequence[Result]) -> list[tuple[str, str | None]]:
+    """Waiting entries of any of the results, largest first."""
+    best: dict[tuple[str, str | None], float] = {}
+    for result in results:
+        for key, share in shares(result).items():
+            if key[0] not in WORK_NAMES:
+                best[key] = max(best.get(key, 0.0), share)
+    return sorted(best, key=lambda key: (-best[key], key[0], key[1] or ""))
+
+
+def cause(key: tuple[str, str | None]) -> str:
+    """A waiting entry in words: `HBM bandwidth`, `host dispatch`."""
+    entry, tier = key
+    words = {"dispatch": "host dispatch", "capacity": "buffers", "contention": "contention"}
+    name = words.get(entry, entry)
+    return f"{tier} {name}" if tier else name
+
+
+def comparison_rows(results: Sequence[Result]) -> list[Row]:
+    """Label and one cell per result: what `compare` prints."""
+    base = results[0]
+    found = [shares(result) for result in results]
+
+    def row(label: str, cells: Sequence[str]) -> Row:
+        return label, tuple(cells)
+
+    rows = [
+        row("time", [show_ticks(result.makespan) for result in results]),
+        row("speed-up", [f"{base.makespan / max(result.makespan, 1):.2f} x" for result in results]),
+        row("kernels", [f"{len(result.program):,}" for result in results]),
+        row("stalled", [percent(result.stall_fraction) for result in results]),
+    ]
+    for key in stall_keys(results):
+        if max(share.get(key, 0.0) for share in found) >= 0.001:
+            rows.append(row(f"  {cause(key)}", [percent(share.get(key, 0.0)) for share in found]))
+    rows.append(row("working", [percent(1 - result.stall_fraction) for result in results]))
+    for name in WORK_NAMES:
+        rows.append(row(f"  {name}", [percent(share.get((name, None), 0.0)) for share in found]))
+    rows.append(row("utilization", [percent(result.utilization["overall"]) for result in results]))
+    rows.append(row("  matrix unit", [percent(result.utilization["matrix"]) for result in results]))
+    rows.extend(_memory_rows(results))
+    return rows
+
+
+def _memory_rows(results: Sequence[Result]) -> list[Row]:
+    homes = {result.design.home.name for result in results}
+    home = homes.pop() if len(homes) == 1 else "far memory"
+    cost = [result.memory_cost for result in results]
+    prices = [f"{dollars(entry['total'])}" for entry in cost]
+    parts = [dollars(entry[result.design.home.name]) for entry, result in zip(cost, results, strict=True)]
+    return [
+        (f"{home} traffic", tuple(show_bytes(result.home_bytes) for result in results)),
+        ("  at least", tuple(show_bytes(result.bounds.compulsory_bytes) for result in results)),
+        (f"{home} peak", tuple(show_bytes(result.peak[result.design.home.name]) for result in results)),
+        ("memory cost", tuple(prices)),
+        (f"  of it {home}", tuple(parts)),
+    ]
+
+
+def comparison(results: Sequence[Result]) -> Table:
+    """The table of `compare`; the first result is the baseline."""
+    from rich.table import Table
+
+    designs = {result.design.name for result in results}
+    where = f" on {results[0].design.title}" if len(designs) == 1 else ""
+    table = Table(title=f"{results[0].trace.name}{where}", title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for result in results:
+        heading = result.fusion if len(designs) == 1 else f"{result.design.name}\n{result.fusion}"
+        table.add_column(heading, justify="right")
+    for label, cells in comparison_rows(results):
+        style = "" if label.startswith(" ") else "bold"
+        table.add_row(f"[{style}]{label}[/]" if style else f"[dim]{label}[/]", *cells)
+    return table
+
+
+def identity(result: Result) -> str:
+    """The ledger as the sum that it is: its entries add up to the makespan, tick for tick."""
+    totals: dict[tuple[str, str | None], int] = {}
+    for row in result.ledger:
+        if row.engine == MAIN_ENGINE:
+            key = (row.entry, row.tier)
+            totals[key] = totals.get(key, 0) + row.ticks
+    names = {entry.name.lower(): int(entry) for entry in Entry}
+    ordered = sorted(totals.items(), key=lambda item: (names[item[0][0]], item[0][1] or ""))
+    terms = " + ".join(f"{ticks:,} {cause(key)}" for key, ticks in ordered)
+    return f"{result.makespan:,} ps = {terms}"
+
+
+def summary(result: Result) -> str:
+    """One sentence about where the time went; every number in it is in the ledger."""
+    found = shares(result)
+    waits = {key: share for key, share in found.items() if key[0] not in WORK_NAMES}
+    largest = sorted(waits.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))[:3]
+    parts = ", ".join(f"{percent(share)} {cause(key)}" for key, share in largest)
+    return (
+        f"{result.trace.name} on {result.design.name}, {result.fusion}: {show_ticks(result.makespan)}; the cores wait "
+        f"{percent(result.stall_fraction)} of the time" + (f" ({parts})" if parts else "")
+    )
+
+
+def waiting_for(result: Result, tier: str) -> float:
+    """Share of the makespan in which the cores wait for `tier`, whatever the cause."""
+    return sum(share for (entry, blamed), share in shares(result).items() if blamed == tier and entry not in WORK_NAMES)
+
+
+def tier_summary(results: Sequence[Result]) -> list[str]:
+    """How much of each run waits for its far memory and what changes against the first."""
+    base = results[0]
+    lines = []
+    for result in results:
+        home = result.design.home.name
+        line = f"{result.design.name}, {result.fusion}: {percent(waiting_for(result, home))} of the time waits for {home}"
+        if result is not base:
+            saved = base.home_bytes - result.home_bytes
+            verb = "less" if saved >= 0 else "more"
+            line += (
+                f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the baseline, "
+                f"{show_bytes(abs(saved))} {verb} {home} traffic"
+            )
+        lines.append(line)
+    return lines
+
+
+def result_html(result: Result) -> str:
+    """A small table for Jupyter; colours come from the notebook's theme."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(label.strip())}</th><td style='text-align:right'>{escape(cells[0])}</td></tr>"
+        for label, cells in comparison_rows([result])
+    )
+    head = escape(f"{result.trace.name} · {result.design.name} · {result.fusion}")
+    return f"<table><caption>{head}</caption>{rows}</table>"
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The comparison as a Markdown table."""
+    heads = [f"{result.design.name}, {result.fusion}" for result in results]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    for label, cells in comparison_rows(results):
+        shown = label if not label.startswith(" ") else f"&nbsp;&nbsp;{label.strip()}"
+        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def kernel_table(result: Result, most: int = 15) -> Table:
+    """The kernels that take longest, with the main engine's ledger of each."""
+    from rich.table import Table
+
+    rows = sorted(result.kernel_rows, key=lambda row: (row["start_ticks"] - row["end_ticks"], row["kernel"]))[:most]
+    table = Table(title=f"longest kernels: {result.design.name}, {result.fusion}", title_justify="left", pad_edge=False)
+    for heading in ("kernel", "module", "time", "working", "dispatch", "bandwidth", "latency", "other waiting"):
+        table.add_column(heading, justify="left" if heading in ("kernel", "module") else "right", overflow="fold")
+    for row in rows:
+        work = sum(row[f"{name}_ticks"] for name in WORK_NAMES)
+        other = row["dependency_ticks"] + row["capacity_ticks"] + row["contention_ticks"]
+        cells = (row["end_ticks"] - row["start_ticks"], work, row["dispatch_ticks"], row["bandwidth_ticks"], row["latency_ticks"])
+        table.add_row(row["name"], row["module"], *(show_ticks(ticks) for ticks in (*cells, other)))
+    return table

@@ -1,0 +1,59 @@
+"""A trace in facts: counts, FLOPs and bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hiersim.fusion.eager import HOST_ONLY
+from hiersim.model.trace import Kind, Role, Trace
+
+
+def trace_facts(trace: Trace) -> dict[str, Any]:
+    """Header and totals of the eager graph, ready for JSON."""
+    graph, header = trace.graph, trace.header
+    kind = graph.operators.kind
+    launching = ~np.isin(kind, [int(k) for k in HOST_ONLY])
+    weights = graph.tensors.storage_role == Role.WEIGHT
+    return {
+        "name": header.name,
+        "model": header.model,
+        "workload": header.workload,
+        "dtype": header.dtype,
+        "producer": header.producer,
+        "command": header.command,
+        "operators": len(graph.operators),
+        "kernels": int(launching.sum()),
+        "schedules": {name: len(schedule) for name, schedule in sorted(trace.schedules.items())},
+        "matrix_flops": int(graph.operators.matrix_flops.sum()),
+        "vector_flops": int((graph.operators.vector_flops + graph.operators.special_ops).sum()),
+        "weight_bytes": int(graph.tensors.storage_bytes[weights].sum()),
+        "unknown_operators": int((kind == Kind.OPAQUE).sum()),
+        "notes": list(header.notes),
+    }
+
+
+def kind_rows(trace: Trace) -> list[dict[str, Any]]:
+    """Totals of the eager graph by operator kind."""
+    graph = trace.graph
+    operators = graph.operators
+    rows = []
+    for kind in Kind:
+        chosen = operators.kind == kind
+        if not chosen.any():
+            continue
+        moved = {}
+        for key, access in (("read_bytes", graph.reads), ("write_bytes", graph.writes)):
+            row = np.repeat(np.arange(len(operators)), np.diff(access.ptr))
+            moved[key] = int(access.size[chosen[row]].sum())
+        rows.append(
+            {
+                "kind": kind.name.lower(),
+                "operators": int(chosen.sum()),
+                "matrix_flops": int(operators.matrix_flops[chosen].sum()),
+                "vector_flops": int((operators.vector_flops + operators.special_ops)[chosen].sum()),
+                **moved,
+            }
+        )
+    return rows

@@ -1,0 +1,382 @@
+"""The designs that come with hiersim: every number has a source, and the figures are those of the literature.
+
+Peaks and bandwidths are typed here a second time from the data sheets, so that a slip in a preset shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from hiersim import bundled, units
+from hiersim.config.document import walk
+from hiersim.config.load import load_design, read_extended, resolve
+from hiersim.model.design import Design, Scope, Tier
+from hiersim.model.trace import DType
+
+DEVICES = (
+    "a100-40gb-pcie",
+    "a100-80gb-sxm",
+    "dojo-d1",
+    "h100-sxm",
+    "l4",
+    "m1-max",
+    "t4",
+    "tpu-v4",
+    "v100-pcie",
+)
+ALL = (*DEVICES, "tiny")
+NVIDIA = tuple(name for name in DEVICES if name.split("-")[0] in ("a100", "h100", "l4", "t4", "v100"))
+TERA = 10**12
+GIGA = 10**9
+
+MATRIX_TERAFLOPS = {
+    ("v100-pcie", "fp16"): 112,
+    ("t4", "fp16"): 65,
+    ("t4", "int8"): 130,
+    ("a100-40gb-pcie", "bf16"): 312,
+    ("a100-80gb-sxm", "fp64"): 19.5,
+    ("a100-80gb-sxm", "tf32"): 156,
+    ("a100-80gb-sxm", "fp16"): 312,
+    ("a100-80gb-sxm", "bf16"): 312,
+    ("a100-80gb-sxm", "int8"): 624,
+    ("h100-sxm", "fp64"): 66.9,
+    ("h100-sxm", "tf32"): 494.7,
+    ("h100-sxm", "fp16"): 989.4,
+    ("h100-sxm", "bf16"): 989.4,
+    ("h100-sxm", "fp8"): 1978.9,
+    ("h100-sxm", "int8"): 1978.9,
+    ("l4", "tf32"): 60,
+    ("l4", "bf16"): 121,
+    ("l4", "fp8"): 242.5,
+    ("l4", "int8"): 242.5,
+    ("tpu-v4", "bf16"): 275,
+    ("tpu-v4", "int8"): 275,
+    ("dojo-d1", "bf16"): 362,
+}
+FP32_TERAFLOPS = {
+    "v100-pcie": 14,
+    "t4": 8.1,
+    "a100-40gb-pcie": 19.5,
+    "a100-80gb-sxm": 19.5,
+    "h100-sxm": 66.9,
+    "l4": 30.3,
+    "dojo-d1": 22.6,
+    "m1-max": 10.4,
+}
+HOME = {
+    "v100-pcie": ("hbm", 32 * GIGA, 900),
+    "t4": ("gddr", 16 * GIGA, 320),
+    "a100-40gb-pcie": ("hbm", 40 * GIGA, 1555),
+    "a100-80gb-sxm": ("hbm", 80 * GIGA, 2039),
+    "h100-sxm": ("hbm", 80 * GIGA, 3350),
+    "l4": ("gddr", 24 * GIGA, 300),
+    "tpu-v4": ("hbm", 32 * 2**30, 1200),
+    "dojo-d1": ("hbm", 32 * GIGA, 800),
+    "m1-max": ("lpddr", 64 * GIGA, 400),
+}
+"""Name, bytes, GB/s of the last tier."""
+ON_CHIP = {
+    ("v100-pcie", "l2"): 6 * 2**20,
+    ("v100-pcie", "smem"): 96 * 2**10,
+    ("t4", "l2"): 4 * 2**20,
+    ("t4", "smem"): 64 * 2**10,
+    ("a100-40gb-pcie", "l2"): 40 * 2**20,
+    ("a100-80gb-sxm", "l2"): 40 * 2**20,
+    ("a100-80gb-sxm", "smem"): 163 * 2**10,
+    ("h100-sxm", "l2"): 50 * 2**20,
+    ("h100-sxm", "smem"): 227 * 2**10,
+    ("l4", "l2"): 48 * 2**20,
+    ("l4", "smem"): 99 * 2**10,
+    ("tpu-v4", "vmem"): 16 * 2**20,
+    ("tpu-v4", "cmem"): 128 * 2**20,
+    ("dojo-d1", "sram"): 1_250_000,
+    ("m1-max", "slc"): 48_000_000,
+}
+CORES = {
+    "v100-pcie": 80,
+    "t4": 40,
+    "a100-40gb-pcie": 108,
+    "a100-80gb-sxm": 108,
+    "h100-sxm": 132,
+    "l4": 58,
+    "tpu-v4": 2,
+    "dojo-d1": 354,
+    "m1-max": 32,
+}
+MATRIX_FLOP_PER_CORE_AND_CYCLE = {
+    "v100-pcie": (DType.FP16, 8 * 128),
+    "t4": (DType.FP16, 8 * 128),
+    "a100-80gb-sxm": (DType.BF16, 4 * 512),
+    "h100-sxm": (DType.BF16, 4 * 1024),
+    "l4": (DType.BF16, 4 * 256),
+    "tpu-v4": (DType.BF16, 4 * 2 * 128 * 128),
+    "dojo-d1": (DType.BF16, 2 * 8 * 8 * 4),
+}
+FP32_FLOP_PER_CORE_AND_CYCLE = {
+    "v100-pcie": (2 * 64, 1.38),
+    "t4": (2 * 64, 1.59),
+    "a100-80gb-sxm": (2 * 64, 1.41),
+    "h100-sxm": (2 * 128, 1.98),
+    "l4": (2 * 128, 2.04),
+    "dojo-d1": (2 * 16, 2.0),
+    "m1-max": (2 * 128, 1.296),
+}
+RIDGE_POINTS = {
+    "v100-pcie": 124,
+    "t4": 203,
+    "a100-40gb-pcie": 201,
+    "a100-80gb-sxm": 153,
+    "h100-sxm": 295,
+    "l4": 403,
+    "tpu-v4": 229,
+    "dojo-d1": 453,
+    "m1-max": 26,
+}
+"""FLOP per byte of the last tier, at the 16-bit peak."""
+
+
+def leaves(design: Design) -> Iterator[str]:
+    """Dotted paths of all numbers that the file of `design` gives."""
+    document = read_extended(resolve(design.name), ())
+    for section in ("compute", "memory", "host"):
+        for path, value in walk(document.data.get(section), (section,)):
+            if path[-1] in ("scope", "management", "price_as_of") or "stand_in" in path or value is None:
+                continue
+            yield ".".join(path)
+
+
+def covers(source: str, path: str) -> bool:
+    return path == source or path.startswith(source + ".")
+
+
+def best_16_bit_peak(design: Design) -> int:
+    unit = design.compute.matrix or design.compute.vector
+    return max(rate for dtype, rate in unit.peak.items() if dtype in (DType.FP16, DType.BF16))
+
+
+def text_of(name: str) -> str:
+    return bundled.designs()[name].read_text(encoding="utf-8")
+
+
+def test_the_bundled_designs_are_there() -> None:
+    assert set(ALL) <= set(bundled.designs())
+
+
+@pytest.mark.parametrize("name", sorted(bundled.designs()))
+def test_every_bundled_design_loads_under_its_own_name(name: str) -> None:
+    design = load_design(name)
+    assert design.name == name
+    assert design.title
+    assert design.checked() is design
+
+
+@pytest.mark.parametrize("name", sorted(bundled.designs()))
+def test_every_file_begins_with_its_schema_and_what_it_is(name: str) -> None:
+    first, second, third = text_of(name).splitlines()[:3]
+    assert first == "# yaml-language-server: $schema=design.schema.json"
+    assert re.fullmatch(r"# .{20,}\.", second) or name == "tiny"
+    assert third == f"name: {name}"
+    assert (Path(bundled.designs()[name]).parent / "design.schema.json").is_file()
+
+
+# Sources
+
+
+@pytest.mark.parametrize("name", sorted(bundled.designs()))
+def test_every_number_has_a_source(name: str) -> None:
+    design = load_design(name)
+    found = list(leaves(design))
+    missing = [path for path in found if not any(covers(source, path) for source in design.sources)]
+    assert len(found) >= 15
+    assert not missing
+
+
+@pytest.mark.parametrize("name", sorted(bundled.designs()))
+def test_every_source_names_a_number_and_says_something(name: str) -> None:
+    design = load_design(name)
+    found = list(leaves(design))
+    for source, text in design.sources.items():
+        assert any(covers(source, path) for path in found), source
+        assert len(text) >= 15, source
+        assert " " in text, f"{source}: '{text}' looks like a reference that is not there"
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_reference_is_used_and_dated(name: str) -> None:
+    data = read_extended(resolve(name), ()).data
+    for key, text in data["references"].items():
+        used = any(key == source or key in source for source in data["sources"].values())
+        assert used or "extends" in data, key
+        assert re.search(r"20\d\d|documentation|Programming Guide \d+", text), key
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_device_gives_its_own_source_for_each_number(name: str) -> None:
+    """A prefix such as `compute` would hide that its numbers come from different places."""
+    for source in load_design(name).sources:
+        assert source.count(".") >= 1, source
+        assert source not in ("compute.matrix", "compute.vector"), source
+        assert not re.fullmatch(r"memory\.\w+", source), source
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_price_has_a_date_and_a_plausible_height(name: str) -> None:
+    for tier in load_design(name).memory:
+        assert tier.price is not None
+        assert re.fullmatch(r"20\d\d-\d\d", tier.price_as_of or "")
+        on_chip = tier.name not in ("hbm", "gddr", "lpddr")
+        assert (50 <= tier.price <= 500) if on_chip else (1 <= tier.price <= 30)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_an_assumption_is_said_to_be_one(name: str) -> None:
+    sources = load_design(name).sources
+    for path in ("host.launch_eager", "host.launch_compiled", "host.latency", "compute.buffer_depth"):
+        assert sources[path].startswith("assumption: "), path
+
+
+# Figures of the literature
+
+
+@pytest.mark.parametrize(("name", "dtype"), sorted(MATRIX_TERAFLOPS))
+def test_the_matrix_peak_is_that_of_the_data_sheet(name: str, dtype: str) -> None:
+    matrix = load_design(name).compute.matrix
+    assert matrix is not None
+    assert matrix.peak[DType[dtype.upper()]] == round(MATRIX_TERAFLOPS[name, dtype] * TERA)
+
+
+@pytest.mark.parametrize("name", sorted(FP32_TERAFLOPS))
+def test_the_fp32_peak_is_that_of_the_data_sheet(name: str) -> None:
+    assert load_design(name).compute.vector.peak[DType.FP32] == round(FP32_TERAFLOPS[name] * TERA)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_last_tier_is_that_of_the_data_sheet(name: str) -> None:
+    home = load_design(name).home
+    assert (home.name, home.capacity, home.bandwidth) == (HOME[name][0], HOME[name][1], HOME[name][2] * GIGA)
+
+
+@pytest.mark.parametrize(("name", "tier"), sorted(ON_CHIP))
+def test_on_chip_capacities_are_those_of_the_literature(name: str, tier: str) -> None:
+    assert load_design(name).tier(tier).capacity == ON_CHIP[name, tier]
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_number_of_cores_is_that_of_the_literature(name: str) -> None:
+    assert load_design(name).compute.cores == CORES[name]
+
+
+@pytest.mark.parametrize("name", sorted(MATRIX_FLOP_PER_CORE_AND_CYCLE))
+def test_the_matrix_peak_follows_from_cores_and_clock(name: str) -> None:
+    design = load_design(name)
+    assert design.compute.matrix is not None
+    dtype, per_cycle = MATRIX_FLOP_PER_CORE_AND_CYCLE[name]
+    derived = design.compute.cores * design.compute.clock * per_cycle
+    assert derived == pytest.approx(design.compute.matrix.peak[dtype], rel=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(FP32_FLOP_PER_CORE_AND_CYCLE))
+def test_the_fp32_peak_follows_from_cores_and_clock(name: str) -> None:
+    design = load_design(name)
+    per_cycle, gigahertz = FP32_FLOP_PER_CORE_AND_CYCLE[name]
+    derived = design.compute.cores * gigahertz * GIGA * per_cycle
+    assert derived == pytest.approx(design.compute.vector.peak[DType.FP32], rel=0.025)
+
+
+@pytest.mark.parametrize("name", NVIDIA)
+def test_special_functions_and_loads_follow_from_the_clock(name: str) -> None:
+    compute = load_design(name).compute
+    assert compute.vector.special == 16 * compute.cores * compute.clock
+    assert compute.load_bandwidth == 64 * compute.clock
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_ridge_point_is_the_known_one(name: str) -> None:
+    design = load_design(name)
+    assert design.home.bandwidth is not None
+    assert best_16_bit_peak(design) / design.home.bandwidth == pytest.approx(RIDGE_POINTS[name], rel=0.01)
+
+
+# Plausible as a machine
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_tiers_grow_and_slow_down_outwards(name: str) -> None:
+    shared = load_design(name).shared_tiers
+    for near, far in pairwise(shared):
+        assert near.capacity < far.capacity
+        assert near.bandwidth is not None
+        assert far.bandwidth is not None
+        assert near.bandwidth > far.bandwidth
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_all_cores_together_can_use_the_nearest_shared_tier(name: str) -> None:
+    design = load_design(name)
+    nearest = design.shared_tiers[0]
+    assert nearest.bandwidth is not None
+    assert design.compute.cores * design.compute.load_bandwidth >= nearest.bandwidth
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_load_from_the_last_tier_takes_as_long_as_measured_devices_do(name: str) -> None:
+    nanoseconds = sum(tier.latency for tier in load_design(name).memory) / 1000
+    assert 250 <= nanoseconds <= 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "cycles", "gigahertz"),
+    [("v100-pcie", 434, 1.38), ("a100-80gb-sxm", 552, 1.41), ("h100-sxm", 689, 1.98)],
+)
+def test_the_latencies_of_l2_and_hbm_add_up_to_the_measured_one(name: str, cycles: int, gigahertz: float) -> None:
+    design = load_design(name)
+    total = (design.tier("l2").latency + design.tier("hbm").latency) / 1000
+    assert total == pytest.approx(cycles / gigahertz, rel=0.005)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_core_tiers_have_no_port_and_shared_tiers_have_one(name: str) -> None:
+    def plausible(tier: Tier) -> bool:
+        return tier.has_port == (tier.scope is Scope.SHARED)
+
+    assert all(plausible(tier) for tier in load_design(name).memory)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_efficiencies_lie_between_a_third_and_one(name: str) -> None:
+    design = load_design(name)
+    shares = [tier.efficiency for tier in design.memory] + [design.compute.vector.efficiency]
+    if design.compute.matrix is not None:
+        shares.append(design.compute.matrix.efficiency)
+    assert all(1 / 3 <= share <= 1 for share in shares)
+    assert 0.7 <= design.home.efficiency <= 0.95
+
+
+@pytest.mark.parametrize("name", ["v100-pcie", "t4"])
+def test_devices_before_ampere_stand_in_fp16_for_bf16(name: str) -> None:
+    matrix = load_design(name).compute.matrix
+    assert matrix is not None
+    assert DType.BF16 not in matrix.peak
+    assert matrix.stand_in[DType.BF16] is DType.FP16
+
+
+def test_the_host_of_all_nvidia_devices_is_the_same() -> None:
+    assert len({load_design(name).host for name in NVIDIA}) == 1
+
+
+def test_compiled_calls_cost_less_than_eager_ones_and_views_least() -> None:
+    for name in ALL:
+        host = load_design(name).host
+        assert host.launch_view <= host.launch_compiled <= host.launch_eager <= units.parse(units.Ticks, "20 us")
+
+
+def test_the_pcie_card_is_the_sxm_card_with_another_memory() -> None:
+    pcie, sxm = load_design("a100-40gb-pcie"), load_design("a100-80gb-sxm")
+    assert pcie.compute == sxm.compute
+    assert pcie.memory[:-1] == sxm.memory[:-1]
+    assert pcie.home != sxm.home
