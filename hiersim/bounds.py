@@ -77,7 +77,7 @@ def kernel_bounds(program: Program) -> IntArray:
         loop = int(program.loop_ptr[kernel])
         if loop < program.loop_ptr[kernel + 1]:
             first[kernel] = chain[program.body_tile[program.body_ptr[loop]]]
-    return np.maximum(busy.max(axis=1, initial=0), first)
+    return np.asarray(np.maximum(busy.max(axis=1, initial=0), first), np.int64)
 
 
 def critical_path(program: Program) -> int:

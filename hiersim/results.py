@@ -88,7 +88,8 @@ class Result:
         """Bytes read and written at each tier's port."""
         read, write = self.program.traffic()
         return {
-            tier: {"read": int(read[index]), "write": int(write[index])} for index, tier in enumerate(self.program.tiers)
+            tier: {"read": int(read[index]), "write": int(write[index])}
+            for index, tier in enumerate(self.program.tiers)
         }
 
     @property

@@ -24,16 +24,15 @@ def designs(context: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_designs(as_json: bool = False) -> None:
     """All bundled designs."""
-    from rich.table import Table
-
     from hiersim import bundled
     from hiersim.config.load import load_design
+    from hiersim.views.tables import plain_table
 
     loaded = [load_design(name) for name in bundled.designs()]
     if as_json:
         click.echo(json.dumps({"designs": [{"name": item.name, "title": item.title} for item in loaded]}, indent=1))
         return
-    table = Table(pad_edge=False)
+    table = plain_table()
     for heading in ("design", "", "cores", "memory, nearest first"):
         table.add_column(heading, justify="right" if heading == "cores" else "left")
     for item in loaded:
@@ -48,16 +47,15 @@ def list_designs(as_json: bool = False) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (base units).")
 def show_design(name: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Every value of a design with its source."""
-    from rich.table import Table
-
     from hiersim.run import plain
     from hiersim.views.designs import design_rows
+    from hiersim.views.tables import plain_table
 
     design = options.changed_design(name, options.changes_of(sets))
     if as_json:
         click.echo(json.dumps(plain(design), sort_keys=True, indent=1))
         return
-    table = Table(title=f"{design.name}: {design.title}", title_justify="left", pad_edge=False)
+    table = plain_table(f"{design.name}: {design.title}")
     table.add_column("value", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("source", style="dim")
@@ -96,19 +94,20 @@ def traces(context: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_traces(as_json: bool = False) -> None:
     """All bundled traces."""
-    from rich.table import Table
-
     from hiersim import bundled
     from hiersim.frontends.load import load_trace
+    from hiersim.views.tables import plain_table
     from hiersim.views.traces import trace_facts
 
     facts = [trace_facts(load_trace(name)) for name in bundled.traces()]
     if as_json:
         click.echo(json.dumps({"traces": facts}, indent=1))
         return
-    table = Table(pad_edge=False)
+    table = plain_table()
     for heading in ("trace", "workload", "dtype", "operators", "kernels", "captured schedules", "FLOPs", "weights"):
-        table.add_column(heading, justify="right" if heading in ("operators", "kernels", "FLOPs", "weights") else "left")
+        table.add_column(
+            heading, justify="right" if heading in ("operators", "kernels", "FLOPs", "weights") else "left"
+        )
     for fact in facts:
         schedules = ", ".join(f"{name} ({count})" for name, count in fact["schedules"].items()) or "-"
         table.add_row(
@@ -123,9 +122,8 @@ def list_traces(as_json: bool = False) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show_trace(name: str, as_json: bool) -> None:
     """What a trace holds: operators by kind, FLOPs, bytes, provenance."""
-    from rich.table import Table
-
     from hiersim.frontends.load import load_trace
+    from hiersim.views.tables import plain_table
     from hiersim.views.traces import kind_rows, trace_facts
 
     trace = load_trace(name)
@@ -137,7 +135,7 @@ def show_trace(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         if value not in ("", [], {}):
             screen.print(f"[bold]{key}[/] {_shown(key, value)}")
-    table = Table(pad_edge=False)
+    table = plain_table()
     for heading in ("kind", "operators", "matrix FLOPs", "vector FLOPs", "bytes read", "bytes written"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     for row in kind_rows(trace):

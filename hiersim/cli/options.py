@@ -44,7 +44,9 @@ def changes_of(sets: Sequence[str]) -> dict[str, str]:
     for text in sets:
         path, equals, value = text.partition("=")
         if not equals or not path.strip() or not value.strip():
-            raise HiersimError(f"'{text}' is not a change", key="--set", expected="PATH=VALUE, as in memory.l2.capacity=200MiB")
+            raise HiersimError(
+                f"'{text}' is not a change", key="--set", expected="PATH=VALUE, as in memory.l2.capacity=200MiB"
+            )
         if path.strip() in changes:
             raise HiersimError(f"'{path.strip()}' is set twice", key="--set", expected="each path once")
         changes[path.strip()] = value.strip()

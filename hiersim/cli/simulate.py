@@ -21,7 +21,9 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 @click.command()
 @click.argument("trace")
 @click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
-@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy: eager, inductor, xla.")
+@click.option(
+    "-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy: eager, inductor, xla."
+)
 @options.common
 def run(
     trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str, as_json: bool, timeline: str | None,
@@ -45,7 +47,9 @@ def run(
 @click.command()
 @click.argument("trace")
 @click.option("-d", "--design", "designs", multiple=True, required=True, metavar="D", help="Design; repeatable.")
-@click.option("-f", "--fusion", "fusions", multiple=True, metavar="P", help="Policy; repeatable. Default: eager and inductor.")
+@click.option(
+    "-f", "--fusion", "fusions", multiple=True, metavar="P", help="Policy; repeatable. Default: eager and inductor."
+)
 @options.common
 def compare(
     trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str, as_json: bool,
@@ -68,7 +72,9 @@ def compare(
 
 
 @click.command()
-@click.option("-o", "--out", default="hiersim-demo", show_default=True, metavar="DIR", help="Folder for report and timelines.")
+@click.option(
+    "-o", "--out", default="hiersim-demo", show_default=True, metavar="DIR", help="Folder for report and timelines."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def demo(out: str, as_json: bool, quiet: bool) -> None:
@@ -87,7 +93,9 @@ def demo(out: str, as_json: bool, quiet: bool) -> None:
     for results in everything:
         for result in results:
             policy = result.fusion.split()[0]
-            _write_timeline(result, str(folder / f"{result.trace.name}.{result.design.name}.{policy}.pftrace"), quiet=True)
+            _write_timeline(
+                result, str(folder / f"{result.trace.name}.{result.design.name}.{policy}.pftrace"), quiet=True
+            )
     rows = {"rows": [result.to_dict() for results in everything for result in results]}
     text = json.dumps(rows, sort_keys=True, indent=1)
     write_whole(folder / "results.json", text.encode())
@@ -144,7 +152,7 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(f"- {line}", highlight=False)
     for result in results:
         label = f"{result.design.name}, {result.fusion}"
-        screen.print(f"[dim]ledger of the cores, {label}: {tables.identity(result)}[/]", highlight=False)
+        screen.print(f"[dim]- ledger of the cores, {label}: {tables.identity(result)}[/]", highlight=False)
     if verbose:
         for result in results:
             screen.print(tables.kernel_table(result))
@@ -163,6 +171,8 @@ def _numbered(path: str, result: Result) -> str:
     name = Path(path)
     ends = "".join(name.suffixes[-2:]) if name.name.endswith(".json.gz") else name.suffix
     if not ends:
-        raise HiersimError("has no ending", file=path, key="--timeline", expected="a name that ends in .pftrace or .json")
+        raise HiersimError(
+            "has no ending", file=path, key="--timeline", expected="a name that ends in .pftrace or .json"
+        )
     stem = name.name.removesuffix(ends)
     return str(name.with_name(f"{stem}.{result.design.name}.{result.fusion.split()[0]}{ends}"))

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import simpy
-from simpy.events import NORMAL, Event
+from simpy.events import NORMAL, Event, EventPriority
 
 from hiersim.engines.ledger import build_ledger
 from hiersim.errors import SimulationError
@@ -25,15 +25,15 @@ from hiersim.model.program import Program
 from hiersim.model.timeline import StageLog, Timeline
 
 NAME: Final = "reference"
-AFTER_COMPLETIONS: Final = NORMAL + 1
-AFTER_BUFFERS: Final = NORMAL + 2
+AFTER_COMPLETIONS: Final = EventPriority(NORMAL + 1)
+AFTER_BUFFERS: Final = EventPriority(NORMAL + 2)
 Steps = Generator[Event, Any, None]
 
 
 class Arbiter:
     """Grants what waits at the end of a tick, smallest (request time, kernel, tile, stage) first."""
 
-    def __init__(self, env: simpy.Environment, priority: int, capacity: int = 1) -> None:
+    def __init__(self, env: simpy.Environment, priority: EventPriority, capacity: int = 1) -> None:
         self.env = env
         self.priority = priority
         self.free = capacity

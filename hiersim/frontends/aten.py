@@ -12,67 +12,16 @@ An operator that is not listed is `Kind.OPAQUE`: its traffic counts, its arithme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from math import prod
-from typing import Any, Final
+from typing import Final
 
+from hiersim.frontends.aten_call import Call, Cost, Operand, Rule, words
+from hiersim.frontends.aten_rules import RULES
 from hiersim.model.trace import DType, Kind
 
-Shape = tuple[int, ...]
+__all__ = ["Call", "Cost", "Operand", "arithmetic_dtype", "cost_of", "functional", "limited", "packet"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operand:
-    """A tensor argument or result: its shape and element type."""
-
-    shape: Shape
-    dtype: DType = DType.FP32
-
-    @property
-    def elements(self) -> int:
-        """Number of elements, repeated ones included."""
-        return prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One operator call: tensors as `Operand`, lists as tuples, everything else as it is."""
-
-    name: str
-    """`aten.addmm.default`, `aten::addmm` or `addmm`."""
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    outputs: tuple[Operand, ...] = ()
-
-    def arg(self, position: int, name: str, default: Any = None) -> Any:
-        """An argument given by position or by name."""
-        return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
-
-    def shape(self, position: int) -> Shape:
-        """Shape of the tensor at `position`."""
-        shape: Shape = self.args[position].shape
-        return shape
-
-    @property
-    def size(self) -> int:
-        """Elements of the first result."""
-        return self.outputs[0].elements if self.outputs else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What an operator computes; see `OperatorTable` for the columns and `DIMS` for the geometry."""
-
-    kind: Kind
-    dims: Shape = ()
-    matrix_flops: int = 0
-    masked_flops: int = 0
-    vector_flops: int = 0
-    special_ops: int = 0
-
-
-Rule = Callable[[Call], Cost]
 OPAQUE: Final = Cost(kind=Kind.OPAQUE)
 
 
@@ -91,8 +40,6 @@ def functional(name: str) -> str:
 
 def cost_of(call: Call) -> Cost:
     """The cost of one call; `OPAQUE` where the operator is unknown or called in an unknown form."""
-    from hiersim.frontends.aten_rules import RULES
-
     name = functional(call.name)
     if name.startswith("_foreach_"):
         return _foreach(call, RULES.get(name.removeprefix("_foreach_")))
@@ -112,9 +59,7 @@ def _foreach(call: Call, rule: Rule | None) -> Cost:
         return OPAQUE
     total = Cost(kind=Kind.POINTWISE)
     for index, tensor in enumerate(tensors):
-        args = tuple(
-            arg[index] if isinstance(arg, tuple) and len(arg) == len(tensors) else arg for arg in call.args
-        )
+        args = tuple(arg[index] if isinstance(arg, tuple) and len(arg) == len(tensors) else arg for arg in call.args)
         one = rule(Call(name=call.name, args=args, kwargs=call.kwargs, outputs=(tensor,)))
         total = Cost(
             kind=one.kind,
@@ -126,8 +71,7 @@ def _foreach(call: Call, rule: Rule | None) -> Cost:
 
 def limited(cost: Cost, call: Call, points: int) -> tuple[Cost, bool]:
     """The cost of evaluating at most `points` elements of an operator (0: all), and whether that is all of it."""
-    first = call.args[0] if call.args else None
-    reduced = first.elements if cost.kind is Kind.REDUCTION and isinstance(first, Operand) else 0
+    reduced = prod(cost.dims) if cost.kind is Kind.REDUCTION and "pool" not in call.name else 0
     elements = max(call.size, reduced)
     if points == 0 or elements <= points or cost.kind not in (Kind.POINTWISE, Kind.REDUCTION, Kind.COPY):
         return cost, True
@@ -162,23 +106,27 @@ def arithmetic_dtype(kind: Kind, operands: tuple[Operand, ...], outputs: tuple[O
 _FLOATS: Final = (DType.FP64, DType.FP32, DType.TF32, DType.FP16, DType.BF16, DType.FP8, DType.FP4)
 
 NOT_OPERATORS: Final = frozenset(
-    "empty empty_like empty_strided new_empty new_empty_strided empty_permuted detach detach_ lift lift_fresh alias "
-    "resize_ set_ device sym_size is_same_size _local_scalar_dense _record_function_enter_new _record_function_exit".split()
+    words(
+        "empty empty_like empty_strided new_empty new_empty_strided empty_permuted detach detach_ lift lift_fresh "
+        "alias resize_ set_ device sym_size is_same_size _local_scalar_dense"
+    )
 )
 """Packets that allocate or annotate: nothing runs for them and the host pays next to nothing."""
 
 VIEWS: Final = frozenset(
-    "view _unsafe_view reshape _reshape_alias t transpose permute expand slice select unsqueeze squeeze split "
-    "split_with_sizes chunk unbind as_strided view_as diagonal narrow unfold movedim expand_as numpy_T real imag "
-    "view_as_real view_as_complex unsafe_split unsafe_split_with_sizes swapaxes flatten unflatten".split()
+    words(
+        "view _unsafe_view reshape _reshape_alias t transpose permute expand slice select unsqueeze squeeze split "
+        "split_with_sizes chunk unbind as_strided view_as diagonal narrow unfold movedim expand_as numpy_T real imag "
+        "view_as_real view_as_complex unsafe_split unsafe_split_with_sizes swapaxes flatten unflatten"
+    )
 )
 
 SHAPE_ONLY: Final = frozenset(
-    "zeros_like ones_like full_like rand_like randn_like randint_like new_zeros new_ones new_full".split()
+    words("zeros_like ones_like full_like rand_like randn_like randint_like new_zeros new_ones new_full")
 )
 """Packets that take a tensor for its shape and never read it."""
 
-OVERWRITES: Final = frozenset("fill zero copy normal uniform random bernoulli exponential".split())
+OVERWRITES: Final = frozenset(words("fill zero copy normal uniform random bernoulli exponential"))
 """Functional packets whose in-place form writes its first argument without reading it."""
 
 TABLE_READS: Final[Mapping[str, int]] = {
@@ -209,11 +157,11 @@ def gathered_elements(call: Call) -> int:
 def scattered_elements(call: Call) -> int:
     """Elements that an in-place scatter touches in its destination."""
     argument = call.args[PARTIAL_WRITES[functional(call.name)]]
-    if isinstance(argument, Operand):
-        indices = call.args[1] if len(call.args) > 1 else ()
-        broadcast = [index.elements for index in indices if isinstance(index, Operand)] if isinstance(indices, tuple) else []
-        return max([argument.elements, *broadcast]) if argument.elements == 1 else argument.elements
-    return call.size
+    if not isinstance(argument, Operand):
+        return call.size
+    indices = call.args[1] if len(call.args) > 1 and isinstance(call.args[1], tuple) else ()
+    broadcast = [index.elements for index in indices if isinstance(index, Operand)]
+    return max([1, *broadcast]) if argument.elements == 1 else argument.elements
 
 
 def accumulates(call: Call) -> bool:

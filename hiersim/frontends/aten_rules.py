@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Final
 
-from hiersim.frontends.aten import Call, Cost, Operand, Rule, Shape
+from hiersim.frontends.aten_call import Call, Cost, Operand, Rule, Shape, words
 from hiersim.model.trace import Kind
 
 # --- matrix work -----------------------------------------------------------------------------------
@@ -318,23 +318,23 @@ def _pool(call: Call) -> Cost:
     return Cost(kind=Kind.REDUCTION, dims=(max(1, call.size), window), vector_flops=window * call.size)
 
 
-_ONE: Final = (
+_ONE: Final = words(
     "mul div neg abs sign maximum minimum clamp_min clamp_max eq ne lt le gt ge where masked_fill logical_and "
     "logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor floor ceil round trunc fmod "
     "remainder floor_divide square relu isnan isinf isfinite true_divide heaviside tril triu bitwise_left_shift "
     "bitwise_right_shift fmax fmin"
-).split()
-_SPECIAL: Final = (
+)
+_SPECIAL: Final = words(
     "exp exp2 expm1 log log2 log10 log1p tanh erf erfc sigmoid rsqrt sqrt sin cos tan reciprocal asin acos atan atan2 "
     "sinh cosh erfinv lgamma digamma logit"
-).split()
-_COPIES: Final = (
+)
+_COPIES: Final = words(
     "copy _to_copy clone cat stack constant_pad_nd fill zero zeros ones full zeros_like ones_like full_like new_zeros "
     "new_ones new_full arange scalar_tensor repeat flip roll convert_element_type iota contiguous _unsafe_masked_index "
     "slice_backward select_backward slice_scatter select_scatter lift_fresh_copy eye linspace reflection_pad2d "
     "replication_pad2d pixel_shuffle pixel_unshuffle upsample_nearest2d bernoulli normal uniform random rand randn "
     "native_dropout_mask inductor_seeds inductor_lookup_seed inductor_random device_put select_copy"
-).split()
+)
 
 RULES: Final[dict[str, Rule]] = {
     **{name: _pointwise(1) for name in _ONE},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -110,8 +111,10 @@ def _patch_fake_tensors() -> None:
     """Inductor's pattern library and constant folding allocate a few scalars: serve them from the host."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    FakeTensorMode.avoid_device_init = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
-    library = torch.library.Library("aten", "IMPL")
+    fake: Any = FakeTensorMode
+    fake.avoid_device_init = property(lambda self: True, lambda self, value: None)
+    make_library: Any = torch.library.Library
+    library = make_library("aten", "IMPL")
 
     def empty(size: Any, dtype: Any = None, **ignored: Any) -> torch.Tensor:
         return torch.empty(size, dtype=dtype, device="cpu")
@@ -126,11 +129,14 @@ def _patch_fake_tensors() -> None:
 
 def _pretend_triton() -> None:
     """Scheduling needs no Triton, only the belief that code could be generated."""
-    import torch._inductor.utils
-    import torch.utils._triton as triton
-
-    triton.has_triton = lambda: True
-    triton.has_triton_package = lambda: True
+    import_module("torch._inductor.utils")
+    triton: Any = import_module("torch.utils._triton")
+    triton.has_triton = _yes
+    triton.has_triton_package = _yes
     for name, module in list(sys.modules.items()):
         if name.startswith("torch._inductor") and hasattr(module, "has_triton"):
-            module.has_triton = lambda: True
+            vars(module)["has_triton"] = _yes
+
+
+def _yes() -> bool:
+    return True

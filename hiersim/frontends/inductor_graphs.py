@@ -51,7 +51,8 @@ def make_fake(target: Target, mode: FakeTensorMode, device: torch.device) -> Tar
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 if id(parameter) not in seen:
-                    fake = nn.Parameter(_fake(parameter, mode, device), requires_grad=target.train and parameter.requires_grad)
+                    learns = target.train and parameter.requires_grad
+                    fake = nn.Parameter(_fake(parameter, mode, device), requires_grad=learns)
                     seen[id(parameter)] = (parameter, fake)
                 module._parameters[name] = seen[id(parameter)][1]
         for name, buffer in module._buffers.items():
@@ -122,9 +123,9 @@ class _Cut(BaseException):
     """Ends the tracing once both graphs are there."""
 
 
-def _never(module: GraphModule, inputs: Any) -> Any:
+def _never(gm: GraphModule, example_inputs: Any) -> Any:
     """Stands where AOTAutograd wants a compiler; tracing ends before it is called."""
-    return module.forward
+    return gm.forward
 
 
 def rehome(module: GraphModule) -> list[Any]:

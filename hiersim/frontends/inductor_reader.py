@@ -114,7 +114,8 @@ class Reader:
                 reads=self._extern_reads(node),
                 writes=self._extern_writes(node, origins),
             )
-        origins = [origin for origin in self._computed(node, external) if id(origin) not in external and _computes(origin)]
+        computed = self._computed(node, external)
+        origins = [origin for origin in computed if id(origin) not in external and _computes(origin)]
         origins.sort(key=lambda origin: order.get(origin, -1))
         return KernelRecord(
             name=self._triton_name(node, origins),
@@ -135,7 +136,7 @@ class Reader:
         names = {dep.name for dep in node.read_writes.reads} - set(node.get_buffer_names())
         given = {self._origin_of(name) for name in names if name not in self.inputs}
         if None not in given:
-            origins = _evaluable(origins, given, external) or origins
+            origins = _evaluable(origins, given, external, names)
         waiting = [item for item in origins if id(item) not in external and origins.isdisjoint(item.users)]
         reached = set(waiting)
         while waiting:
@@ -230,10 +231,8 @@ class Reader:
             return merged(self._whole(name, max(sources, default=0)) for name in kernel.get_mutation_names())
         if not isinstance(kernel.layout, ir.MultiOutputLayout):
             return merged([self._whole(kernel.get_name())])
-        parts = [
-            item.node for item in self.scheduler.nodes
-            if isinstance(item.node, ir.MultiOutput) and item.node.inputs[0].get_name() == kernel.get_name()
-        ]  # fmt: skip
+        unpacked: list[Any] = [item.node for item in self.scheduler.nodes if isinstance(item.node, ir.MultiOutput)]
+        parts = [part for part in unpacked if part.inputs[0].get_name() == kernel.get_name()]
         writes = [self._whole(part.get_name()) for part in parts]
         return merged(writes + list(self._unread_results(parts, origins)))
 
@@ -248,16 +247,15 @@ class Reader:
                 yield _key(storage, 0, tuple(value.shape), tuple(value.stride()), value.dtype), size
 
 
-def _evaluable(origins: set[FxNode], given: set[Any], external: set[int]) -> set[FxNode]:
-    """Of `origins` those whose inputs are graph inputs, given, views of such, or themselves evaluable."""
+def _evaluable(origins: set[FxNode], given: set[Any], external: set[int], read: set[str]) -> set[FxNode]:
+    """Of `origins` those whose inputs are graph inputs that are read, given, views of such, or evaluable too."""
     known: dict[FxNode, bool] = {}
 
     def available(item: FxNode) -> bool:
         if item not in known:
             inner = item in origins or not _computes(item) or not item.all_input_nodes
-            known[item] = item in given or (
-                id(item) not in external and inner and all(available(source) for source in item.all_input_nodes)
-            )
+            missing = id(item) in external or not inner or (item.op == "placeholder" and item.name not in read)
+            known[item] = item in given or (not missing and all(available(source) for source in item.all_input_nodes))
         return known[item]
 
     ordered = sorted(origins, key=lambda item: item.name)
@@ -273,8 +271,8 @@ def call_of_node(node: FxNode) -> aten.Call:
     """An FX node as a call."""
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda item: item.meta.get("val"))
     value = node.meta.get("val")
-    outputs = [item for item in (value if isinstance(value, tuple | list) else [value]) if isinstance(item, torch.Tensor)]
-    return as_call(node.target, args, kwargs, outputs)
+    values = value if isinstance(value, tuple | list) else [value]
+    return as_call(node.target, args, kwargs, [item for item in values if isinstance(item, torch.Tensor)])
 
 
 def _computes(node: FxNode) -> bool:
@@ -347,8 +345,6 @@ def _triton_kind(node: Any) -> str:
     if not node.is_reduction():
         return "poi"
     _, (_, columns) = node.group
-    inner = any(
-        getattr(getattr(sub.node, "data", None), "reduction_hint", None) == ir.ReductionHint.INNER
-        for sub in node.get_nodes()
-    )
+    hints = [getattr(getattr(sub.node, "data", None), "reduction_hint", None) for sub in node.get_nodes()]
+    inner = any(hint is not None and hint.name == "INNER" for hint in hints)
     return "per" if _int(columns) <= (1024 if inner else 64) else "red"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hiersim.frontends.aten import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.trace import DType, Flag, Kind, OperatorGraph, Phase, Role
+from hiersim.model.trace import Accesses, DType, Flag, Kind, OperatorGraph, Phase, Role
 
 
 @dataclass(slots=True)
@@ -112,8 +113,6 @@ def append_eager(builder: ScheduleBuilder, graph: OperatorGraph, rows: Sequence[
 
 
 def _row(graph: OperatorGraph, row: int) -> Row:
-    from hiersim.frontends.aten import Cost
-
     table = graph.operators
     cost = Cost(
         kind=Kind(int(table.kind[row])),
@@ -134,12 +133,9 @@ def _row(graph: OperatorGraph, row: int) -> Row:
 
 
 def _moved(
-    builder: ScheduleBuilder, graph: OperatorGraph, part: object, row: int, moved: dict[int, int]
+    builder: ScheduleBuilder, graph: OperatorGraph, part: Accesses, row: int, moved: dict[int, int]
 ) -> list[Access]:
     """The accesses of an eager row, in the builder's storages."""
-    from hiersim.model.trace import Accesses
-
-    assert isinstance(part, Accesses)
     tensors, found = graph.tensors, []
     for at in range(int(part.ptr[row]), int(part.ptr[row + 1])):
         tensor = int(part.tensor[at])
@@ -153,7 +149,7 @@ def _moved(
         key = TensorKey(
             storage=moved[old],
             dtype=DType(int(tensors.tensor_dtype[tensor])),
-            shape=tuple(int(value) for value in tensors.shape[tensors.shape_ptr[tensor] : tensors.shape_ptr[tensor + 1]]),
+            shape=tuple(map(int, tensors.shape[tensors.shape_ptr[tensor] : tensors.shape_ptr[tensor + 1]])),
             offset=int(tensors.tensor_offset[tensor]),
             size=int(tensors.tensor_bytes[tensor]),
         )

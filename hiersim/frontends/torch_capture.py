@@ -5,7 +5,7 @@ from __future__ import annotations
 from hiersim.errors import MissingExtraError, TraceError
 from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
+from hiersim.model.trace import Trace, TraceHeader
 
 
 def _version() -> str:
@@ -108,6 +108,15 @@ def with_schedule(trace: Trace, name: str, schedule: KernelGraph, notes: tuple[s
     return Trace(header=header, graph=trace.graph, schedules={**trace.schedules, name: schedule})
 
 
-def matrix_flops(graph: OperatorGraph) -> int:
-    """Total matrix FLOPs of an eager graph."""
-    return int(graph.operators.matrix_flops.sum())
+def summary(trace: Trace) -> str:
+    """One line on what a trace holds."""
+    from hiersim.units import show_bytes, show_flops
+
+    graph = trace.graph
+    moved = int(graph.reads.size.sum() + graph.writes.size.sum())
+    flops = int(graph.operators.matrix_flops.sum())
+    parts = [f"{len(graph.operators)} operators, {show_flops(flops)} of matrix work, {show_bytes(moved)} moved"]
+    for name, schedule in trace.schedules.items():
+        moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
+        parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
+    return "; ".join(parts)

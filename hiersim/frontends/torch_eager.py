@@ -7,6 +7,7 @@ references tell when each storage dies. Views keep a row, because the host pays 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ from hiersim.frontends.torch_target import GpuAttention, Target, dtype_of, loss_
 from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
 
 _RANDOM = torch.Tag.nondeterministic_seeded
+make_tracker: Any = ModuleTracker
+DispatchMode: Any = TorchDispatchMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class EagerCapture:
     """Names of operators without a cost rule."""
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):  # type: ignore[misc]
     """Records each operator that runs inside it."""
 
     def __init__(self) -> None:
@@ -54,7 +57,7 @@ class Recorder(TorchDispatchMode):
         self.operators = OperatorBuilder()
         self.reads: list[list[Access]] = []
         self.writes: list[list[Access]] = []
-        self.modules = ModuleTracker()
+        self.modules: Any = make_tracker()
         self.closed = False
         self._live: dict[int, int] = {}
 
@@ -179,7 +182,13 @@ class Recorder(TorchDispatchMode):
         return merged(writes + fresh)
 
     def _append(
-        self, name: str, cost: Cost, flags: Flag, operands: tuple[Operand, ...], reads: list[Access], writes: list[Access]
+        self,
+        name: str,
+        cost: Cost,
+        flags: Flag,
+        operands: tuple[Operand, ...],
+        reads: list[Access],
+        writes: list[Access],
     ) -> None:
         dtype = aten.arithmetic_dtype(cost.kind, operands, ())
         row = Row(name=name, module=self._module(), phase=self.phase, flags=flags, dtype=dtype, cost=cost)
@@ -200,7 +209,7 @@ def _on_device(leaf: Any) -> bool:
 def _unsupported(func: Any, error: Exception) -> Exception:
     text = str(error)
     if "meta" in text.lower() or isinstance(error, NotImplementedError):
-        return TraceError(f"{func} needs real data and cannot run on the meta device", expected="a model of fixed shapes")
+        return TraceError(f"{func} needs real data; there is none on meta", expected="a model of fixed shapes")
     return error
 
 
@@ -293,7 +302,7 @@ def _forward(target: Target) -> Tensor:
         return loss_of(target.model(**target.kwargs))
 
 
-def _register_state(optimizer: Any, parameters: dict[str, Tensor], recorder: Recorder) -> list[Tensor]:
+def _register_state(optimizer: Any, parameters: Mapping[str, Tensor], recorder: Recorder) -> list[Tensor]:
     states: list[Tensor] = []
     for name, parameter in parameters.items():
         for key, value in optimizer.state[parameter].items():
@@ -325,8 +334,10 @@ def _finish(recorder: Recorder) -> EagerCapture:
             storage.free = max(storage.free, last.get(index, 0))
     _drop_unused(recorder, set(last))
     tensors = recorder.tensors
-    reads, writes = accesses(recorder.reads, tensors), accesses(recorder.writes, tensors)
-    graph = OperatorGraph(tensors=tensors.build(), operators=recorder.operators.build(), reads=reads, writes=writes)
+    moved = accesses(recorder.reads, tensors), accesses(recorder.writes, tensors)
+    graph = OperatorGraph(
+        tensors=tensors.build(), operators=recorder.operators.build(), reads=moved[0], writes=moved[1]
+    )
     opaque = tuple(sorted({row.name for row in rows if row.cost.kind is Kind.OPAQUE}))
     return EagerCapture(graph=graph, opaque=opaque)
 

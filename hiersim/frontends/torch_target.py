@@ -45,7 +45,7 @@ class Target:
 def dtype_of(dtype: torch.dtype) -> DType:
     """The trace's name of a torch element type."""
     if dtype not in _DTYPES:
-        raise TraceError(f"{dtype} is not a type that a trace can hold", expected=", ".join(kind.name for kind in DType))
+        raise TraceError(f"a trace cannot hold {dtype}", expected=", ".join(kind.name for kind in DType))
     return _DTYPES[dtype]
 
 
@@ -66,7 +66,8 @@ def load_target(target: str, train: bool) -> Target:
     with torch.device("meta"):
         built = function()
     if not isinstance(built, tuple) or len(built) not in (2, 3) or not isinstance(built[0], nn.Module):
-        raise TraceError(f"'{target}' returned {type(built).__name__}", expected="(model, args) or (model, args, kwargs)")
+        wanted = "(model, args) or (model, args, kwargs)"
+        raise TraceError(f"'{target}' returned {type(built).__name__}", expected=wanted)
     model, args, kwargs = built[0], built[1], built[2] if len(built) == 3 else {}
     return Target(name=target, model=model, kwargs=_bind(model, args, kwargs, target), train=train, builder=builder)
 

@@ -42,7 +42,7 @@ class Machine:
         self.first_shared = len(design.core_tiers)
         self.resources, self._port = _resources(design)
         names = [resource.name for resource in self.resources]
-        self.unit = {name: names.index(name) for name in (MATRIX, VECTOR) if name in names}
+        self.unit: dict[str, int] = {name: names.index(name) for name in (MATRIX, VECTOR)}
         self.warnings: dict[str, None] = {}
         self.bandwidth = [self._bandwidths(tier) for tier in self.shared]
 

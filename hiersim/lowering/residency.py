@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hiersim.lowering.placement import TRANSIENT
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import IntArray, csr
 
@@ -31,12 +32,12 @@ COLD = -1
 class ReuseProfile:
     """Reuse distances of a kernel graph; no design enters it.
 
-    An *interval* is the time between two touches of one storage (or a touch and its release). V intervals,
+    An *interval* is the time between two touches of one block (or its last touch and the end of the run). V intervals,
     R read accesses in the order of `graph.reads`, W dirty chunks.
     """
 
     distance_begin: IntArray
-    """(V,) distinct bytes seen by the storage's first byte."""
+    """(V,) distinct bytes seen by the block's first byte."""
     distance_end: IntArray
     """(V,) … by its last byte."""
     read_interval: IntArray
@@ -119,6 +120,9 @@ class _Profiler:
     def __init__(self, graph: KernelGraph) -> None:
         self.graph = graph
         storages = len(graph.tensors.storage_bytes)
+        self.block = list(range(storages))
+        self.fresh = [role in TRANSIENT for role in graph.tensors.storage_role.tolist()]
+        self.idle: dict[int, list[int]] = {}
         self.stack = _Fenwick(len(graph))
         self.last = [COLD] * storages
         self.footprint = [0] * storages
@@ -128,6 +132,7 @@ class _Profiler:
         self.chunks: list[_Chunk] = []
         self.read_interval: list[int] = []
         self.read_prior: list[int] = []
+        self.size = graph.tensors.storage_bytes.tolist()
         self.releases: list[list[int]] = [[] for _ in range(len(graph))]
         for storage, kernel in enumerate(graph.tensors.storage_free.tolist()):
             if kernel >= 0:
@@ -136,11 +141,10 @@ class _Profiler:
     def run(self) -> ReuseProfile:
         for kernel in range(len(self.graph)):
             self.visit(kernel)
-            self.release(kernel)
-        outputs = self.graph.tensors.storage_output
-        for storage in np.flatnonzero(outputs == 1).tolist():
-            for chunk in self.open[storage]:
-                chunk.flush = True
+            for storage in self.releases[kernel]:
+                if not self.fresh[storage]:
+                    self.idle.setdefault(self.size[storage], []).append(self.block[storage])
+        self.finish()
         ptr, values = csr([chunk.intervals for chunk in self.chunks])
         return ReuseProfile(
             distance_begin=np.array(self.begin, np.int64),
@@ -154,55 +158,64 @@ class _Profiler:
             chunk_intervals=values,
         )
 
+    def place(self, storage: int) -> int:
+        """The block of a storage; a tensor that is allocated now takes the block of its size that was freed last."""
+        if self.fresh[storage]:
+            self.fresh[storage] = False
+            idle = self.idle.get(self.size[storage])
+            if idle:
+                self.block[storage] = idle.pop()
+        return self.block[storage]
+
     def touched(self, kernel: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
-        """Footprint and written bytes per storage of one kernel, and the storage of each of its reads."""
+        """Footprint and written bytes per block of one kernel, and the block of each of its reads."""
         graph = self.graph
         views: dict[tuple[int, int], int] = {}
         written: dict[int, int] = {}
-        read_storages: list[int] = []
+        read_blocks: list[int] = []
         for access, writes in ((graph.reads, False), (graph.writes, True)):
             for index in range(int(access.ptr[kernel]), int(access.ptr[kernel + 1])):
                 tensor, size = int(access.tensor[index]), int(access.size[index])
-                storage = int(graph.tensors.tensor_storage[tensor])
-                key = (storage, tensor)
+                block = self.place(int(graph.tensors.tensor_storage[tensor]))
+                key = (block, tensor)
                 views[key] = max(views.get(key, 0), size)
                 if writes:
-                    written[storage] = written.get(storage, 0) + size
+                    written[block] = written.get(block, 0) + size
                 else:
-                    read_storages.append(storage)
+                    read_blocks.append(block)
         members: dict[int, int] = {}
-        for (storage, _), size in views.items():
-            most = int(graph.tensors.storage_bytes[storage])
-            members[storage] = min(most, members.get(storage, 0) + size)
-        return members, written, read_storages
+        for (block, _), size in views.items():
+            most = self.size[block]
+            members[block] = min(most, members.get(block, 0) + size)
+        return members, written, read_blocks
 
     def visit(self, kernel: int) -> None:
-        members, written, read_storages = self.touched(kernel)
+        members, written, read_blocks = self.touched(kernel)
         intervals = self.measure(kernel, members)
-        for storage in read_storages:
-            self.read_interval.append(intervals.get(storage, COLD))
-            self.read_prior.append(self.footprint[storage] if storage in intervals else 0)
-        for storage, interval in intervals.items():
-            for chunk in self.open[storage]:
+        for block in read_blocks:
+            self.read_interval.append(intervals.get(block, COLD))
+            self.read_prior.append(self.footprint[block] if block in intervals else 0)
+        for block, interval in intervals.items():
+            for chunk in self.open[block]:
                 chunk.intervals.append(interval)
-        for storage, size in written.items():
-            kept = [chunk for chunk in self.open[storage] if chunk.size > size]
-            chunk = _Chunk(kernel, min(size, members[storage]))
+        for block, size in written.items():
+            kept = [chunk for chunk in self.open[block] if chunk.size > size]
+            chunk = _Chunk(kernel, min(size, members[block]))
             self.chunks.append(chunk)
-            self.open[storage] = [*kept, chunk]
-        for storage, size in members.items():
-            if self.last[storage] != COLD:
-                self.stack.add(self.last[storage], -self.footprint[storage])
-            self.last[storage], self.footprint[storage] = kernel, size
+            self.open[block] = [*kept, chunk]
+        for block, size in members.items():
+            if self.last[block] != COLD:
+                self.stack.add(self.last[block], -self.footprint[block])
+            self.last[block], self.footprint[block] = kernel, size
             self.stack.add(kernel, size)
 
     def measure(self, kernel: int, members: dict[int, int]) -> dict[int, int]:
-        """New intervals of the storages in `members` that were touched before: storage → interval."""
+        """New intervals of the blocks in `members` that were touched before: block → interval."""
         together: dict[int, int] = {}
-        for storage in members:
-            if self.last[storage] != COLD:
-                together[self.last[storage]] = together.get(self.last[storage], 0) + self.footprint[storage]
-        order = sorted(members, key=lambda storage: self.last[storage])
+        for block in members:
+            if self.last[block] != COLD:
+                together[self.last[block]] = together.get(self.last[block], 0) + self.footprint[block]
+        order = sorted(members, key=lambda block: self.last[block])
         older, running, position = {}, 0, 0
         for before in sorted(together):
             while position < len(order) and self.last[order[position]] < before:
@@ -210,35 +223,33 @@ class _Profiler:
                 position += 1
             older[before] = running
         intervals: dict[int, int] = {}
-        for storage in members:
-            before = self.last[storage]
+        for block in members:
+            before = self.last[block]
             if before == COLD:
                 continue
-            own = self.footprint[storage]
+            own = self.footprint[block]
             both = together[before] - own
             only_before = self.stack.value[before] - own - both
             fixed = self.stack.between(before + 1, kernel) + both + own
-            intervals[storage] = len(self.begin)
+            intervals[block] = len(self.begin)
             self.begin.append(fixed + only_before)
             self.end.append(fixed + older[before])
         return intervals
 
-    def release(self, kernel: int) -> None:
-        """Storages freed after this kernel: what is still cached is dropped without a write-back."""
-        freed = [storage for storage in self.releases[kernel] if self.last[storage] != COLD]
-        for storage in freed:
-            before, own = self.last[storage], self.footprint[storage]
-            if self.open[storage]:
-                fixed = self.stack.between(before + 1, kernel + 1) + own
-                interval = len(self.begin)
-                self.begin.append(fixed + self.stack.value[before] - own)
-                self.end.append(fixed)
-                for chunk in self.open[storage]:
-                    chunk.intervals.append(interval)
-            self.open[storage] = []
-        for storage in freed:
-            self.stack.add(self.last[storage], -self.footprint[storage])
-            self.last[storage] = COLD
+    def finish(self) -> None:
+        """What is still dirty at the end: outputs are flushed, the rest has been evicted or stays."""
+        end = len(self.graph)
+        outputs = {self.block[s] for s in np.flatnonzero(self.graph.tensors.storage_output == 1).tolist()}
+        for block, chunks in enumerate(self.open):
+            if not chunks:
+                continue
+            before, own = self.last[block], self.footprint[block]
+            fixed = self.stack.between(before + 1, end) + own
+            self.begin.append(fixed + self.stack.value[before] - own)
+            self.end.append(fixed)
+            for chunk in chunks:
+                chunk.flush = block in outputs
+                chunk.intervals.append(len(self.begin) - 1)
 
 
 def profile_reuse(graph: KernelGraph) -> ReuseProfile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from hiersim import units
 from hiersim.model.design import Design, Tier, field_types
 
-PRINTERS = {
+PRINTERS: Mapping[object, Callable[[Any], str]] = {
     units.Ticks: units.show_ticks,
     units.Bytes: units.show_capacity,
     units.BytesPerSecond: units.show_bandwidth,

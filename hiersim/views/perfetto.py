@@ -82,7 +82,9 @@ def write_timeline(result: Result, path: str | os.PathLike[str]) -> None:
     elif target.suffix in (".pftrace", ".perfetto-trace", ".pb"):
         data = perfetto_trace(result)
     else:
-        raise HiersimError("has an unknown form", file=str(path), expected="a name that ends in .pftrace, .json or .json.gz")
+        raise HiersimError(
+            "has an unknown form", file=str(path), expected="a name that ends in .pftrace, .json or .json.gz"
+        )
     write_whole(target, data)
 
 
@@ -95,7 +97,9 @@ def write_whole(target: Path, data: bytes) -> None:
         os.chmod(handle.name, 0o644)
         os.replace(handle.name, target)
     except OSError as error:
-        raise HiersimError(f"cannot be written: {error.strerror}", file=str(target), expected="a folder to write in") from None
+        raise HiersimError(
+            f"cannot be written: {error.strerror}", file=str(target), expected="a folder to write in"
+        ) from None
 
 
 def title(result: Result) -> str:

@@ -17,6 +17,21 @@ WORK_NAMES = tuple(entry.name.lower() for entry in WORK)
 Row = tuple[str, tuple[str, ...]]
 
 
+def plain_table(title: str | None = None) -> Table:
+    """A table with a rule under its head and no other lines; the title never wraps the columns."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=len(title or ""),
+    )
+
+
 def shares(result: Result) -> dict[tuple[str, str | None], float]:
     """(entry, tier) → share of the makespan on the main engine, phases added up."""
     totals: dict[tuple[str, str | None], float] = {}
@@ -102,11 +117,9 @@ def _memory_rows(results: Sequence[Result]) -> list[Row]:
 
 def comparison(results: Sequence[Result]) -> Table:
     """The table of `compare`; the first result is the baseline."""
-    from rich.table import Table
-
     designs = {result.design.name for result in results}
     where = f" on {results[0].design.title}" if len(designs) == 1 else ""
-    table = Table(title=f"{results[0].trace.name}{where}", title_justify="left", title_style="bold", pad_edge=False)
+    table = plain_table(title=f"{results[0].trace.name}{where}")
     table.add_column("", no_wrap=True)
     for result in results:
         heading = result.fusion if len(designs) == 1 else f"{result.design.name}\n{result.fusion}"
@@ -127,7 +140,7 @@ def identity(result: Result) -> str:
     names = {entry.name.lower(): int(entry) for entry in Entry}
     ordered = sorted(totals.items(), key=lambda item: (names[item[0][0]], item[0][1] or ""))
     terms = " + ".join(f"{ticks:,} {cause(key)}" for key, ticks in ordered)
-    return f"{result.makespan:,} ps = {terms}"
+    return f"{terms} = {result.makespan:,} ps"
 
 
 def summary(result: Result) -> str:
@@ -153,7 +166,9 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
     lines = []
     for result in results:
         home = result.design.home.name
-        line = f"{result.design.name}, {result.fusion}: {percent(waiting_for(result, home))} of the time waits for {home}"
+        line = (
+            f"{result.design.name}, {result.fusion}: {percent(waiting_for(result, home))} of the time waits for {home}"
+        )
         if result is not base:
             saved = base.home_bytes - result.home_bytes
             verb = "less" if saved >= 0 else "more"
@@ -187,15 +202,19 @@ def markdown(results: Sequence[Result]) -> str:
 
 def kernel_table(result: Result, most: int = 15) -> Table:
     """The kernels that take longest, with the main engine's ledger of each."""
-    from rich.table import Table
-
     rows = sorted(result.kernel_rows, key=lambda row: (row["start_ticks"] - row["end_ticks"], row["kernel"]))[:most]
-    table = Table(title=f"longest kernels: {result.design.name}, {result.fusion}", title_justify="left", pad_edge=False)
+    table = plain_table(title=f"longest kernels: {result.design.name}, {result.fusion}")
     for heading in ("kernel", "module", "time", "working", "dispatch", "bandwidth", "latency", "other waiting"):
         table.add_column(heading, justify="left" if heading in ("kernel", "module") else "right", overflow="fold")
     for row in rows:
         work = sum(row[f"{name}_ticks"] for name in WORK_NAMES)
         other = row["dependency_ticks"] + row["capacity_ticks"] + row["contention_ticks"]
-        cells = (row["end_ticks"] - row["start_ticks"], work, row["dispatch_ticks"], row["bandwidth_ticks"], row["latency_ticks"])
+        cells = (
+            row["end_ticks"] - row["start_ticks"],
+            work,
+            row["dispatch_ticks"],
+            row["bandwidth_ticks"],
+            row["latency_ticks"],
+        )
         table.add_row(row["name"], row["module"], *(show_ticks(ticks) for ticks in (*cells, other)))
     return table

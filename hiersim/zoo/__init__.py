@@ -81,7 +81,11 @@ _BUILDERS: Final = (
         model="GPT-2 small",
         workload="8 x 1024 tokens, one training step with AdamW (foreach)",
         train=True,
-        notes=(_PRIVATE, "weights, gradients and optimizer state in bf16; loss in fp32; dropout 0; a steady-state step"),
+        notes=(
+            _PRIVATE,
+            "weights, gradients and optimizer state in bf16; loss in fp32",
+            "dropout 0; a steady-state step",
+        ),
     ),
     Builder(
         name="tiny-gpt2",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 DTYPE = torch.bfloat16
 Cache = list[tuple[Tensor, Tensor]]
@@ -103,7 +103,7 @@ class LlamaAttention(nn.Module):
             k = cache[0].index_copy_(2, position, k)
             v = cache[1].index_copy_(2, position, v)
         # One query attends to all that the cache holds: a causal mask would remove nothing.
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None, enable_gqa=True)
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=cache is None, enable_gqa=True)
         projected: Tensor = self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
         return projected
 
@@ -118,7 +118,7 @@ class LlamaMlp(nn.Module):
         self.down_proj = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
 

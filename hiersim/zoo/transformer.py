@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 DTYPE = torch.bfloat16
 
@@ -69,7 +69,7 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (split_heads(part, self.heads) for part in self.c_attn(x).split(x.shape[-1], dim=2))
-        out: Tensor = self.c_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        out: Tensor = self.c_proj(merge_heads(functional.scaled_dot_product_attention(q, k, v, is_causal=True)))
         return out
 
 
@@ -82,7 +82,7 @@ class Mlp(nn.Module):
         self.c_proj = Conv1D(config.hidden, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        out: Tensor = self.c_proj(functional.gelu(self.c_fc(x), approximate="tanh"))
         return out
 
 
@@ -128,8 +128,8 @@ class Gpt2(nn.Module):
             logits: Tensor = self.lm_head(x[:, -1:, :])
             return logits
         logits = self.lm_head(x).float()
-        shifted = F.pad(labels, (0, 1), value=-100)[..., 1:].contiguous()
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), shifted.view(-1))
+        shifted = functional.pad(labels, (0, 1), value=-100)[..., 1:].contiguous()
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), shifted.view(-1))
 
 
 class EncoderAttention(nn.Module):
@@ -144,7 +144,7 @@ class EncoderAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (split_heads(layer(x), self.heads) for layer in (self.query, self.key, self.value))
-        return merge_heads(F.scaled_dot_product_attention(q, k, v))
+        return merge_heads(functional.scaled_dot_product_attention(q, k, v))
 
 
 class BertLayer(nn.Module):
@@ -161,7 +161,7 @@ class BertLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention_norm(self.attention_output(self.attention(x)) + x)
-        out: Tensor = self.output_norm(self.output(F.gelu(self.intermediate(x))) + x)
+        out: Tensor = self.output_norm(self.output(functional.gelu(self.intermediate(x))) + x)
         return out
 
 
@@ -195,7 +195,7 @@ class TinyMlp(nn.Module):
         self.down = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(F.gelu(self.up(x)))
+        out: Tensor = self.down(functional.gelu(self.up(x)))
         return out + x
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hiersim.zoo.transformer import EncoderAttention
 
@@ -30,11 +30,11 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = functional.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        return functional.relu(out, inplace=True)
 
 
 class ResNet(nn.Module):
@@ -55,9 +55,9 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = self.layers(F.max_pool2d(x, 3, stride=2, padding=1))
-        logits: Tensor = self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+        x = functional.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = self.layers(functional.max_pool2d(x, 3, stride=2, padding=1))
+        logits: Tensor = self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
         return logits
 
 
@@ -75,7 +75,7 @@ class VitLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention_output(self.attention(self.norm_before(x))) + x
-        out: Tensor = self.output(F.gelu(self.intermediate(self.norm_after(x)))) + x
+        out: Tensor = self.output(functional.gelu(self.intermediate(self.norm_after(x)))) + x
         return out
 
 

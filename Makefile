@@ -1,0 +1,53 @@
+# One command for each thing one does. Everything installs what it needs into .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-torch check lint types layers fix docs traces clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP)-%: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing hiersim with what '$*' needs into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e "$(if $(filter run,$*),.,.[$*])"
+	@touch $@
+
+demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
+	@$(BIN)/hiersim demo --out out/demo
+
+test: $(STAMP)-test ## all tests that need no PyTorch
+	@$(BIN)/python -m pytest -m "not torch" -n $(JOBS) -q
+
+test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
+	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pytest -m torch -q
+
+check: lint types layers test ## exactly what guards every change
+
+lint: $(STAMP)-dev ## style and format of the source
+	@$(BIN)/ruff check hiersim tests
+	@$(BIN)/ruff format --check hiersim tests
+
+types: $(STAMP)-dev ## mypy, strict
+	@$(BIN)/mypy
+
+layers: $(STAMP)-dev ## imports point downward only
+	@$(BIN)/lint-imports
+
+fix: $(STAMP)-dev ## mend style and format
+	@$(BIN)/ruff check --fix hiersim tests
+	@$(BIN)/ruff format hiersim tests
+
+docs: $(STAMP)-run ## the pages that are made from the source
+	@$(BIN)/python -m hiersim.views.reference docs configs
+
+traces: $(STAMP)-run ## capture all bundled traces again (needs the torch extra)
+	@$(BIN)/python -m hiersim.zoo --all traces/
+
+clean: ## everything that was made
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

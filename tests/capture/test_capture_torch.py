@@ -1,0 +1,420 @@
+"""Captures from PyTorch: operators, costs, lifetimes, and the kernels that TorchInductor makes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hiersim.errors import HiersimError, TraceError  # noqa: E402
+from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
+from hiersim.frontends.aten import cost_of  # noqa: E402
+from hiersim.frontends.torch_capture import capture_torch  # noqa: E402
+from hiersim.frontends.torch_eager import as_call  # noqa: E402
+from hiersim.frontends.torch_target import GpuAttention, load_target, loss_of  # noqa: E402
+from hiersim.model.kernels import Launch  # noqa: E402
+from hiersim.model.trace import Flag, Kind, Phase, Role, Trace  # noqa: E402
+
+pytestmark = pytest.mark.torch
+TINY = ["tiny-mlp", "tiny-gpt2", "tiny-gpt2-train", "tiny-llama", "tiny-llama-decode", "tiny-resnet"]
+aten = torch.ops.aten
+
+
+@pytest.fixture(scope="module")
+def eager() -> Callable[[str], Trace]:
+    found: dict[str, Trace] = {}
+
+    def get(name: str) -> Trace:
+        if name not in found:
+            found[name] = capture_torch(name)
+        return found[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Callable[[str], Trace]:
+    found: dict[str, Trace] = {}
+
+    def get(name: str) -> Trace:
+        if name not in found:
+            found[name] = capture_torch(name, "inductor")
+        return found[name]
+
+    return get
+
+
+def labels(trace: Trace, kind: Kind | None = None) -> list[str]:
+    operators = trace.graph.operators
+    return [operators.label(row) for row in range(len(operators)) if kind is None or operators.kind[row] == kind]
+
+
+def touched(part: Any, column: Any, row: int) -> list[tuple[str, int]]:
+    """Storage names and bytes that a row reads or writes."""
+    tensors = part.tensors
+    span = slice(int(column.ptr[row]), int(column.ptr[row + 1]))
+    storages = tensors.tensor_storage[column.tensor[span]]
+    return [(tensors.storage_names[index], int(size)) for index, size in zip(storages, column.size[span], strict=True)]
+
+
+# --- eager ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_matrix_flops_equal_torch_flop_counter(name: str, eager: Callable[[str], Trace]) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    target = load_target(name, False)
+    counter = FlopCounterMode(display=False)
+    with GpuAttention(), counter, torch.set_grad_enabled(target.train), torch.device("meta"):
+        out = target.model(**target.kwargs)
+        if target.train:
+            loss_of(out).backward()
+    assert int(eager(name).graph.operators.matrix_flops.sum()) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_views_and_syncs_touch_nothing_and_allocations_are_no_operators(
+    name: str, eager: Callable[[str], Trace]
+) -> None:
+    graph = eager(name).graph
+    free = np.isin(graph.operators.kind, [Kind.VIEW, Kind.SYNC])
+    for column in (graph.reads, graph.writes):
+        assert not np.any(np.diff(column.ptr)[free])
+    for column in ("matrix_flops", "vector_flops", "special_ops"):
+        assert not np.any(getattr(graph.operators, column)[free])
+    assert not {name.split(".")[1] for name in labels(eager(name))} & {"empty", "empty_like", "detach", "lift_fresh"}
+    assert not any("profiler" in label for label in labels(eager(name)))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_everything_has_a_cost(name: str, eager: Callable[[str], Trace]) -> None:
+    assert labels(eager(name), Kind.OPAQUE) == []
+
+
+def test_kernel_counts_of_the_smallest_model(eager: Callable[[str], Trace]) -> None:
+    trace = eager("tiny-mlp")
+    kernels = [name for name in labels(trace) if name not in labels(trace, Kind.VIEW)]
+    assert kernels == ["aten.addmm.default", "aten.gelu.default", "aten.addmm.default", "aten.add.Tensor"]
+
+
+def test_modules_and_phases(eager: Callable[[str], Trace]) -> None:
+    operators = eager("tiny-gpt2-train").graph.operators
+    modules = {operators.strings[int(index)] for index in operators.module}
+    assert {"h.0.attn", "h.1.mlp.c_fc", "ln_f", "lm_head"} <= modules
+    assert np.all(np.diff(operators.phase) >= 0)
+    assert set(operators.phase.tolist()) == {Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER}
+    named = operators.module[operators.phase == Phase.BACKWARD] != operators.strings.index("")
+    assert named.mean() > 0.9
+
+
+def test_roles_names_and_results(eager: Callable[[str], Trace]) -> None:
+    tensors = eager("tiny-llama-decode").graph.tensors
+    by_name = {name: index for index, name in enumerate(tensors.storage_names) if name}
+    expected = {
+        "layers.0.self_attn.q_proj.weight": Role.WEIGHT,
+        "rotary.inverse_frequency": Role.CONSTANT,
+        "input_ids": Role.INPUT,
+        "kv_cache.0.0": Role.KV_CACHE,
+        "kv_cache.1.1": Role.KV_CACHE,
+    }
+    for name, role in expected.items():
+        assert tensors.storage_role[by_name[name]] == role
+        assert tensors.storage_free[by_name[name]] == -1
+        assert tensors.storage_output[by_name[name]] == (role is Role.KV_CACHE)
+    results = [index for index in np.flatnonzero(tensors.storage_output) if not tensors.storage_names[index]]
+    assert [int(tensors.storage_bytes[index]) for index in results] == [2 * 512 * 2]
+
+
+def test_roles_of_a_training_step(eager: Callable[[str], Trace]) -> None:
+    tensors = eager("tiny-gpt2-train").graph.tensors
+    roles = dict(zip(tensors.storage_names, tensors.storage_role.tolist(), strict=True))
+    outputs = dict(zip(tensors.storage_names, tensors.storage_output.tolist(), strict=True))
+    assert roles["grad.wte.weight"] == Role.GRADIENT
+    assert roles["exp_avg_sq.h.1.mlp.c_fc.bias"] == Role.OPTIMIZER_STATE
+    assert outputs["wte.weight"] == outputs["exp_avg.wte.weight"] == 1
+    assert outputs["grad.wte.weight"] == 0
+
+
+def test_a_cache_is_written_in_place_at_one_position(eager: Callable[[str], Trace]) -> None:
+    graph = eager("tiny-llama-decode").graph
+    rows = [row for row in range(len(graph.operators)) if "index_copy_" in graph.operators.label(row)]
+    assert len(rows) == 4
+    for row in rows:
+        assert graph.operators.flags[row] & Flag.MUTATES
+        ((cache, size),) = touched(graph, graph.writes, row)
+        assert cache.startswith("kv_cache")
+        assert size == 2 * 2 * 32 * 2  # batch, heads, head_dim, bytes: one position
+        assert not any(name == cache for name, _ in touched(graph, graph.reads, row))
+
+
+def test_gathers_read_only_what_they_gather(eager: Callable[[str], Trace]) -> None:
+    graph = eager("tiny-gpt2").graph
+    row = next(row for row in range(len(graph.operators)) if "embedding" in graph.operators.label(row))
+    reads = dict(touched(graph, graph.reads, row))
+    assert reads["wte.weight"] == 2 * 32 * 64 * 2
+
+
+def test_storages_die_after_their_last_use(eager: Callable[[str], Trace]) -> None:
+    graph = eager("tiny-mlp").graph
+    names = labels(eager("tiny-mlp"))
+    table, activations = graph.tensors, []
+    for index in np.flatnonzero(table.storage_role == Role.ACTIVATION):
+        free = int(table.storage_free[index])
+        activations.append((int(table.storage_bytes[index]), names[free] if free >= 0 else "end"))
+    # up (held by its caller while GELU runs), GELU, down, and the sum that is returned
+    assert activations == [
+        (32 * 256 * 2, "aten.gelu.default"),
+        (32 * 256 * 2, "aten.addmm.default"),
+        (32 * 64 * 2, "aten.add.Tensor"),
+        (32 * 64 * 2, "end"),
+    ]
+
+
+class Synced(torch.nn.Module):
+    """Asks the device for a value, expands a tensor and calls an operator nobody knows."""
+
+    def forward(self, x: Any) -> Any:
+        y = x[:1].expand(8, -1) + 1
+        return y.cumsum(0).logcumsumexp(0) if bool((x > 0).any()) else y
+
+
+def build_synced() -> tuple[Any, ...]:
+    return Synced(), (torch.zeros(4, 16),)
+
+
+def build_wrong() -> Any:
+    return 7
+
+
+def test_syncs_expansions_and_unknown_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "capture_models", sys.modules[__name__])
+    trace = capture_torch("capture_models:build_synced")
+    graph = trace.graph
+    assert labels(trace, Kind.SYNC) == ["aten._local_scalar_dense.default"]
+    assert labels(trace, Kind.OPAQUE) == ["aten.logcumsumexp.default"]
+    assert any("logcumsumexp" in note for note in trace.header.notes)
+    row = next(row for row in range(len(graph.operators)) if graph.operators.label(row) == "aten.add.Tensor")
+    assert touched(graph, graph.reads, row) == [("x", 16 * 4)]
+
+
+@pytest.mark.parametrize(
+    "target", ["gpt2-larg-prefill", "no.such.module:build", "hiersim.zoo.llama:nothing", "capture_models:build_wrong"]
+)
+def test_wrong_targets_are_one_line(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "capture_models", sys.modules[__name__])
+    with pytest.raises(TraceError) as caught:
+        capture_torch(target)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(HiersimError, match="capture mode"):
+        capture_torch("tiny-mlp", "xla")
+
+
+@pytest.mark.parametrize("name", ["tiny-gpt2-train", "tiny-llama-decode"])
+def test_capturing_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        save_trace(capture_torch(name), tmp_path / f"{run}.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+# --- composite operators cost what TorchInductor decomposes them into -------------------------------
+
+
+def meta(*shape: int, dtype: Any = torch.bfloat16) -> Any:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+F32, I64 = torch.float32, torch.int64
+COMPOSITES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "gelu": (aten.gelu.default, (meta(4, 64),)),
+    "silu": (aten.silu.default, (meta(4, 64),)),
+    "silu_backward": (aten.silu_backward.default, (meta(4, 64), meta(4, 64))),
+    "gelu_backward": (aten.gelu_backward.default, (meta(4, 64), meta(4, 64))),
+    "tanh_backward": (aten.tanh_backward.default, (meta(4, 64), meta(4, 64))),
+    "sigmoid_backward": (aten.sigmoid_backward.default, (meta(4, 64), meta(4, 64))),
+    "threshold_backward": (aten.threshold_backward.default, (meta(4, 64), meta(4, 64), 0)),
+    "hardswish": (aten.hardswish.default, (meta(4, 64),)),
+    "elu": (aten.elu.default, (meta(4, 64),)),
+    "leaky_relu": (aten.leaky_relu.default, (meta(4, 64),)),
+    "softplus": (aten.softplus.default, (meta(4, 64),)),
+    "clamp": (aten.clamp.default, (meta(4, 64), 0, 1)),
+    "softmax": (aten._softmax.default, (meta(4, 64), -1, False)),
+    "log_softmax": (aten._log_softmax.default, (meta(4, 64, dtype=F32), -1, False)),
+    "softmax_backward": (aten._softmax_backward_data.default, (meta(4, 64), meta(4, 64), -1, torch.bfloat16)),
+    "log_softmax_backward": (
+        aten._log_softmax_backward_data.default,
+        (meta(4, 64, dtype=F32), meta(4, 64, dtype=F32), -1, F32),
+    ),
+    "layer_norm": (aten.native_layer_norm.default, (meta(4, 8, 64), [64], meta(64), meta(64), 1e-5)),
+    "layer_norm_plain": (aten.native_layer_norm.default, (meta(4, 8, 64), [64], None, None, 1e-5)),
+    "layer_norm_backward": (
+        aten.native_layer_norm_backward.default,
+        (
+            *(meta(4, 8, 64), meta(4, 8, 64), [64], meta(4, 8, 1, dtype=F32), meta(4, 8, 1, dtype=F32)),
+            *(meta(64), meta(64), [True, True, True]),
+        ),
+    ),
+    "group_norm": (aten.native_group_norm.default, (meta(2, 8, 4, 4), meta(8), meta(8), 2, 8, 16, 4, 1e-5)),
+    "batch_norm": (
+        aten._native_batch_norm_legit_no_training.default,
+        (meta(2, 8, 4, 4), meta(8), meta(8), meta(8), meta(8), 0.1, 1e-5),
+    ),
+    "nll_loss": (aten.nll_loss_forward.default, (meta(8, 64, dtype=F32), meta(8, dtype=I64), None, 1, -100)),
+    "nll_loss_backward": (
+        aten.nll_loss_backward.default,
+        (meta(dtype=F32), meta(8, 64, dtype=F32), meta(8, dtype=I64), None, 1, -100, meta(dtype=F32)),
+    ),
+    "mse_loss": (aten.mse_loss.default, (meta(4, 64), meta(4, 64))),
+    "mse_loss_backward": (aten.mse_loss_backward.default, (meta(), meta(4, 64), meta(4, 64), 1)),
+    "embedding_backward": (
+        aten.embedding_dense_backward.default,
+        (meta(4, 8, 64), meta(4, 8, dtype=I64), 100, -1, False),
+    ),
+}
+
+
+def _primitive_cost(function: Any, args: tuple[Any, ...]) -> tuple[int, int]:
+    """Vector FLOPs and special operations of the decomposition."""
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+
+    def run(*values: Any) -> Any:
+        left = iter(values)
+        return function(*[next(left) if isinstance(arg, torch.Tensor) else arg for arg in args])
+
+    graph = make_fx(run, decomposition_table=select_decomp_table())(*tensors).graph
+    vector = special = 0
+    for node in graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            inputs, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda item: item.meta["val"])
+            outputs = [leaf for leaf in torch.utils._pytree.tree_leaves(node.meta["val"])]
+            cost = cost_of(as_call(node.target, inputs, kwargs, outputs))
+            vector, special = vector + cost.vector_flops, special + cost.special_ops
+    return vector, special
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSITES))
+def test_composites_cost_their_decomposition(name: str) -> None:
+    function, args = COMPOSITES[name]
+    outputs = [leaf for leaf in torch.utils._pytree.tree_leaves(function(*args)) if isinstance(leaf, torch.Tensor)]
+    cost = cost_of(as_call(function, args, {}, outputs))
+    assert (cost.vector_flops, cost.special_ops) == _primitive_cost(function, args)
+
+
+# --- inductor ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_inductor_does_the_same_arithmetic(name: str, compiled: Callable[[str], Trace]) -> None:
+    trace = compiled(name)
+    eager, schedule = trace.graph.operators, trace.schedules["inductor"]
+    first = schedule.recomputed == 0
+    for column in ("matrix_flops", "masked_flops"):
+        assert getattr(schedule.operators, column)[first].sum() == getattr(eager, column).sum()
+    if not name.endswith("train"):
+        for column in ("vector_flops", "special_ops"):
+            before, after = getattr(eager, column).sum(), getattr(schedule.operators, column)[first].sum()
+            assert abs(after - before) <= 0.02 * before
+    else:  # both together: shared expressions are recomputed or saved, never more work than eager does
+        assert schedule.operators.vector_flops[first].sum() == pytest.approx(eager.vector_flops.sum(), rel=0.06)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny-mlp", "tiny-gpt2", "tiny-llama", "tiny-llama-decode"])
+def test_inductor_fuses(name: str, compiled: Callable[[str], Trace]) -> None:
+    trace = compiled(name)
+    schedule = trace.schedules["inductor"]
+    eager_kernels = len(labels(trace)) - len(labels(trace, Kind.VIEW))
+    assert len(schedule) < eager_kernels
+    assert schedule.reads.size.sum() < trace.graph.reads.size.sum()
+    assert schedule.writes.size.sum() < trace.graph.writes.size.sum()
+    assert np.all(schedule.launch == Launch.COMPILED)
+    heavy = np.isin(schedule.operators.kind, [Kind.GEMM, Kind.ATTENTION])
+    for kernel, label in enumerate(schedule.names):
+        rows = slice(schedule.operator_ptr[kernel], schedule.operator_ptr[kernel + 1])
+        assert label.startswith("triton_") != bool(heavy[rows].any())
+
+
+@pytest.mark.slow
+def test_inductor_names_and_places_what_eager_does(compiled: Callable[[str], Trace]) -> None:
+    trace = compiled("tiny-llama-decode")
+    schedule = trace.schedules["inductor"]
+    for table in (trace.graph.tensors, schedule.tensors):
+        named = {name: int(role) for name, role in zip(table.storage_names, table.storage_role, strict=True) if name}
+        assert named["lm_head.weight"] == Role.WEIGHT
+        assert sum(role == Role.KV_CACHE for role in named.values()) == 4
+    assert schedule.policy == "inductor (captured)"
+    strings = schedule.operators.strings
+    assert {"layers.0.self_attn.q_proj", "lm_head"} <= {strings[int(index)] for index in schedule.operators.module}
+    writers = [
+        kernel for kernel in range(len(schedule))
+        if any(name.startswith("kv_cache") for name, _ in touched(schedule, schedule.writes, kernel))
+    ]  # fmt: skip
+    assert len(writers) == 4
+
+
+@pytest.mark.slow
+def test_a_compiled_training_step_is_whole(compiled: Callable[[str], Trace]) -> None:
+    schedule = compiled("tiny-gpt2-train").schedules["inductor"]
+    phases = schedule.operators.phase[schedule.operator_ptr[:-1]]
+    assert set(phases.tolist()) == {Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER}
+    names = set(schedule.tensors.storage_names)
+    assert {"wte.weight", "grad.wte.weight", "exp_avg.wte.weight"} <= names
+    eager = [label for label, launch in zip(schedule.names, schedule.launch, strict=True) if launch == Launch.EAGER]
+    assert eager[0] == "aten.ones_like.default"
+    assert all("_foreach_" in label for label in eager[1:])
+    assert schedule.recomputed.any()
+
+
+@pytest.mark.slow
+def test_inductor_captures_are_reproducible(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        save_trace(capture_torch("tiny-gpt2", "inductor"), tmp_path / f"{run}.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert set(load_archive(tmp_path / "a.npz").schedules) == {"inductor"}
+
+
+@pytest.mark.slow
+def test_errors_cross_the_process_border() -> None:
+    with pytest.raises(TraceError, match="not a bundled model"):
+        capture_torch("no-such-model", "inductor")
+
+
+def test_other_torch_releases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from hiersim.frontends.torch_inductor import check_version
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.9.1")
+    with pytest.raises(TraceError, match=r"torch 2\.9\.1"):
+        check_version()
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_trace(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from hiersim.cli.capture import capture
+
+    output = tmp_path / "mlp.npz"
+    done = CliRunner().invoke(capture, ["torch", "tiny-mlp", "-o", str(output)])
+    assert done.exit_code == 0, done.output
+    assert load_archive(output).name == "tiny-mlp"
+    assert "operators" in done.stderr
+    assert done.stdout == ""
