@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule
 from torch.utils._pytree import tree_map
 
 from hiersim.errors import TraceError
 from hiersim.frontends.torch_target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
 from hiersim.model.trace import Role
 
-GraphModule = torch.fx.GraphModule
 DEVICE = torch.device("cuda:0")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch._inductor import dependencies, ir
 from torch._inductor import scheduler as inductor
 from torch._inductor.virtualized import V
+from torch.fx import Node as FxNode
 
 from hiersim.frontends import aten
 from hiersim.frontends.tables import Access, TensorKey, merged
@@ -18,7 +19,6 @@ from hiersim.frontends.torch_eager import as_call
 from hiersim.frontends.torch_target import dtype_of
 from hiersim.model.trace import Kind
 
-FxNode = torch.fx.Node
 _HEAVY = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 
 

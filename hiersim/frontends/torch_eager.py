@@ -35,7 +35,6 @@ from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
 
 _RANDOM = torch.Tag.nondeterministic_seeded
 make_tracker: Any = ModuleTracker
-DispatchMode: Any = TorchDispatchMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class EagerCapture:
     """Names of operators without a cost rule."""
 
 
-class Recorder(DispatchMode):  # type: ignore[misc]
+class Recorder(TorchDispatchMode):
     """Records each operator that runs inside it."""
 
     def __init__(self) -> None:
@@ -151,7 +150,7 @@ class Recorder(DispatchMode):  # type: ignore[misc]
         name = aten.functional(call.name)
         if name in aten.SHAPE_ONLY:
             return []
-        table = args[aten.TABLE_READS[name]] if name in aten.TABLE_READS else None
+        table: Any = args[aten.TABLE_READS[name]] if name in aten.TABLE_READS else None
         overwritten = bool(written) and (name in aten.OVERWRITES or "out" in str(func._overloadname))
         partial = bool(written) and name in aten.PARTIAL_WRITES
         reads: list[Access] = []
@@ -279,7 +278,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
     parameters = dict(target.model.named_parameters())
     optimizer = torch.optim.AdamW(list(parameters.values()), lr=1e-4, foreach=True)
     with GpuAttention():
-        _forward(target).backward()  # type: ignore[no-untyped-call]
+        _forward(target).backward()
         optimizer.step()
         optimizer.zero_grad()
         _register(target, recorder)
@@ -287,7 +286,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
         with recorder:
             loss = _forward(target)
             recorder.phase = Phase.BACKWARD
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             recorder.phase = Phase.OPTIMIZER
             for name, parameter in parameters.items():
                 if parameter.grad is not None:

@@ -65,8 +65,8 @@ def _error_of(stderr: str) -> HiersimError:
     last = (stderr.strip().splitlines() or ["it left no message"])[-1]
     try:
         report = json.loads(last)
-        kind = getattr(errors, report.pop("kind"))
-        return kind(**report)  # type: ignore[no-any-return]
+        kind: type[HiersimError] = getattr(errors, report.pop("kind"))
+        return kind(**report)
     except (ValueError, AttributeError, TypeError, KeyError):
         return TraceError(f"inductor capture failed: {last}", expected="a model that torch.compile accepts")
 
@@ -86,15 +86,16 @@ def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], No
         raise _Captured
 
     options = {"shape_padding": False, "force_disable_caches": True, "compile_threads": 1}
-    original = Scheduler.codegen
-    Scheduler.codegen = stop  # type: ignore[method-assign, assignment]
+    patched: Any = Scheduler
+    original = patched.codegen
+    patched.codegen = stop
     try:
         with config.patch(options):
             compile_graph()
     except _Captured:
         return
     finally:
-        Scheduler.codegen = original  # type: ignore[method-assign]
+        patched.codegen = original
     raise TraceError("TorchInductor compiled without scheduling a kernel", expected="a model with tensor operators")
 
 

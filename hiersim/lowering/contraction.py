@@ -112,9 +112,17 @@ class Contractions:
     def _rate(self, row: int) -> Rate:
         return self.machine.matrix_rate(DType(int(self.operators.dtype[row])))
 
-    def _useful_ticks(self, row: int, rate: Rate) -> int:
-        flops = int(self.operators.matrix_flops[row] - self.operators.masked_flops[row])
-        return 0 if rate.sustained >= UNLIMITED else flops * TICKS_PER_SECOND // rate.sustained
+    def _demand(self, work: KernelWork, rate: Rate) -> tuple[int, int]:
+        """FLOPs that the kernel's contractions amount to at the anchor's rate, and their ticks on all cores."""
+        flops = ticks = 0
+        for row in work.contractions:
+            executed = int(self.operators.matrix_flops[row] - self.operators.masked_flops[row])
+            own = self._rate(row)
+            if own.sustained < UNLIMITED:
+                ticks += executed * TICKS_PER_SECOND // own.sustained
+                executed = ceil_div(executed * rate.sustained, own.sustained)
+            flops += executed
+        return flops, ticks
 
     def _product(self, work: KernelWork, product: Product, kind: Kind) -> Shape:
         machine, row = self.machine, work.anchor
@@ -124,7 +132,9 @@ class Contractions:
         inner = ceil_div(product.k, tile.split)
         operands = (product.batch * product.m * product.k, product.batch * product.k * product.n)
         a, b = _operands(work, tuple(size * product.element for size in operands), convolution=kind is Kind.CONV)
-        near = product.batch * product.k * product.element * (product.m * columns + product.n * rows)
+        flops, useful = self._demand(work, rate)
+        near = max(operands[0] * product.element * columns, _size(work, a))
+        near += max(operands[1] * product.element * rows, _size(work, b))
         extra = [index for index in range(len(work.read_size)) if index not in (a, b)]
         return Shape(
             unit=rate.unit,
@@ -133,9 +143,12 @@ class Contractions:
             inner=inner,
             step_size=tile.k,
             padded=rate.tile[2],
-            flops_per_inner=2 * _padded(tile.m, rate.tile[0]) * _padded(tile.n, rate.tile[1]),
+            flops_per_inner=ceil_div(
+                _padded(tile.m, rate.tile[0]) * _padded(tile.n, rate.tile[1]) * flops,
+                product.batch * product.m * product.n * product.k,
+            ),
             core_rate=_per_core(rate.sustained, machine.cores),
-            useful_ticks=self._useful_ticks(row, rate),
+            useful_ticks=useful,
             step_bytes=(tile.m + tile.n) * tile.k * product.element,
             near_loads=near,
             far_loads=self._far_loads(work, product, tile, (a, b)),
@@ -149,7 +162,7 @@ class Contractions:
         loads = []
         caches = [int(tier.capacity) for tier in self.machine.shared[:-1]]
         for level, capacity in enumerate(caches):
-            sizes = tuple(work.read_size[index] if index >= 0 else 0 for index in pair)
+            sizes = tuple(_size(work, index) for index in pair)
             passes = _passes(product, tile, sizes, self.machine.cores, capacity)
             total = 0
             for index, again in zip(pair, passes, strict=True):
@@ -225,10 +238,12 @@ class Contractions:
         inner = max(1, ceil_div(keys * executed, max(flops, 1)))
         split = max(1, min(machine.cores // (pairs * row_blocks), ceil_div(inner, key_block) // SPLIT_STEPS))
         inner = ceil_div(inner, split)
-        per_key = ceil_div(flops, pairs * rows * keys) * _padded(min(side, rows), rate.tile[0])
+        demand, useful = self._demand(work, rate)
+        demand = ceil_div(flops * demand, executed) if executed else flops
+        per_key = ceil_div(demand, pairs * rows * keys) * _padded(min(side, rows), rate.tile[0])
         kv_bytes = 2 * head * element
-        near = pairs * row_blocks * split * inner * kv_bytes
         kv_total = pairs * keys * kv_bytes
+        near = max(pairs * row_blocks * split * inner * kv_bytes, kv_total)
         others = max(0, sum(work.read_size) - kv_total)
         partial = (split > 1) * split * pairs * rows * head * ACCUMULATOR_BYTES
         return Shape(
@@ -240,7 +255,7 @@ class Contractions:
             padded=rate.tile[1],
             flops_per_inner=per_key,
             core_rate=_per_core(rate.sustained, machine.cores),
-            useful_ticks=self._useful_ticks(row, rate),
+            useful_ticks=useful,
             step_bytes=key_block * kv_bytes,
             near_loads=near,
             far_loads=self._attention_far(work, kv_total, row_blocks, pairs),
@@ -307,6 +322,11 @@ def _inner_step(native: int, extent: int, room: int) -> int:
     while step * 2 <= min(room, native * INNER_TILES) and step < extent:
         step *= 2
     return step
+
+
+def _size(work: KernelWork, index: int) -> int:
+    """Bytes of a read; none where there is no such read."""
+    return work.read_size[index] if index >= 0 else 0
 
 
 def _partials(product: Product, tile: Blocking) -> int:

@@ -82,13 +82,11 @@ class TileMaker:
             self._move(stages, times, level, Access.READ, reads[level], active)
         stages.extend(self._compute(item) for item in work if item.ticks > 0)
         release = len(stages) - 1
-        complete = release
         for level in range(len(writes)):
-            if self._move(stages, times, level, Access.WRITE, writes[level], active) and complete == release:
-                complete = len(stages) - 1
-        if complete > release:
-            release = complete
-        return Tile(tuple(stages), max(release, 0), max(complete, 0))
+            if self._move(stages, times, level, Access.WRITE, writes[level], active) and level == 0:
+                release = len(stages) - 1
+        release = max(release, 0)
+        return Tile(tuple(stages), release, release)
 
     def _move(self, stages: list[Stage], times: int, level: int, access: Access, size: int, active: int) -> bool:
         if size <= 0:

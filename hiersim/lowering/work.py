@@ -11,6 +11,7 @@ from hiersim.lowering.machine import Machine
 from hiersim.lowering.residency import ReuseProfile
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import BITS, DType, IntArray, Kind
+from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 
@@ -22,8 +23,8 @@ class KernelWork:
     name: str
     anchor: int
     """Row of the contraction that shapes the tiles; -1 where there is none."""
-    rows: range
-    """The kernel's operator rows."""
+    contractions: tuple[int, ...]
+    """Rows of all contractions, the anchor among them."""
     vector_ticks: int
     """Ticks of all cores for everything that is not a contraction's matrix arithmetic."""
     read_size: tuple[int, ...]
@@ -51,11 +52,12 @@ class WorkList:
         graph = self.graph
         rows = range(int(graph.operator_ptr[kernel]), int(graph.operator_ptr[kernel + 1]))
         low, high = int(graph.reads.ptr[kernel]), int(graph.reads.ptr[kernel + 1])
+        contractions = self._contractions(rows)
         written = graph.writes.size[int(graph.writes.ptr[kernel]) : int(graph.writes.ptr[kernel + 1])]
         return KernelWork(
             name=graph.names[kernel],
-            anchor=self._anchor(rows),
-            rows=rows,
+            anchor=max(contractions, key=self._weight, default=-1),
+            contractions=contractions,
             vector_ticks=sum(self.vector[rows.start : rows.stop]),
             read_size=tuple(graph.reads.size[low:high].tolist()),
             read_far=tuple(zip(*(far[low:high].tolist() for far in self.far_reads), strict=True))
@@ -64,11 +66,19 @@ class WorkList:
             write_far=tuple(int(far[kernel]) for far in self.far_writes),
         )
 
-    def _anchor(self, rows: Sequence[int]) -> int:
-        """The contraction with the most arithmetic."""
+    def _contractions(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """The rows among `rows` with matrix arithmetic."""
         operators = self.graph.operators
-        chosen = [row for row in rows if Kind(int(operators.kind[row])) in CONTRACTIONS and operators.matrix_flops[row] > 0]
-        return max(chosen, key=lambda row: (int(operators.matrix_flops[row]), -row), default=-1)
+        return tuple(
+            row for row in rows if Kind(int(operators.kind[row])) in CONTRACTIONS and operators.matrix_flops[row] > 0
+        )
+
+    def _weight(self, row: int) -> tuple[int, int, int]:
+        """The contraction that takes longest shapes the tiles; of equals the first with the most arithmetic."""
+        operators = self.graph.operators
+        flops = int(operators.matrix_flops[row])
+        rate = self.machine.matrix_rate(DType(int(operators.dtype[row]))).sustained
+        return (0 if rate >= UNLIMITED else flops * TICKS_PER_SECOND // rate, flops, -row)
 
 
 def _vector_ticks(graph: KernelGraph, machine: Machine) -> list[int]:

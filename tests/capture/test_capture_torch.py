@@ -1,6 +1,7 @@
 """Captures from PyTorch: operators, costs, lifetimes, and the kernels that TorchInductor makes."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hiersim.frontends.torch_eager import as_call  # noqa: E402
 from hiersim.frontends.torch_target import GpuAttention, load_target, loss_of  # noqa: E402
 from hiersim.model.kernels import Launch  # noqa: E402
 from hiersim.model.trace import Flag, Kind, Phase, Role, Trace  # noqa: E402
+from hiersim.zoo import BUILDERS  # noqa: E402
 
 pytestmark = pytest.mark.torch
 TINY = ["tiny-mlp", "tiny-gpt2", "tiny-gpt2-train", "tiny-llama", "tiny-llama-decode", "tiny-resnet"]
@@ -228,6 +230,17 @@ def test_capturing_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+@pytest.mark.parametrize("name", [builder.name for builder in BUILDERS.values() if builder.bundled])
+def test_bundled_traces_are_what_a_capture_gives(name: str) -> None:
+    """The files in the repository are not older than the code."""
+    stored = load_archive(Path(__file__).parents[2] / "traces" / f"{name}.npz").graph
+    fresh = capture_torch(name).graph
+    for part in ("tensors", "operators", "reads", "writes"):
+        for field in fields(getattr(fresh, part)):
+            old, new = getattr(getattr(stored, part), field.name), getattr(getattr(fresh, part), field.name)
+            assert old == new if isinstance(new, tuple) else np.array_equal(old, new), f"{part}.{field.name}"
+
+
 # --- composite operators cost what TorchInductor decomposes them into -------------------------------
 
 
@@ -339,9 +352,12 @@ def test_inductor_fuses(name: str, compiled: Callable[[str], Trace]) -> None:
     trace = compiled(name)
     schedule = trace.schedules["inductor"]
     eager_kernels = len(labels(trace)) - len(labels(trace, Kind.VIEW))
-    assert len(schedule) < eager_kernels
-    assert schedule.reads.size.sum() < trace.graph.reads.size.sum()
-    assert schedule.writes.size.sum() < trace.graph.writes.size.sum()
+    if name == "tiny-mlp":  # matrix products are library calls, which a GELU or an addition cannot join
+        assert len(schedule) == eager_kernels == 4
+    else:
+        assert len(schedule) < eager_kernels
+        assert schedule.reads.size.sum() < trace.graph.reads.size.sum()
+        assert schedule.writes.size.sum() < trace.graph.writes.size.sum()
     assert np.all(schedule.launch == Launch.COMPILED)
     heavy = np.isin(schedule.operators.kind, [Kind.GEMM, Kind.ATTENTION])
     for kernel, label in enumerate(schedule.names):

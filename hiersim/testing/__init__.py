@@ -1,0 +1,1 @@
+"""Public hypothesis strategies, for the tests of hiersim and of its plug-ins."""

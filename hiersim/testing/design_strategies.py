@@ -1,0 +1,118 @@
+"""Random small `Design`s: two to five tiers, caches or none, shared or duplex ports, unlimited rates among them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from hiersim.model.design import Compute, Design, Host, Management, MatrixUnit, Scope, Tier, VectorUnit
+from hiersim.model.trace import DType
+from hiersim.units import (
+    UNLIMITED,
+    Bytes,
+    BytesPerSecond,
+    Count,
+    FlopsPerSecond,
+    Hertz,
+    Share,
+    Ticks,
+)
+
+_SHARES = st.sampled_from((1.0, 0.9, 0.5)).map(Share)
+_TILES = st.sampled_from(((1, 1, 1), (8, 8, 8), (16, 8, 16)))
+_TIMES = st.sampled_from((0, 0, 1_000, 50_000, 2_000_000)).map(Ticks)
+
+
+def _rates(unlimited: bool) -> st.SearchStrategy[int]:
+    """Rates whose tick counts stay small enough to read; a quarter of them unlimited where allowed."""
+    finite = st.sampled_from((10**9, 3 * 10**9, 20 * 10**9, 10**12))
+    return st.one_of(finite, finite, finite, st.just(UNLIMITED)) if unlimited else finite
+
+
+@st.composite
+def designs(draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10**9) -> Design:
+    """A machine with 1-2 tiers in the cores and 1-3 shared ones.
+
+    Parameters
+    ----------
+    unlimited : bool
+        Whether rates may be unlimited.
+    home_capacity : int
+        Bytes of the last tier.
+    """
+    rates = _rates(unlimited)
+    core = [_core_tier(draw, f"core{index}") for index in range(draw(st.integers(1, 2)))]
+    caches = [_shared_tier(draw, f"l{index + 2}", rates) for index in range(draw(st.integers(0, 2)))]
+    caches.sort(key=lambda tier: tier.capacity)
+    renamed = [_renamed(tier, f"l{index + 2}") for index, tier in enumerate(caches)]
+    home = _shared_tier(draw, "hbm", rates, home=home_capacity)
+    design = Design(
+        name="random",
+        title="a random design",
+        compute=_compute(draw, rates),
+        memory=(*core, *renamed, home),
+        host=_host(draw),
+    )
+    return design.checked()
+
+
+def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
+    matrix = None
+    if draw(st.booleans()):
+        matrix = MatrixUnit(
+            peak={DType.FP32: FlopsPerSecond(draw(rates)), DType.BF16: FlopsPerSecond(draw(rates))},
+            tile=draw(_TILES),
+            efficiency=draw(_SHARES),
+            stand_in={DType.FP16: DType.BF16},
+        )
+    return Compute(
+        cores=Count(draw(st.integers(1, 4))),
+        clock=Hertz(10**9),
+        vector=VectorUnit(
+            peak={DType.FP32: FlopsPerSecond(draw(rates))},
+            special=FlopsPerSecond(draw(rates)),
+            efficiency=draw(_SHARES),
+        ),
+        matrix=matrix,
+        load_bandwidth=BytesPerSecond(draw(rates)),
+        buffer_depth=Count(draw(st.integers(1, 4))),
+    )
+
+
+def _core_tier(draw: st.DrawFn, name: str) -> Tier:
+    return Tier(
+        name=name,
+        scope=Scope.CORE,
+        management=Management.SCRATCHPAD,
+        capacity=Bytes(draw(st.sampled_from((512, 4096, 65_536)))),
+    )
+
+
+def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], home: int = 0) -> Tier:
+    duplex = draw(st.booleans())
+    return Tier(
+        name=name,
+        scope=Scope.SHARED,
+        management=Management.SCRATCHPAD if home else draw(st.sampled_from(Management)),
+        capacity=Bytes(home or draw(st.sampled_from((1, 1000, 8192, 100_000)))),
+        bandwidth=None if duplex else BytesPerSecond(draw(rates)),
+        read_bandwidth=BytesPerSecond(draw(rates)) if duplex else None,
+        write_bandwidth=BytesPerSecond(draw(rates)) if duplex else None,
+        efficiency=draw(_SHARES),
+        latency=draw(_TIMES),
+        granularity=Bytes(draw(st.sampled_from((1, 32)))),
+    )
+
+
+def _renamed(tier: Tier, name: str) -> Tier:
+    return Tier(**{key: getattr(tier, key) for key in Tier.__dataclass_fields__} | {"name": name})
+
+
+def _host(draw: st.DrawFn) -> Host:
+    return Host(
+        launch_eager=draw(_TIMES),
+        launch_compiled=draw(_TIMES),
+        launch_view=draw(_TIMES),
+        latency=draw(_TIMES),
+        start=draw(_TIMES),
+        queue=Count(draw(st.integers(1, 4))),
+    )

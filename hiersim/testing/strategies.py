@@ -1,0 +1,25 @@
+"""Hypothesis strategies for small designs, traces and programs; every value is valid and cheap to run.
+
+    from hypothesis import given
+    from hiersim.testing.strategies import designs, traces
+
+    @given(traces(), designs())
+    def test_my_policy(trace, design): ...
+
+Needs hypothesis: `pip install "hiersim[test]"`.
+"""
+
+from __future__ import annotations
+
+from hiersim.errors import MissingExtraError
+
+try:
+    import hypothesis  # noqa: F401
+except ImportError:
+    raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
+
+from hiersim.testing.design_strategies import designs
+from hiersim.testing.program_strategies import programs
+from hiersim.testing.trace_strategies import traces
+
+__all__ = ["designs", "programs", "traces"]
