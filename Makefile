@@ -47,7 +47,7 @@ docs: $(STAMP)-run ## the pages that are made from the source
 	@$(BIN)/python -m hiersim.views.reference docs configs
 
 traces: $(STAMP)-run ## capture all bundled traces again (needs the torch extra)
-	@$(BIN)/python -m hiersim.zoo --all traces/
+	@$(BIN)/hiersim capture bundled --out traces
 
 clean: ## everything that was made
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,6 +25,7 @@ def audit(program: Program, timeline: Timeline, bounds: Bounds) -> None:
     check_ledger(timeline)
     check_kernels(program, timeline)
     check_bounds(timeline, bounds)
+    check_traffic(program, bounds)
     if timeline.log is not None:
         check_log(program, timeline, timeline.log)
 
@@ -63,6 +64,14 @@ def check_bounds(timeline: Timeline, bounds: Bounds) -> None:
     ):
         if timeline.makespan < least:
             raise _broken("bounds", f"the makespan {timeline.makespan} is below the {name} bound {least}")
+
+
+def check_traffic(program: Program, bounds: Bounds) -> None:
+    """What must cross the home tier's port does."""
+    read, write = program.traffic()
+    moved = int(read[-1] + write[-1])
+    if moved < bounds.compulsory_bytes:
+        raise _broken("bounds", f"'{program.tiers[-1]}' moved {moved} bytes of {bounds.compulsory_bytes} compulsory ones")
 
 
 def check_log(program: Program, timeline: Timeline, log: StageLog) -> None:

@@ -155,11 +155,12 @@ def utilization(program: Program, makespan: int) -> dict[str, float]:
     """Useful FLOPs ÷ (datasheet peak × time).
 
     A unit's peak is that of the dtypes it ran, weighted by their FLOPs. `overall` is all FLOPs over the sum
-    of the peaks of the units that did any.
+    of the peaks of the units that did any. Units of unlimited rate count for nothing.
     """
     shares = [ticks / makespan if makespan else 0.0 for ticks in program.peak_ticks]
-    peaks = [flops / ticks for flops, ticks in zip(program.flops, program.peak_ticks, strict=True) if ticks and flops]
-    overall = sum(program.flops) / (sum(peaks) * makespan) if peaks and makespan else 0.0
+    busy = [(flops, ticks) for flops, ticks in zip(program.flops, program.peak_ticks, strict=True) if ticks and flops]
+    peaks = sum(flops / ticks for flops, ticks in busy)
+    overall = sum(flops for flops, _ in busy) / (peaks * makespan) if busy and makespan else 0.0
     return {**dict(zip(UNITS, shares, strict=True)), "overall": overall}
 
 

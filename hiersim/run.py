@@ -26,6 +26,7 @@ from hiersim.model.trace import Trace
 from hiersim.results import Result
 
 Engine = Callable[..., Timeline]
+Progress = Callable[[str, int], None]
 DEFAULT_ENGINE: Final = "reference"
 
 
@@ -65,6 +66,7 @@ def simulate(
     *,
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Replay `trace` on `design`.
 
@@ -78,6 +80,8 @@ def simulate(
         Name of a fusion policy: `eager`, `inductor`, …
     engine_name : str
         Name of an engine.
+    progress : callable, optional
+        Told before the engine runs: what, and how many stages it will play.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def simulate(
         When a law of the simulator is broken.
     """
     graph = policy(fusion)(trace, design)
-    return replay(trace, graph, design, engine_name=engine_name, changes=changes or {})
+    return replay(trace, graph, design, engine_name=engine_name, changes=changes, progress=progress)
 
 
 def replay(
@@ -100,9 +104,12 @@ def replay(
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
     profile: ReuseProfile | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Run a kernel graph that a policy made of `trace`; `profile` may be reused between designs."""
     program = lower(graph, design, profile or profile_reuse(graph))
+    if progress:
+        progress(f"{trace.name} on {design.name}, {graph.policy}", int(program.stage_counts().sum()))
     timeline = engine(engine_name)(program, keep_log=True)
     limits = bounds(program, design)
     audit(program, timeline, limits)
@@ -126,16 +133,14 @@ def compare(
     *,
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Result]:
-    """Every design with every policy; the first is the baseline. `progress` is told what runs next."""
-    results = []
-    for design in designs:
-        for name in fusion:
-            if progress:
-                progress(f"{trace.name} · {design.name} · {name}")
-            results.append(simulate(trace, design, name, engine_name=engine_name, changes=changes))
-    return results
+    """Every design with every policy; the first is the baseline."""
+    return [
+        simulate(trace, design, name, engine_name=engine_name, changes=changes, progress=progress)
+        for design in designs
+        for name in fusion
+    ]
 
 
 def fingerprint(trace: Trace, design: Design, fusion: str) -> str:

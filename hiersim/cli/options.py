@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from hiersim.results import Result
 
 Decorated = Callable[..., Any]
+SECONDS_PER_STAGE = 5e-5
+"""What the reference engine and its ledger need on an ordinary core."""
+MANY_STAGES = 10**6
 
 
 def common(function: Decorated) -> Decorated:
@@ -76,13 +79,18 @@ def console(*, stderr: bool = False) -> Console:
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tells what runs, on standard error, when that is a terminal."""
+def progress(quiet: bool) -> Iterator[Callable[[str, int], None]]:
+    """Tells what runs, on standard error: always when that is a terminal, else when it will take long."""
+
+    def told(text: str, stages: int) -> str:
+        seconds = stages * SECONDS_PER_STAGE
+        return f"simulating {text}: {stages:,} stages" + (f", about {seconds:.0f} s" if seconds > 5 else "")
+
     if quiet or not sys.stderr.isatty():
-        yield lambda text: None
+        yield lambda text, stages: say(told(text, stages), quiet or stages < MANY_STAGES)
         return
-    with console(stderr=True).status("starting") as status:
-        yield lambda text: status.update(f"simulating {text}")
+    with console(stderr=True).status("reading") as status:
+        yield lambda text, stages: status.update(told(text, stages))
 
 
 def say(text: str, quiet: bool) -> None:

@@ -75,9 +75,10 @@ def compare(
 @click.option(
     "-o", "--out", default="hiersim-demo", show_default=True, metavar="DIR", help="Folder for report and timelines."
 )
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change a value of both designs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
-def demo(out: str, as_json: bool, quiet: bool) -> None:
+def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Two real models, eager and compiled, on A100 and H100: where does the time go, and what does memory cost?"""
     from hiersim.views.document import demo_report
     from hiersim.views.perfetto import write_whole
@@ -85,7 +86,7 @@ def demo(out: str, as_json: bool, quiet: bool) -> None:
     everything: list[list[Result]] = []
     for trace in DEMO_TRACES:
         for design in DEMO_DESIGNS:
-            results = _simulate(trace, (design,), ("eager", "inductor"), (), "reference", quiet)
+            results = _simulate(trace, (design,), ("eager", "inductor"), sets, "reference", quiet)
             everything.append(results)
             if not as_json:
                 _print(results, quiet, verbose=False)

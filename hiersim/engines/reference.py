@@ -56,7 +56,7 @@ class Arbiter:
         if self.free and self.waiting and not self.armed:
             self.armed = True
             turn = self.env.event()
-            turn.callbacks.append(self._grant)  # type: ignore[union-attr]
+            turn.callbacks.append(self._grant)
             turn._ok, turn._value = True, None
             self.env.schedule(turn, priority=self.priority)
 

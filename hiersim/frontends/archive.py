@@ -47,7 +47,9 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "header": _header_json(trace.header)}
     columns: dict[str, IntArray] = {}
     header["graph"] = _split("graph", trace.graph, columns)
-    header["schedules"] = {name: _split(f"schedules/{name}", kernels, columns) for name, kernels in sorted(trace.schedules.items())}
+    header["schedules"] = {
+        name: _split(f"schedules/{name}", kernels, columns) for name, kernels in sorted(trace.schedules.items())
+    }
     target = Path(path)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
         try:
@@ -118,7 +120,9 @@ class _Archive:
             self.entries[info.filename] = info
         self.left = MAX_ELEMENTS
         if sum(info.file_size for info in self.entries.values()) > 8 * MAX_ELEMENTS + MAX_HEADER:
-            raise TraceError("unpacks to more than a trace may hold", file=file, expected=f"at most {MAX_ELEMENTS} numbers")
+            raise TraceError(
+                "unpacks to more than a trace may hold", file=file, expected=f"at most {MAX_ELEMENTS} numbers"
+            )
 
     def read(self, name: str, limit: int) -> bytes:
         info = self.entries.pop(name, None)
@@ -147,7 +151,9 @@ class _Archive:
             raise TraceError(f"has dtype {dtype}", file=self.file, key=name, expected="a signed integer column")
         start = stream.tell()
         if len(shape) != 1 or shape[0] * dtype.itemsize != len(data) - start:
-            raise TraceError(f"has shape {shape}, which its bytes do not fill", file=self.file, key=name, expected="one dimension")
+            raise TraceError(
+                f"has shape {shape}, which its bytes do not fill", file=self.file, key=name, expected="one dimension"
+            )
         self.left -= shape[0]
         if self.left < 0:
             raise TraceError("has too many numbers", file=self.file, expected=f"at most {MAX_ELEMENTS}")
@@ -227,7 +233,9 @@ def read_header(value: Any, file: str, line: int | None = None) -> TraceHeader:
         raise TraceError("has no name", file=file, line=line, key="header.name", expected="a text")
     for key, entry in value.items():
         if key not in known:
-            raise TraceError("is not a header key", file=file, line=line, key=f"header.{key}", expected=nearest(key, known))
+            raise TraceError(
+                "is not a header key", file=file, line=line, key=f"header.{key}", expected=nearest(key, known)
+            )
         if key == "notes":
             if not isinstance(entry, list) or not all(isinstance(note, str) for note in entry):
                 raise TraceError("is not a list of texts", file=file, line=line, key="header.notes")

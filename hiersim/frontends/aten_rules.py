@@ -189,10 +189,6 @@ def _index_put(call: Call) -> Cost:
     return _scatter_add(2)(call)
 
 
-def _masked_index_put(call: Call) -> Cost:
-    return _scatter_add(3)(call)
-
-
 def _embedding_backward(call: Call) -> Cost:
     """Five index tests per token and one addition per element of the gradient."""
     return Cost(kind=Kind.SCATTER, vector_flops=call.args[0].elements + 5 * call.args[1].elements)
@@ -265,6 +261,18 @@ def _layer_norm_backward(call: Call) -> Cost:
     return Cost(kind=Kind.REDUCTION, dims=_reduction_dims(call, rows), vector_flops=work * elements + rows)
 
 
+def _rms_norm(call: Call) -> Cost:
+    """Square, sum, scale, and one for the weight; mean, epsilon and rsqrt per row."""
+    elements, affine = call.args[0].elements, int(isinstance(call.args[2], Operand))
+    rows = elements // max(1, prod(call.args[1]))
+    return Cost(
+        kind=Kind.REDUCTION,
+        dims=_reduction_dims(call, rows),
+        vector_flops=(3 + affine) * elements + 2 * rows,
+        special_ops=rows,
+    )
+
+
 def _group_norm(call: Call) -> Cost:
     elements, affine = call.args[0].elements, sum(isinstance(call.args[at], Operand) for at in (1, 2))
     rows = int(call.args[3]) * int(call.args[6])
@@ -298,7 +306,7 @@ def _batch_norm(training_at: int | None) -> Rule:
 def _batch_norm_backward(call: Call) -> Cost:
     elements, channels = call.args[0].elements, call.shape(0)[1]
     dims = (channels, max(1, elements // channels))
-    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=9 * elements + 9 * channels)
+    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=9 * elements + 6 * channels)
 
 
 def _nll_loss(call: Call) -> Cost:
@@ -354,6 +362,11 @@ RULES: Final[dict[str, Rule]] = {
     "gelu": _gelu, "gelu_backward": _gelu_backward,
     "silu": _pointwise(3, 1), "silu_backward": _pointwise(5, 1),
     "tanh_backward": _pointwise(3), "sigmoid_backward": _pointwise(3), "threshold_backward": _pointwise(2),
+    "hardswish_backward": _pointwise(7), "hardsigmoid": _pointwise(4), "hardsigmoid_backward": _pointwise(5),
+    "hardtanh": _pointwise(2), "mish": _pointwise(3, 3), "elu_backward": _pointwise(7, 1),
+    "leaky_relu_backward": _pointwise(3), "native_dropout_backward": _pointwise(2),
+    "log_sigmoid_forward": _pointwise(4, 2), "max_pool2d_with_indices_backward": _scatter_add(0),
+    "upsample_nearest2d_backward": _scatter_add(0),
     "hardswish": _pointwise(5), "elu": _pointwise(5, 1), "leaky_relu": _pointwise(3), "softplus": _pointwise(2, 2),
     "native_dropout": _pointwise(3),
     "embedding": _plain(Kind.GATHER), "index": _plain(Kind.GATHER), "_unsafe_index": _plain(Kind.GATHER),
@@ -361,7 +374,7 @@ RULES: Final[dict[str, Rule]] = {
     "index_copy": _plain(Kind.SCATTER), "scatter": _plain(Kind.SCATTER), "index_fill": _plain(Kind.SCATTER),
     "masked_scatter": _plain(Kind.SCATTER),
     "index_put": _index_put, "_index_put_impl": _index_put, "_unsafe_index_put": _index_put,
-    "_unsafe_masked_index_put_accumulate": _masked_index_put,
+    "_unsafe_masked_index_put_accumulate": _scatter_add(3),
     "scatter_add": _scatter_add(3), "index_add": _scatter_add(3), "scatter_reduce": _scatter_add(3),
     "embedding_dense_backward": _embedding_backward,
     "sum": _reduction(1), "mean": _reduction(1, 1), "amax": _reduction(1), "amin": _reduction(1), "max": _reduction(1),
@@ -373,7 +386,7 @@ RULES: Final[dict[str, Rule]] = {
     "_softmax_backward_data": _softmax(5, 0), "_log_softmax_backward_data": _softmax(3, 1),
     "prepare_softmax_online": _online_softmax,
     "native_layer_norm": _layer_norm, "native_layer_norm_backward": _layer_norm_backward,
-    "native_group_norm": _group_norm,
+    "_fused_rms_norm": _rms_norm, "native_group_norm": _group_norm,
     "native_batch_norm": _batch_norm(5), "cudnn_batch_norm": _batch_norm(5),
     "_native_batch_norm_legit_no_training": _batch_norm(None), "native_batch_norm_backward": _batch_norm_backward,
     "nll_loss_forward": _nll_loss, "nll_loss_backward": _nll_loss_backward,

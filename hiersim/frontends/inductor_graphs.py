@@ -96,6 +96,7 @@ def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, Gr
     from torch._functorch.aot_autograd import aot_module_simplified
     from torch._inductor.compile_fx import partition_fn
     from torch._inductor.decomposition import select_decomp_table
+    from torch._inductor.virtualized import V
 
     found: list[GraphModule] = []
 
@@ -104,7 +105,7 @@ def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, Gr
         raise _Cut
 
     try:
-        with mode:
+        with mode, V.set_fake_mode(mode):
             aot_module_simplified(
                 traced.module,
                 traced.values,

@@ -112,7 +112,17 @@ def check_kernel_graph(graph: KernelGraph, check: Checker) -> None:
 
 def _check_operators(table: OperatorTable, check: Checker) -> None:
     rows = len(table)
-    for key in ("name", "module", "phase", "flags", "dtype", "matrix_flops", "masked_flops", "vector_flops", "special_ops"):
+    for key in (
+        "name",
+        "module",
+        "phase",
+        "flags",
+        "dtype",
+        "matrix_flops",
+        "masked_flops",
+        "vector_flops",
+        "special_ops",
+    ):
         check.length(f"operators.{key}", getattr(table, key), rows)
     check.within("operators.name", table.name, 0, len(table.strings))
     check.within("operators.module", table.module, 0, len(table.strings))

@@ -47,7 +47,19 @@ from hiersim.units import LARGEST
 MAX_TEXT: Final = 128 * 2**20
 MAX_LINE: Final = 2**20
 _TENSOR_KEYS: Final = ("tensor", "shape", "dtype", "role", "output", "storage", "offset", "bytes", "storage_bytes")
-_OPERATOR_KEYS: Final = ("operator", "kind", "dims", "dtype", "reads", "writes", "flops", "module", "phase", "flags", "frees")
+_OPERATOR_KEYS: Final = (
+    "operator",
+    "kind",
+    "dims",
+    "dtype",
+    "reads",
+    "writes",
+    "flops",
+    "module",
+    "phase",
+    "flags",
+    "frees",
+)
 _FLOP_KEYS: Final = ("matrix", "masked", "vector", "special")
 
 
@@ -83,7 +95,9 @@ def _lines(path: Path, file: str) -> Iterator[str]:
             if len(raw) > MAX_LINE:
                 raise TraceError("has a line of more than 1 MiB", file=file, expected="one row per line")
             if total > MAX_TEXT:
-                raise TraceError("unpacks to more than 128 MiB", file=file, expected="the compact form (.npz) for large traces")
+                raise TraceError(
+                    "unpacks to more than 128 MiB", file=file, expected="the compact form (.npz) for large traces"
+                )
             yield raw.decode("utf-8")
 
 
@@ -314,7 +328,9 @@ class _Reader:
             ptr, tensor = csr(tensors)
             accesses[key] = Accesses(ptr=ptr, tensor=tensor, size=csr(sizes)[1])
         tables = self._tensor_table(accesses), self._operator_table()
-        graph = OperatorGraph(tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"])
+        graph = OperatorGraph(
+            tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"]
+        )
         return Trace(header=self.header, graph=graph)
 
     def _tensor_table(self, accesses: Mapping[str, Accesses]) -> TensorTable:

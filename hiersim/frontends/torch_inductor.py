@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,10 @@ from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role, Trace
 TESTED: Final = "2.13"
 """The torch releases whose private interfaces this module was written for."""
 POLICY: Final = "inductor (captured)"
+_TRAINING: Final = (
+    "inductor: counts once what forward and backward share (eager repeats it), "
+    "and selects where eager scatters the gradient of the loss"
+)
 
 
 def check_version() -> None:
@@ -68,7 +73,10 @@ def _error_of(stderr: str) -> HiersimError:
         kind: type[HiersimError] = getattr(errors, report.pop("kind"))
         return kind(**report)
     except (ValueError, AttributeError, TypeError, KeyError):
-        return TraceError(f"inductor capture failed: {last}", expected="a model that torch.compile accepts")
+        raised = [line for line in stderr.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        return TraceError(
+            f"inductor capture failed: {(raised or [last])[-1]}", expected="a model that torch.compile accepts"
+        )
 
 
 class _Captured(BaseException):
@@ -330,7 +338,7 @@ def compare(eager: OperatorGraph, schedule: KernelGraph, lowered: int) -> tuple[
         change = (after - before) / before if before else 0.0
         notes.append(f"inductor: {word} {100 * change:+.3f} % against eager, {again} recomputed on top")
     if np.any(eager.operators.phase == Phase.BACKWARD):
-        notes.append("inductor: what forward and backward both need is counted once; eager counts it in both")
+        notes.append(_TRAINING)
     opaque = sorted(
         {schedule.operators.label(int(row)) for row in np.flatnonzero(schedule.operators.kind == Kind.OPAQUE)}
     )

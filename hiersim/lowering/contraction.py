@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isqrt
 from typing import Final, NamedTuple
 
@@ -203,22 +204,26 @@ class Contractions:
         if not fitted:
             yield Blocking(native_m, native_n, native_k, 1)
 
-    def _estimate(self, product: Product, tile: Blocking, rate: Rate) -> int:
-        """Ticks by closed form: waves × the slower of arithmetic and near-tier loads, and the partial sums."""
+    def _estimate(self, product: Product, tile: Blocking, rate: Rate) -> Fraction:
+        """Seconds by closed form: waves × the slower of arithmetic and near-tier loads, and the partial sums.
+
+        Exact, so that machines which differ by a common factor of all rates choose the same tile.
+        """
         machine = self.machine
         blocks = product.batch * ceil_div(product.m, tile.m) * ceil_div(product.n, tile.n) * tile.split
         inner = _padded(ceil_div(product.k, tile.split), rate.tile[2])
         active = min(blocks, machine.cores)
-        compute = 0
+        compute = Fraction(0)
         if rate.sustained < UNLIMITED:
             sides = _padded(tile.m, rate.tile[0]) * _padded(tile.n, rate.tile[1])
-            compute = 2 * sides * inner * TICKS_PER_SECOND // _per_core(rate.sustained, machine.cores)
+            compute = Fraction(2 * sides * inner * machine.cores, rate.sustained)
         loads = (min(tile.m, product.m) + min(tile.n, product.n)) * inner * product.element * active
-        per_block = max(compute, machine.read_ticks(0, loads, active))
-        far = machine.read_ticks(len(machine.shared) - 1, product.batch * product.k * product.n * product.element, active)
-        far = far * machine.cores // active if active * 2 < machine.cores else 0
-        total = max(ceil_div(blocks, machine.cores) * per_block, far)
-        return total + machine.read_ticks(0, 2 * _partials(product, tile), active)
+        per_block = max(compute, machine.read_time(0, loads, active))
+        far = Fraction(0)
+        if active * 2 < machine.cores:
+            far = machine.read_time(len(machine.shared) - 1, product.batch * product.k * product.n * product.element, active)
+        total = max(ceil_div(blocks, machine.cores) * per_block, far * machine.cores / active)
+        return total + machine.read_time(0, 2 * _partials(product, tile), active)
 
     def _attention(self, work: KernelWork, dims: dict[str, int]) -> Shape:
         """Flash attention: blocks of queries, a loop over blocks of keys; nothing of size queries × keys is stored.

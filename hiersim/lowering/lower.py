@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress, pairwise
+
 import numpy as np
 
 from hiersim.lowering.contraction import Contractions
@@ -131,28 +133,30 @@ def _arithmetic(graph: KernelGraph, machine: Machine) -> tuple[tuple[int, int], 
 
 
 def compulsory_bytes(graph: KernelGraph) -> int:
-    """Bytes that any schedule moves to or from the home tier: inputs that are read, once, and outputs."""
+    """Bytes that any schedule moves to or from the home tier.
+
+    Of each storage that exists before the first kernel: the largest read, less what kernels before it wrote there.
+    Of each output: the largest write.
+    """
     table = graph.tensors
-    outside = ~np.isin(table.storage_role, [int(Role.ACTIVATION), int(Role.GRADIENT)])
-    first_write = _first(graph, graph.writes)
-    first_read = _first(graph, graph.reads)
-    footprint = np.zeros(len(table.storage_bytes), np.int64)
-    wanted = outside[table.tensor_storage[graph.reads.tensor]]
-    storage = table.tensor_storage[graph.reads.tensor]
-    np.maximum.at(footprint, storage[wanted], graph.reads.size[wanted])
-    read = footprint[outside & (first_read <= first_write)].sum()
-    written = np.zeros(len(table.storage_bytes), np.int64)
-    np.maximum.at(written, table.tensor_storage[graph.writes.tensor], graph.writes.size)
-    return int(read + written[table.storage_output == 1].sum())
+    outside = (~np.isin(table.storage_role, [int(Role.ACTIVATION), int(Role.GRADIENT)])).tolist()
+    read, largest, written = ([0] * len(outside) for _ in range(3))
+    reads, writes = _by_kernel(graph, graph.reads), _by_kernel(graph, graph.writes)
+    for kernel in range(len(graph)):
+        for storage, size in reads[kernel]:
+            read[storage] = max(read[storage], size - written[storage])
+        for storage, size in writes[kernel]:
+            written[storage] += size
+            largest[storage] = max(largest[storage], size)
+    outputs = np.flatnonzero(table.storage_output == 1).tolist()
+    return sum(read[storage] for storage in compress(range(len(read)), outside)) + sum(largest[s] for s in outputs)
 
 
-def _first(graph: KernelGraph, access: Accesses) -> IntArray:
-    """(S,) first kernel that touches each storage through `access`."""
-
-    first = np.full(len(graph.tensors.storage_bytes), len(graph), np.int64)
-    row = np.repeat(np.arange(len(graph)), np.diff(access.ptr))
-    np.minimum.at(first, graph.tensors.tensor_storage[access.tensor], row)
-    return first
+def _by_kernel(graph: KernelGraph, access: Accesses) -> list[list[tuple[int, int]]]:
+    """(storage, bytes) of each access, by kernel."""
+    pairs = list(zip(graph.tensors.tensor_storage[access.tensor].tolist(), access.size.tolist(), strict=True))
+    ptr = access.ptr.tolist()
+    return [pairs[low:high] for low, high in pairwise(ptr)]
 
 
 def _note_unknown(graph: KernelGraph, machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from hiersim.errors import DesignError
@@ -130,6 +131,13 @@ class Machine:
         if level == 0 and self.design.compute.load_bandwidth < UNLIMITED:
             ticks = max(ticks, _ticks(size, int(self.design.compute.load_bandwidth) * active))
         return ticks
+
+    def read_time(self, level: int, size: int, active: int) -> Fraction:
+        """Seconds of `read_ticks`, not rounded."""
+        rates = [self.bandwidth[level][0]]
+        if level == 0:
+            rates.append(int(self.design.compute.load_bandwidth) * active)
+        return max(Fraction(size, rate) if rate < UNLIMITED else Fraction(0) for rate in rates)
 
     def warn(self, text: str) -> None:
         """Keep a warning once."""

@@ -209,6 +209,17 @@ class _Profiler:
             self.last[block], self.footprint[block] = kernel, size
             self.stack.add(kernel, size)
 
+    def note_reads(self, reads: list[tuple[int, int]], intervals: dict[int, int]) -> None:
+        """What of each read was touched before; views of one storage share what was, in proportion."""
+        total: dict[int, int] = {}
+        for storage, size in reads:
+            total[storage] = total.get(storage, 0) + size
+        for storage, size in reads:
+            self.read_interval.append(intervals.get(storage, COLD))
+            prior = self.footprint[storage] if storage in intervals else 0
+            whole = min(total[storage], int(self.graph.tensors.storage_bytes[storage]))
+            self.read_prior.append(size * prior // whole if prior < whole else size)
+
     def measure(self, kernel: int, members: dict[int, int]) -> dict[int, int]:
         """New intervals of the blocks in `members` that were touched before: block → interval."""
         together: dict[int, int] = {}

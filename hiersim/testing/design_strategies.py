@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import strategies as st
 
 from hiersim.model.design import Compute, Design, Host, Management, MatrixUnit, Scope, Tier, VectorUnit
@@ -37,19 +39,19 @@ def designs(draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10*
     unlimited : bool
         Whether rates may be unlimited.
     home_capacity : int
-        Bytes of the last tier.
+        Bytes of the last tier, at least 100 kB.
     """
     rates = _rates(unlimited)
     core = [_core_tier(draw, f"core{index}") for index in range(draw(st.integers(1, 2)))]
-    caches = [_shared_tier(draw, f"l{index + 2}", rates) for index in range(draw(st.integers(0, 2)))]
-    caches.sort(key=lambda tier: tier.capacity)
-    renamed = [_renamed(tier, f"l{index + 2}") for index, tier in enumerate(caches)]
-    home = _shared_tier(draw, "hbm", rates, home=home_capacity)
+    drawn = [_shared_tier(draw, "cache", rates) for _ in range(draw(st.integers(0, 2)))]
+    ordered = sorted(drawn, key=lambda tier: tier.capacity)
+    caches = [dataclasses.replace(tier, name=f"l{index + 2}") for index, tier in enumerate(ordered)]
+    home = _shared_tier(draw, "hbm", rates, capacity=home_capacity)
     design = Design(
         name="random",
         title="a random design",
         compute=_compute(draw, rates),
-        memory=(*core, *renamed, home),
+        memory=(*core, *caches, home),
         host=_host(draw),
     )
     return design.checked()
@@ -87,13 +89,14 @@ def _core_tier(draw: st.DrawFn, name: str) -> Tier:
     )
 
 
-def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], home: int = 0) -> Tier:
+def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], capacity: int = 0) -> Tier:
+    """A cache or scratchpad; with a capacity given, the last tier."""
     duplex = draw(st.booleans())
     return Tier(
         name=name,
         scope=Scope.SHARED,
-        management=Management.SCRATCHPAD if home else draw(st.sampled_from(Management)),
-        capacity=Bytes(home or draw(st.sampled_from((1, 1000, 8192, 100_000)))),
+        management=Management.SCRATCHPAD if capacity else draw(st.sampled_from(Management)),
+        capacity=Bytes(capacity or draw(st.sampled_from((1, 1000, 8192, 100_000)))),
         bandwidth=None if duplex else BytesPerSecond(draw(rates)),
         read_bandwidth=BytesPerSecond(draw(rates)) if duplex else None,
         write_bandwidth=BytesPerSecond(draw(rates)) if duplex else None,
@@ -101,10 +104,6 @@ def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], home
         latency=draw(_TIMES),
         granularity=Bytes(draw(st.sampled_from((1, 32)))),
     )
-
-
-def _renamed(tier: Tier, name: str) -> Tier:
-    return Tier(**{key: getattr(tier, key) for key in Tier.__dataclass_fields__} | {"name": name})
 
 
 def _host(draw: st.DrawFn) -> Host:

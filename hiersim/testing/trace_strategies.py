@@ -38,8 +38,8 @@ def traces(draw: st.DrawFn, max_operators: int = 6) -> Trace:
         _new_tensor(draw, draft, _shape(draw), draw(st.sampled_from(_DTYPES)), draw(st.sampled_from(_OUTSIDE)))
     count = draw(st.sampled_from(range(1, max_operators + 1)))
     for index in range(count):
-        kinds = st.sampled_from(_LAUNCHING if index == count - 1 else tuple(Kind))
-        _operator(draw, draft, draw(kinds))
+        kinds = _LAUNCHING if index == count - 1 else tuple(Kind)
+        _operator(draw, draft, draw(st.sampled_from(kinds)))
         _free(draw, draft, index)
     reads, writes = accesses(draft.reads, draft.tensors), accesses(draft.writes, draft.tensors)
     graph = OperatorGraph(
@@ -72,7 +72,8 @@ def _operator(draw: st.DrawFn, draft: _Draft, kind: Kind) -> None:
     reads = draw(st.lists(st.sampled_from(draft.live), max_size=3)) if draft.live else []
     flags, written = Flag.NONE, []
     if kind in (Kind.GEMM, Kind.CONV):
-        reads = [*reads[:1], *(_operand(draw, draft, dims[0] * side, dtype) for side in (dims[1] * dims[3], dims[2] * dims[3]))]
+        sides = (dims[1] * dims[3], dims[2] * dims[3])
+        reads = [*reads[:1], *(_operand(draw, draft, dims[0] * side, dtype) for side in sides)]
     if kind is Kind.VIEW and reads:
         draft.live.append(_view(draw, reads[0]))
     elif kind is not Kind.SYNC:
@@ -104,7 +105,8 @@ def _moved(draw: st.DrawFn, kind: Kind, key: TensorKey) -> int:
 def _operand(draw: st.DrawFn, draft: _Draft, elements: int, dtype: DType) -> TensorKey:
     """An operand of that many elements: one that is live, or a new weight."""
     fitting = [key for key in draft.live if prod(key.shape) == elements and key.dtype is dtype]
-    if fitting and draw(st.booleans()):
+    again = draw(st.booleans())
+    if fitting and again:
         return draw(st.sampled_from(fitting))
     return _new_tensor(draw, draft, (elements,), dtype, Role.WEIGHT)
 
@@ -150,7 +152,8 @@ def _free(draw: st.DrawFn, draft: _Draft, index: int) -> None:
     storages = draft.tensors.storages
     produced = sorted({key.storage for key in draft.live if storages[key.storage].role in _INSIDE})
     produced = [storage for storage in produced if not storages[storage].output]
-    if produced and draw(st.booleans()):
+    some = draw(st.booleans())
+    if produced and some:
         chosen = draw(st.sampled_from(produced))
         storages[chosen].free = index
         draft.live = [key for key in draft.live if key.storage != chosen]

@@ -44,7 +44,7 @@ def _tiers(design: Design) -> Iterator[tuple[str, str]]:
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    kinds = field_types(type(value))
+    kinds = field_types(value.__class__)
     for item in fields(value):
         entry, kind = getattr(value, item.name), kinds[item.name]
         here = f"{path}.{item.name}"

@@ -38,7 +38,11 @@ _BUILDERS: Final = (
         function="hiersim.zoo.transformer:build_gpt2_large",
         model="GPT-2 large",
         workload="4 x 1024 tokens, prefill",
-        notes=(_PRIVATE, _LAST_TOKEN, "GELU in its tanh form; dropout 0; no KV cache is returned"),
+        notes=(
+            _PRIVATE,
+            _LAST_TOKEN,
+            "GELU in its tanh form, written out as in the reference code; dropout 0; no KV cache is returned",
+        ),
     ),
     Builder(
         name="llama3-8b-prefill",

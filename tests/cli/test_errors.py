@@ -29,7 +29,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("command", "problem", "remedy"), WRONG, ids=[" ".join(row[0])[-60:] for row in WRONG])
-def test_a_wrong_input_is_one_line_and_exit_2(hiersim: Any, command: tuple[str, ...], problem: str, remedy: str) -> None:
+def test_a_wrong_input_is_one_line_and_exit_2(
+    hiersim: Any, command: tuple[str, ...], problem: str, remedy: str
+) -> None:
     done = hiersim(*command)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -59,7 +61,9 @@ def test_nothing_is_left_of_a_timeline_that_cannot_be_written(hiersim: Any, tmp_
 def test_all_faults_of_a_design_are_told_at_once(hiersim: Any, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "configs" / "tiny.yaml").read_text()
     broken = tmp_path / "broken.yaml"
-    broken.write_text(text.replace("cores: 2", "cores: two").replace("64 KiB", "64").replace("clock: 1 GHz", "clok: 1 GHz"))
+    broken.write_text(
+        text.replace("cores: 2", "cores: two").replace("64 KiB", "64").replace("clock: 1 GHz", "clok: 1 GHz")
+    )
     done = hiersim("designs", "check", str(broken))
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
@@ -67,7 +71,9 @@ def test_all_faults_of_a_design_are_told_at_once(hiersim: Any, tmp_path: Path) -
     assert all(f"{broken}:" in line for line in lines)
 
 
-@pytest.mark.parametrize("command", ["", "demo", "run", "compare", "export", "export perfetto", "capture", "designs", "traces", "define"])
+@pytest.mark.parametrize(
+    "command", ["", "demo", "run", "compare", "export", "export perfetto", "capture", "designs", "traces", "define"]
+)
 def test_every_command_has_help(hiersim: Any, command: str) -> None:
     done = hiersim(*command.split(), "--help")
     assert done.returncode == 0, done.stderr

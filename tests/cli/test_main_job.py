@@ -50,7 +50,9 @@ def test_the_ledger_adds_up_for_each_engine(rows: list[dict[str, Any]]) -> None:
 def test_flops_agree_but_for_what_is_recomputed(rows: list[dict[str, Any]]) -> None:
     eager, compiled = rows
     for unit in ("matrix", "vector"):
-        assert compiled["flops"][unit] - compiled["recomputed_flops"][unit] == pytest.approx(eager["flops"][unit], rel=1e-3)
+        assert compiled["flops"][unit] - compiled["recomputed_flops"][unit] == pytest.approx(
+            eager["flops"][unit], rel=1e-3
+        )
     assert compiled["flops"]["matrix"] - compiled["recomputed_flops"]["matrix"] == eager["flops"]["matrix"]
 
 
@@ -130,7 +132,12 @@ def test_tables_print_the_ledger_as_a_sum(hiersim: Any) -> None:
 def test_the_demo_prints_tables_and_writes_report_and_timelines(hiersim: Any, tmp_path: Path) -> None:
     done = hiersim("demo", "--out", str(tmp_path / "demo"))
     assert done.returncode == 0, done.stderr
-    for text in ("gpt2-large-prefill on NVIDIA A100", "llama3-8b-decode on NVIDIA H100", "host dispatch", "hbm traffic"):
+    for text in (
+        "gpt2-large-prefill on NVIDIA A100",
+        "llama3-8b-decode on NVIDIA H100",
+        "host dispatch",
+        "hbm traffic",
+    ):
         assert text in done.stdout
     rows = json.loads((tmp_path / "demo" / "results.json").read_text())["rows"]
     assert len(rows) == 8

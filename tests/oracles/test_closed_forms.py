@@ -23,7 +23,9 @@ def test_a_matmul_without_memory_takes_its_flops_over_peak(m: int, n: int, k: in
     assert result.stall_fraction == 0.0
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(520, 504, 200), (8, 8, 8), (100, 300, 1000), (1, 4096, 64), (777, 333, 555)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(520, 504, 200), (8, 8, 8), (100, 300, 1000), (1, 4096, 64), (777, 333, 555)]
+)
 def test_any_matmul_without_memory_takes_waves_times_steps(m: int, n: int, k: int, tmp_path: Path) -> None:
     """waves × (full steps + the shorter last one), each padded to the native tile."""
     design = design_from()
@@ -73,9 +75,7 @@ def test_a_stream_without_arithmetic_takes_bytes_over_bandwidth_and_latency(elem
 @pytest.mark.parametrize("elements", [2**12, 2**16])
 def test_the_host_adds_its_launch(elements: int, tmp_path: Path) -> None:
     """… + dispatch: launch call, its way to the device, start-up."""
-    design = design_from(
-        **memory_design(host={"launch_eager": "5 us", "latency": "3 us", "start": "1 us"})
-    )
+    design = design_from(**memory_design(host={"launch_eager": "5 us", "latency": "3 us", "start": "1 us"}))
     result = simulate(pointwise(elements, tmp_path), design)
     assert result.makespan == 2 * 4 * elements * 1000 + 1000 + 9_000_000
 

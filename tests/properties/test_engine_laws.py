@@ -135,5 +135,5 @@ def test_the_audit_refuses_a_timeline_that_was_changed(program: Program) -> None
         grant = timeline.log.grant.copy()
         grant[-1] -= 1
         log = dataclasses.replace(timeline.log, grant=grant)
-        with pytest.raises(SimulationError, match="causality|service|conservation"):
+        with pytest.raises(SimulationError, match=r"causality|service|conservation"):
             audit(program, dataclasses.replace(timeline, log=log), bounds_of(program))

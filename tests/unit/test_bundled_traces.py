@@ -18,7 +18,7 @@ NAMES = [builder.name for builder in BUILDERS.values() if builder.bundled]
 # (ResNet-50), 1302/418 and 1300/450 (Llama with a growing cache instead of none or a static one).
 KERNELS = {
     "bert-large-prefill": (297, 243),
-    "gpt2-large-prefill": (366, 0),
+    "gpt2-large-prefill": (618, 290),
     "llama3-8b-prefill": (1233, 418),
     "llama3-8b-decode": (1297, 450),
     "llama3-8b-decode-b32": (1297, 450),
@@ -102,7 +102,8 @@ def test_eager_and_compiled_agree_on_vector_work(name: str) -> None:
     operators = trace.schedules["inductor"].operators
     first = trace.schedules["inductor"].recomputed == 0
     eager = int(trace.graph.operators.vector_flops.sum())
-    # In training the compiler shares expressions between forward and backward that eager evaluates twice.
+    # In training the compiler shares expressions between forward and backward and selects over
+    # the vocabulary where eager scatters the gradient of the loss.
     allowed = 0.06 if BUILDERS[name].train else 0.02
     assert abs(int(operators.vector_flops[first].sum()) - eager) <= allowed * eager
 

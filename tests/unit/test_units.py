@@ -223,7 +223,7 @@ def test_any_text_is_a_quantity_or_a_unit_error(text: str, kind: object) -> None
 def test_a_factor_multiplies_the_present_value() -> None:
     assert units.parse_change(units.Bytes, "2x", 50 * 2**20) == 100 * 2**20
     assert units.parse_change(units.BytesPerSecond, "0.5x", 3_350_000_000_000) == 1_675_000_000_000
-    assert units.parse_change(units.Bytes, "1.5 ×", 100) == 150  # noqa: RUF001
+    assert units.parse_change(units.Bytes, "1.5 ×", 100) == 150
     assert units.parse_change(units.Share, "0.5x", 0.9) == 0.45
     assert units.parse_change(units.Count, "2x", 132) == 264
     assert units.parse_change(units.Bytes, "7 MiB", 5) == 7 * 2**20
