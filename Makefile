@@ -44,7 +44,7 @@ fix: $(STAMP)-dev ## mend style and format
 	@$(BIN)/ruff format hiersim tests
 
 docs: $(STAMP)-run ## the pages that are made from the source
-	@$(BIN)/python -m hiersim.views.reference docs configs
+	@$(BIN)/python -m hiersim.views.reference
 
 traces: $(STAMP)-run ## capture all bundled traces again (needs the torch extra)
 	@$(BIN)/hiersim capture bundled --out traces

@@ -71,7 +71,9 @@ def check_traffic(program: Program, bounds: Bounds) -> None:
     read, write = program.traffic()
     moved = int(read[-1] + write[-1])
     if moved < bounds.compulsory_bytes:
-        raise _broken("bounds", f"'{program.tiers[-1]}' moved {moved} bytes of {bounds.compulsory_bytes} compulsory ones")
+        raise _broken(
+            "bounds", f"'{program.tiers[-1]}' moved {moved} bytes of {bounds.compulsory_bytes} compulsory ones"
+        )
 
 
 def check_log(program: Program, timeline: Timeline, log: StageLog) -> None:
@@ -96,7 +98,7 @@ def _check_services(program: Program, log: StageLog) -> None:
 
 
 def _check_work_conservation(name: str, request: IntArray, grant: IntArray, end: IntArray) -> None:
-    """A resource is never idle while a request waits: each service starts at its request or when the one before ends."""
+    """A resource is never idle while a request waits: a service starts at its request or when the one before ends."""
     before = np.concatenate([[0], end[:-1]]) if len(end) else end
     if bool(np.any(grant != np.maximum(request, before))):
         raise _broken("work conservation", f"'{name}' stood idle while a request waited")

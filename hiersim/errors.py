@@ -7,11 +7,14 @@ carried out (a model that does not fit, a law that does not hold).
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MAX_LINE = 400
 MAX_PLACE = 200
+MAX_CHOICES = 2000
+"""Names that are compared for a hint: comparing is slow, and a hostile file may hold a million."""
 
 
 class HiersimError(Exception):
@@ -121,7 +124,10 @@ def one_line(text: str) -> str:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The hint for a mistyped name: the closest valid one, or the list of all."""
-    choices = sorted(valid)
+    name, choices = name[:MAX_PLACE], sorted(valid)
+    if len(choices) > MAX_CHOICES:
+        at = bisect(choices, name)  # those around it begin alike
+        choices = choices[max(0, at - MAX_CHOICES // 2) : at + MAX_CHOICES // 2]
     last = name.rpartition(".")[2]
     begins = [choice for choice in choices if len(last) > 1 and choice.rpartition(".")[2].startswith(last)]
     close = (

@@ -139,10 +139,9 @@ def show_trace(name: str, as_json: bool) -> None:
     for heading in ("kind", "operators", "matrix FLOPs", "vector FLOPs", "bytes read", "bytes written"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     for row in kind_rows(trace):
-        table.add_row(
-            row["kind"], str(row["operators"]), units.show_flops(row["matrix_flops"]), units.show_flops(row["vector_flops"]),
-            units.show_bytes(row["read_bytes"]), units.show_bytes(row["write_bytes"]),
-        )  # fmt: skip
+        flops = (units.show_flops(row["matrix_flops"]), units.show_flops(row["vector_flops"]))
+        moved = (units.show_bytes(row["read_bytes"]), units.show_bytes(row["write_bytes"]))
+        table.add_row(row["kind"], str(row["operators"]), *flops, *moved)
     screen.print(table)
 
 

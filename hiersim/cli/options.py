@@ -22,14 +22,14 @@ Decorated = Callable[..., Any]
 SECONDS_PER_STAGE = 5e-5
 """What the reference engine and its ledger need on an ordinary core."""
 MANY_STAGES = 10**6
+SET_HELP = "Change a value of the design: memory.l2.capacity=200MiB, memory.hbm.bandwidth=2x. Repeatable."
 
 
 def common(function: Decorated) -> Decorated:
     """Options of every command that simulates."""
     for option in reversed(
         (
-            click.option("--set", "sets", multiple=True, metavar="PATH=VALUE",
-                         help="Change a value of the design: memory.l2.capacity=200MiB, memory.hbm.bandwidth=2x. Repeatable."),
+            click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=SET_HELP),
             click.option("--engine", default="reference", show_default=True, help="Simulation engine."),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
             click.option("--timeline", metavar="FILE", help="Write a Perfetto timeline (.pftrace, .json or .json.gz)."),

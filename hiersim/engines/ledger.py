@@ -145,7 +145,9 @@ class _Book:
         self.ledger = ledger
         self.history = history
 
-    def add(self, kernel: int, entry: Entry, ticks: int, tier: int = -1, phase: LedgerPhase = LedgerPhase.STEADY) -> None:
+    def add(
+        self, kernel: int, entry: Entry, ticks: int, tier: int = -1, phase: LedgerPhase = LedgerPhase.STEADY
+    ) -> None:
         if ticks > 0:
             self.ledger[kernel, ledger_column(entry, tier, phase, tiers=self.history.tiers)] += ticks
 
@@ -192,7 +194,9 @@ class _Book:
         history = self.history
         kernel, row = history.kernel[last], history.first_row(last)
         left = end - begin
-        left -= self.span(kernel, Entry.CAPACITY, begin, min(end, history.buffer[row]), history.buffer_tier[kernel], phase)
+        left -= self.span(
+            kernel, Entry.CAPACITY, begin, min(end, history.buffer[row]), history.buffer_tier[kernel], phase
+        )
         pace = -1  # the port at which the tile queued last
         while row <= last:
             if history.grant[row] > history.request[row] and phase is LedgerPhase.STEADY:
@@ -221,9 +225,7 @@ class _Book:
             + self.paced(kernel, Entry.LATENCY, *flight, tier, phase, pace)
         )
 
-    def paced(
-        self, kernel: int, entry: Entry, begin: int, end: int, tier: int, phase: LedgerPhase, port: int
-    ) -> int:
+    def paced(self, kernel: int, entry: Entry, begin: int, end: int, tier: int, phase: LedgerPhase, port: int) -> int:
         """The ticks [begin, end): bandwidth or contention of `port` while it is busy, `entry` of `tier` otherwise."""
         if begin >= end:
             return 0

@@ -174,7 +174,8 @@ def _chains(program: Program) -> list[tuple[list[tuple[int, int, int, int]], int
     for kind in range(len(program.stage_ptr) - 1):
         stages = range(int(program.stage_ptr[kind]), int(program.stage_ptr[kind + 1]))
         chain = [
-            (g, int(program.stage_resource[g]), int(program.stage_ticks[g]), int(program.stage_latency[g])) for g in stages
+            (g, int(program.stage_resource[g]), int(program.stage_ticks[g]), int(program.stage_latency[g]))
+            for g in stages
         ]
         chains.append((chain, int(program.release_stage[kind]), int(program.complete_stage[kind])))
     return chains

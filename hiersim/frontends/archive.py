@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -35,11 +36,20 @@ from hiersim.model.trace import (
 
 FORMAT: Final = "hiersim-trace"
 VERSION: Final = 1
-MAX_ELEMENTS: Final = 48 * 10**6
-"""Numbers in one trace: about 1.5 million operators, 384 MB in memory."""
-MAX_HEADER: Final = 64 * 2**20
+MAX_ELEMENTS: Final = 16 * 10**6
+"""Numbers in one trace: about half a million operators, 128 MB in memory."""
+MAX_HEADER: Final = 8 * 2**20
+MAX_LISTS: Final = 500_000
+"""Opening brackets in the header: each takes some 100 bytes of memory."""
+MAX_FILE: Final = 16 * 2**20
+"""Bytes on disk: bounds the entries that a directory of an archive may list."""
 _TABLES: Final = {"tensors": TensorTable, "operators": OperatorTable, "reads": Accesses, "writes": Accesses}
 _NPY_MAGIC: Final = b"\x93NUMPY"
+_UNREADABLE: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, OverflowError,
+    struct.error, MemoryError,
+)  # fmt: skip
+"""What zipfile and zlib raise at broken archives."""
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
@@ -117,6 +127,8 @@ class _Archive:
         for info in archive.infolist():
             if info.filename in self.entries:
                 raise TraceError(f"holds '{info.filename}' twice", file=file, expected="each column once")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise TraceError("is packed in an unknown way", file=file, key=info.filename, expected="deflate")
             self.entries[info.filename] = info
         self.left = MAX_ELEMENTS
         if sum(info.file_size for info in self.entries.values()) > 8 * MAX_ELEMENTS + MAX_HEADER:
@@ -145,7 +157,7 @@ class _Archive:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError("version")
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1024)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        except Exception:  # NumPy reads it as Python source, which may fail in many ways
             raise TraceError("has a broken NumPy header", file=self.file, key=name, expected="version 1.0") from None
         if dtype.kind not in "iu" or dtype.itemsize > 8 or dtype == np.uint64 or dtype.hasobject:
             raise TraceError(f"has dtype {dtype}", file=self.file, key=name, expected="a signed integer column")
@@ -172,9 +184,11 @@ def load_archive(path: str | os.PathLike[str]) -> Trace:
     """
     file = str(path)
     try:
+        if os.path.getsize(path) > MAX_FILE:
+            raise TraceError("is larger than 16 MiB", file=file, expected="one model run")
         with zipfile.ZipFile(path) as archive:
             trace = _read(_Archive(archive, file), file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except _UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise TraceError(f"cannot be read: {reason}", file=file, expected="a trace archive (.npz)") from None
     return check_trace(trace, file)
@@ -182,12 +196,15 @@ def load_archive(path: str | os.PathLike[str]) -> Trace:
 
 def _read(archive: _Archive, file: str) -> Trace:
     try:
-        header = json.loads(archive.read("header.json", MAX_HEADER))
+        text = archive.read("header.json", MAX_HEADER)
+        if text.count(b"[") + text.count(b"{") > MAX_LISTS:
+            raise TraceError("has a header of too many parts", file=file, key="header.json", expected="lists of names")
+        header = json.loads(text)
     except (ValueError, RecursionError):
         raise TraceError("has a header that is not JSON", file=file, key="header.json") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TraceError("is not a hiersim trace", file=file, expected=f'"format": "{FORMAT}"')
-    if header.get("version") != VERSION:
+    if type(header.get("version")) is not int or header["version"] != VERSION:
         raise TraceError(f"has version {header.get('version')!r}", file=file, expected=f"version {VERSION}")
     schedules = header.get("schedules", {})
     if not isinstance(schedules, dict) or not all(name.isidentifier() for name in schedules):

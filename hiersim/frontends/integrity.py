@@ -7,6 +7,7 @@ the place: an operator by its index and name, a storage by its name or index.
 from __future__ import annotations
 
 from enum import IntEnum
+from math import prod
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from hiersim.model.trace import (
 )
 from hiersim.units import LARGEST
 
+CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
+_NO_LOOPS = ("window", "stride", "kv_heads", "causal")
 PRODUCED = (Role.ACTIVATION, Role.GRADIENT)
 """Roles that do not exist before the first operator: somebody must write them before they are read."""
 
@@ -59,7 +62,8 @@ class Checker:
 
     def pointer(self, key: str, column: IntArray, rows: int, values: int) -> None:
         self.length(key, column, rows + 1)
-        if column[0] != 0 or column[-1] != values or bool(np.any(np.diff(column) < 0)):
+        inside = bool(np.all((column >= 0) & (column <= values)))  # else the differences may overflow
+        if not inside or column[0] != 0 or column[-1] != values or bool(np.any(np.diff(column) < 0)):
             self.fail(key, "is not a list of offsets", f"0 … {values}, never falling")
 
 
@@ -146,6 +150,21 @@ def _check_operators(table: OperatorTable, check: Checker) -> None:
         kind = Kind(int(table.kind[bad[0]]))
         names = ", ".join(DIMS.get(kind, ())) or "none"
         check.fail(f"operators.dims[{bad[0]}]", f"does not suit a {kind.name.lower()} operator", f"dims {names}")
+    _check_contractions(table, check)
+
+
+def _check_contractions(table: OperatorTable, check: Checker) -> None:
+    """Matrix FLOPs belong to contractions, and their loop nests are countable."""
+    contraction = np.isin(table.kind, [int(kind) for kind in CONTRACTIONS])
+    bad = np.flatnonzero((table.matrix_flops > 0) & ~contraction)
+    if len(bad):
+        kind = Kind(int(table.kind[bad[0]]))
+        check.fail(f"operators.matrix_flops[{bad[0]}]", f"is not 0 for a {kind.name.lower()} operator")
+    for row in np.flatnonzero(contraction).tolist():
+        dims = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
+        named = zip(DIMS[Kind(int(table.kind[row]))], dims, strict=True)
+        if 2 * prod(max(1, side) for name, side in named if name not in _NO_LOOPS) >= LARGEST:
+            check.fail(f"operators.dims[{row}]", "make a loop nest of more than 2^61 steps", "smaller sizes")
 
 
 def _check_tensors(table: TensorTable, rows: int, check: Checker) -> None:
@@ -162,6 +181,10 @@ def _check_tensors(table: TensorTable, rows: int, check: Checker) -> None:
     check.enumerated("tensors.storage_role", table.storage_role, Role)
     check.within("tensors.storage_free", table.storage_free, -1, rows)
     check.within("tensors.storage_output", table.storage_output, 0, 2)
+    bad = np.flatnonzero((table.storage_output == 1) & (table.storage_free >= 0))
+    if len(bad):
+        name = table.storage_names[bad[0]] or f"storage {bad[0]}"
+        check.fail(f"tensors.storage_free[{bad[0]}]", f"frees {name}, which is an output")
     check.within("tensors.tensor_storage", table.tensor_storage, 0, storages)
     check.enumerated("tensors.tensor_dtype", table.tensor_dtype, DType)
     check.within("tensors.tensor_bytes", table.tensor_bytes, 0, LARGEST)
@@ -204,6 +227,8 @@ def _check_accesses(access: Accesses, key: str, rows: int, tensors: TensorTable,
     if len(bad):
         most = tensors.tensor_bytes[access.tensor[bad[0]]]
         check.fail(f"{key}.size[{bad[0]}]", f"moves {access.size[bad[0]]} bytes of a tensor of {most}")
+    if float(np.sum(access.size, dtype=np.float64)) >= LARGEST:
+        check.fail(f"{key}.size", "adds up to more than 2^62 bytes")
 
 
 def _rows(access: Accesses) -> IntArray:
@@ -227,7 +252,8 @@ def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels
             check.fail(f"reads[{row}]", f"'{labels[row]}' reads {name}, which nothing writes (a dangling tensor)")
         check.fail(
             f"reads[{row}]",
-            f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later: a cycle or a wrong order",
+            f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later: "
+            "a cycle or a wrong order",
             "producers before consumers",
         )
     free = np.where(tensors.storage_free < 0, rows, tensors.storage_free)

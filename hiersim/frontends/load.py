@@ -28,6 +28,13 @@ def load_trace(name: str | Path) -> Trace:
     path = Path(text)
     if path.suffix in FORMS:
         return FORMS[path.suffix](path)
-    if path.exists():
+    if _exists(path):
         raise TraceError("has an unknown form", file=text, expected="a name that ends in .npz, .jsonl or .jsonl.gz")
-    raise TraceError(f"'{text}' is neither a bundled trace nor a file", expected=nearest(text, known))
+    raise TraceError(f"'{text[:100]}' is neither a bundled trace nor a file", expected=nearest(text, known))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have
+        return False

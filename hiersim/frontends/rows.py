@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.archive import FORMAT, VERSION, read_header
 from hiersim.frontends.integrity import check_trace
+from hiersim.frontends.lines import MAX_BLANK, lines, parse
 from hiersim.model.trace import (
     BITS,
     DIMS,
@@ -44,8 +45,7 @@ from hiersim.model.trace import (
 )
 from hiersim.units import LARGEST
 
-MAX_TEXT: Final = 128 * 2**20
-MAX_LINE: Final = 2**20
+MAX_SIDES: Final = 64
 _TENSOR_KEYS: Final = ("tensor", "shape", "dtype", "role", "output", "storage", "offset", "bytes", "storage_bytes")
 _OPERATOR_KEYS: Final = (
     "operator",
@@ -74,54 +74,20 @@ def load_rows(path: str | os.PathLike[str]) -> Trace:
     file = str(path)
     reader = _Reader(file)
     try:
-        for number, text in enumerate(_lines(Path(path), file), start=1):
+        for number, text in enumerate(lines(Path(path), file), start=1):
             reader.line = number
             if text.strip():
-                reader.take(_parse(text, reader))
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+                reader.take(parse(text, reader))
+            else:
+                reader.blank()
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise TraceError(f"cannot be read: {reason}", file=file, expected="JSON lines, plain or gzip") from None
-    return check_trace(reader.finish(), file)
-
-
-def _lines(path: Path, file: str) -> Iterator[str]:
-    """Lines of the file, decompressed piece by piece within limits."""
-    with path.open("rb") as probe:
-        packed = probe.read(2) == b"\x1f\x8b"
-    total = 0
-    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-        while raw := stream.readline(MAX_LINE + 1):
-            total += len(raw)
-            if len(raw) > MAX_LINE:
-                raise TraceError("has a line of more than 1 MiB", file=file, expected="one row per line")
-            if total > MAX_TEXT:
-                raise TraceError(
-                    "unpacks to more than 128 MiB", file=file, expected="the compact form (.npz) for large traces"
-                )
-            yield raw.decode("utf-8")
-
-
-def _parse(text: str, reader: _Reader) -> dict[str, Any]:
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        row = dict(items)
-        if len(row) < len(items):
-            names = [key for key, _ in items]
-            again = next(key for key in names if names.count(key) > 1)
-            reader.fail("is there twice", key=again, expected="each key once")
-        return row
-
-    def constant(name: str) -> NoReturn:
-        reader.fail(f"{name} is not a number", expected="a finite number")
-
     try:
-        row = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        reader.fail(f"is not JSON at column {error.colno}: {error.msg}", expected="one JSON object per line")
-    except (RecursionError, ValueError):
-        reader.fail("is nested too deeply or holds an endless number", expected="one flat JSON object per line")
-    if not isinstance(row, dict):
-        reader.fail("is not an object", expected='{"tensor": …} or {"operator": …}')
-    return row
+        return check_trace(reader.finish(), file)
+    except TraceError as error:
+        error.line = reader.line_of(error.key or "")
+        raise
 
 
 class _Reader:
@@ -141,6 +107,19 @@ class _Reader:
         self.dims: list[list[int]] = []
         self.access: dict[str, tuple[list[list[int]], list[list[int]]]] = {"reads": ([], []), "writes": ([], [])}
         self.frees: dict[int, int] = {}
+        self.operator_lines: list[int] = []
+        self.blanks = 0
+
+    def blank(self) -> None:
+        """Take an empty line; many of them are no trace."""
+        self.blanks += 1
+        if self.blanks > MAX_BLANK:
+            self.fail(f"has more than {MAX_BLANK} empty lines", expected="one row per line")
+
+    def line_of(self, key: str) -> int | None:
+        """Line of the operator that a fault of the whole graph names."""
+        match = re.fullmatch(r"graph\.(?:reads|writes|operators\.\w+)\[(\d+)\]", key)
+        return self.operator_lines[int(match.group(1))] if match else None
 
     def fail(self, problem: str, key: str | None = None, expected: str | None = None) -> NoReturn:
         raise TraceError(problem, file=self.file, line=self.line, key=key, expected=expected)
@@ -161,7 +140,7 @@ class _Reader:
     def _header(self, row: dict[str, Any]) -> None:
         if row.get("format") != FORMAT:
             self.fail("is not a hiersim trace", key="format", expected=f'"format": "{FORMAT}" on the first line')
-        if row.get("version") != VERSION or isinstance(row.get("version"), bool):
+        if type(row.get("version")) is not int or row["version"] != VERSION:
             self.fail(f"has version {row.get('version')!r}", key="version", expected=f"version {VERSION}")
         rest = {key: value for key, value in row.items() if key not in ("format", "version")}
         self.header = read_header(rest, self.file, self.line)
@@ -174,26 +153,27 @@ class _Reader:
     def _text(self, row: Mapping[str, Any], key: str, default: str | None = None) -> str:
         value = row.get(key, default)
         if not isinstance(value, str) or (not value and default is None):
-            self.fail("is missing" if value is None else f"{value!r} is not a text", key=key, expected="a text")
+            self.fail("is missing" if value is None else f"{shown(value)} is not a text", key=key, expected="a text")
         return value
 
     def _whole(self, value: Any, key: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            self.fail(f"{value!r} is not a whole number", key=key, expected="a whole number, 0 or more")
+            self.fail(f"{shown(value)} is not a whole number", key=key, expected="a whole number, 0 or more")
         if not 0 <= value < LARGEST:
-            self.fail(f"{value} is {'negative' if value < 0 else 'too large'}", key=key, expected="0 … 2^62")
+            self.fail(f"{shown(value)} is {'negative' if value < 0 else 'too large'}", key=key, expected="0 … 2^62")
         return value
 
     def _flagged(self, row: Mapping[str, Any], key: str) -> bool:
         value = row.get(key, False)
         if not isinstance(value, bool):
-            self.fail(f"{value!r} is not true or false", key=key, expected="true or false")
+            self.fail(f"{shown(value)} is not true or false", key=key, expected="true or false")
         return value
 
     def _named(self, value: Any, key: str, kinds: type[IntEnum]) -> int:
         names = {item.name.lower(): int(item) for item in kinds}
         if not isinstance(value, str) or value not in names:
-            self.fail(f"{value!r} is not a {key}", key=key, expected=nearest(str(value), names))
+            problem = "is missing" if value is None else f"{shown(value)} is not a {key}"
+            self.fail(problem, key=key, expected=nearest(str(value), names))
         return names[value]
 
     def _list(self, value: Any, key: str) -> list[Any]:
@@ -208,7 +188,11 @@ class _Reader:
         name = self._text(row, "tensor")
         if name in self.tensors:
             self.fail(f"tensor '{name}' is there twice", key="tensor", expected="each tensor once")
-        shape = [self._whole(side, "shape") for side in self._list(row.get("shape"), "shape")]
+        if "shape" not in row:
+            self.fail("is missing", key="shape", expected="a list of whole numbers")
+        shape = [self._whole(side, "shape") for side in self._list(row["shape"], "shape")]
+        if len(shape) > MAX_SIDES:
+            self.fail(f"has {len(shape)} sides", key="shape", expected=f"at most {MAX_SIDES}")
         dtype = self._named(row.get("dtype"), "dtype", DType)
         elements = 1
         for side in shape:
@@ -218,9 +202,15 @@ class _Reader:
             self.fail("is too large", key="shape", expected="fewer than 2^62 bytes")
         size = self._whole(row.get("bytes", full), "bytes")
         offset = self._whole(row.get("offset", 0), "offset")
+        if size > full:
+            self.fail(f"{size} is more than its shape and dtype hold", key="bytes", expected=f"at most {full}")
         self.tensors[name] = len(self.shapes)
         self.shapes.append(shape)
-        self.tensor["storage"].append(self._storage(row, name, offset + full))
+        storage = self._storage(row, name, offset + full)
+        if offset + size > self.storage["bytes"][storage]:
+            room = self.storage["bytes"][storage]
+            self.fail(f"ends at byte {offset + size} of a storage of {room} bytes", key="offset")
+        self.tensor["storage"].append(storage)
         for key, value in (("dtype", dtype), ("bytes", size), ("offset", offset)):
             self.tensor[key].append(value)
 
@@ -253,12 +243,13 @@ class _Reader:
             self.access[key][1].append(sizes)
         dims = self._dims(row, kind)
         self.dims.append(dims)
+        self.operator_lines.append(self.line)
         flops = self._flops(row, kind, dims)
         flags = Flag.NONE
         for flag in self._list(row.get("flags", []), "flags"):
             names = {item.name.lower(): item for item in Flag if item.name}
             if not isinstance(flag, str) or flag not in names:
-                self.fail(f"{flag!r} is not a flag", key="flags", expected=nearest(str(flag), names))
+                self.fail(f"{shown(flag)} is not a flag", key="flags", expected=nearest(str(flag), names))
             flags |= names[flag]
         values = (
             self._intern(name), self._intern(self._text(row, "module", "")), int(kind),
@@ -268,8 +259,13 @@ class _Reader:
         for key, value in zip(_COLUMNS, values, strict=True):
             self.operator[key].append(value)
         for entry in self._list(row.get("frees", []), "frees"):
-            if entry not in self.storages:
-                self.fail(f"there is no storage '{entry}'", key="frees", expected=nearest(str(entry), self.storages))
+            if not isinstance(entry, str) or entry not in self.storages:
+                hint = nearest(str(entry), self.storages)
+                self.fail(f"there is no storage {shown(entry)}", key="frees", expected=hint)
+            if self.storages[entry] in self.frees:
+                self.fail(f"'{entry}' is freed twice", key="frees", expected="each storage once")
+            if self.storage["output"][self.storages[entry]]:
+                self.fail(f"'{entry}' is an output", key="frees", expected="storages that nobody needs later")
             self.frees[self.storages[entry]] = index
 
     def _access(self, entry: Any, key: str) -> tuple[int, int]:
@@ -279,9 +275,13 @@ class _Reader:
             name, size = entry.get("tensor"), entry.get("bytes")
         if not isinstance(name, str) or name not in self.tensors:
             hint = nearest(str(name), self.tensors) if self.tensors else "a tensor row above"
-            self.fail(f"there is no tensor {name!r} above", key=key, expected=hint)
+            self.fail(f"there is no tensor {shown(name)} above", key=key, expected=hint)
         tensor = self.tensors[name]
-        return tensor, self.tensor["bytes"][tensor] if size is None else self._whole(size, f"{key}.bytes")
+        most = self.tensor["bytes"][tensor]
+        moved = most if size is None else self._whole(size, f"{key}.bytes")
+        if moved > most:
+            self.fail(f"{moved} is more than tensor '{name}' has", key=f"{key}.bytes", expected=f"at most {most}")
+        return tensor, moved
 
     def _first_dtype(self, index: int) -> int:
         """dtype of the first tensor that the operator reads or writes."""
@@ -315,6 +315,8 @@ class _Reader:
             for side in dims[:4]:
                 flops["matrix"] *= side
             self._whole(flops["matrix"], "dims")
+        if flops["masked"] > flops["matrix"]:
+            self.fail("is more than flops.matrix", key="flops.masked", expected=f"at most {flops['matrix']}")
         return tuple(flops[key] for key in _FLOP_KEYS)
 
     def finish(self) -> Trace:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from hiersim.errors import TraceError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.trace import Accesses, IntArray, Kind, OperatorGraph, OperatorTable, Trace
@@ -14,7 +15,18 @@ HOST_ONLY = (Kind.VIEW, Kind.SYNC)
 
 
 def eager(trace: Trace, design: Design | None = None) -> KernelGraph:
-    """One kernel per operator that launches something."""
+    """One kernel per operator that launches something.
+
+    Raises
+    ------
+    TraceError
+        When nothing does.
+    """
+    if not bool(np.any(~np.isin(trace.graph.operators.kind, HOST_ONLY))):
+        raise TraceError(
+            f"trace '{trace.name}' launches nothing: all operators are views or syncs",
+            expected="at least one operator of another kind",
+        )
     return kernels_of(trace.graph, "eager")
 
 

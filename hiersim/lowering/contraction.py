@@ -128,11 +128,13 @@ class Contractions:
     def _product(self, work: KernelWork, product: Product, kind: Kind) -> Shape:
         machine, row = self.machine, work.anchor
         rate = self._rate(row)
+        operands = (product.batch * product.m * product.k, product.batch * product.k * product.n)
+        a, b = _operands(work, tuple(size * product.element for size in operands), convolution=kind is Kind.CONV)
+        if _turned(product, rate.tile):
+            product, operands, a, b = product._replace(m=product.n, n=product.m), operands[::-1], b, a
         tile = self.blocking(product, rate)
         rows, columns = ceil_div(product.m, tile.m), ceil_div(product.n, tile.n)
         inner = ceil_div(product.k, tile.split)
-        operands = (product.batch * product.m * product.k, product.batch * product.k * product.n)
-        a, b = _operands(work, tuple(size * product.element for size in operands), convolution=kind is Kind.CONV)
         flops, useful = self._demand(work, rate)
         near = max(operands[0] * product.element * columns, _size(work, a))
         near += max(operands[1] * product.element * rows, _size(work, b))
@@ -178,8 +180,8 @@ class Contractions:
         """The tile with the least estimated time; of equals the larger one."""
         key = (product, rate.unit, rate.sustained)
         if key not in self._chosen:
-            options = ((self._estimate(product, tile, rate), -tile.m * tile.n, tile) for tile in self._candidates(product, rate))
-            self._chosen[key] = min(options)[2]
+            tiles = self._candidates(product, rate)
+            self._chosen[key] = min((self._estimate(product, tile, rate), -tile.m * tile.n, tile) for tile in tiles)[2]
         return self._chosen[key]
 
     def _candidates(self, product: Product, rate: Rate) -> Iterator[Blocking]:
@@ -221,7 +223,8 @@ class Contractions:
         per_block = max(compute, machine.read_time(0, loads, active))
         far = Fraction(0)
         if active * 2 < machine.cores:
-            far = machine.read_time(len(machine.shared) - 1, product.batch * product.k * product.n * product.element, active)
+            largest = product.batch * product.k * max(product.m, product.n) * product.element
+            far = machine.read_time(len(machine.shared) - 1, largest, active)
         total = max(ceil_div(blocks, machine.cores) * per_block, far * machine.cores / active)
         return total + machine.read_time(0, 2 * _partials(product, tile), active)
 
@@ -245,7 +248,7 @@ class Contractions:
         inner = ceil_div(inner, split)
         demand, useful = self._demand(work, rate)
         demand = ceil_div(flops * demand, executed) if executed else flops
-        per_key = ceil_div(demand, pairs * rows * keys) * _padded(min(side, rows), rate.tile[0])
+        per_key = ceil_div(demand, pairs * rows * keys) * _padded(min(side, rows), min(rate.tile[:2]))
         kv_bytes = 2 * head * element
         kv_total = pairs * keys * kv_bytes
         near = max(pairs * row_blocks * split * inner * kv_bytes, kv_total)
@@ -272,7 +275,8 @@ class Contractions:
 
     def _softmax_ticks(self, row: int) -> int:
         table = self.operators
-        return self.machine.vector_ticks(DType(int(table.dtype[row])), int(table.vector_flops[row]), int(table.special_ops[row]))
+        work = (int(table.vector_flops[row]), int(table.special_ops[row]))
+        return self.machine.vector_ticks(DType(int(table.dtype[row])), *work)
 
     def _attention_block(self, rows: int, keys: int, head: int, element: int, rate: Rate) -> tuple[int, int]:
         """Queries and keys per block: the largest that fit the cores' memory."""
@@ -334,6 +338,11 @@ def _size(work: KernelWork, index: int) -> int:
     return work.read_size[index] if index >= 0 else 0
 
 
+def _turned(product: Product, native: tuple[int, int, int]) -> bool:
+    """Whether the product is computed as its transpose: libraries give the unit's longer side the longer extent."""
+    return (native[0] - native[1]) * (product.m - product.n) < 0
+
+
 def _partials(product: Product, tile: Blocking) -> int:
     """Bytes of partial sums that a split inner dimension stores and reads once."""
     return product.batch * product.m * product.n * ACCUMULATOR_BYTES * tile.split if tile.split > 1 else 0
@@ -356,9 +365,7 @@ def _operands(work: KernelWork, expected: tuple[int, ...], *, convolution: bool)
     return chosen[0], chosen[1]
 
 
-def _passes(
-    product: Product, tile: Blocking, sizes: tuple[int, ...], cores: int, capacity: int
-) -> tuple[int, int]:
+def _passes(product: Product, tile: Blocking, sizes: tuple[int, ...], cores: int, capacity: int) -> tuple[int, int]:
     """How often each operand is read from beyond a cache of `capacity` bytes.
 
     A wave is a near-square rectangle of blocks; waves sweep a band of rows (or of columns, whichever moves less).

@@ -62,7 +62,7 @@ class ReuseProfile:
 
     def read_misses(self, size: IntArray, capacity: int) -> IntArray:
         """(R,) bytes of each read that the cache no longer holds."""
-        share = np.where(self.read_interval >= 0, self.hit_shares(capacity)[self.read_interval], 0.0)
+        share = np.append(self.hit_shares(capacity), 0.0)[self.read_interval]  # cold (-1): the zero at the end
         hits = np.floor(share * np.minimum(self.read_prior, size)).astype(np.int64)
         return np.asarray(size - hits, np.int64)
 
@@ -167,12 +167,12 @@ class _Profiler:
                 self.block[storage] = idle.pop()
         return self.block[storage]
 
-    def touched(self, kernel: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
-        """Footprint and written bytes per block of one kernel, and the block of each of its reads."""
+    def touched(self, kernel: int) -> tuple[dict[int, int], dict[int, int], list[tuple[int, int]]]:
+        """Footprint and written bytes per block of one kernel, and (block, bytes) of each of its reads."""
         graph = self.graph
         views: dict[tuple[int, int], int] = {}
         written: dict[int, int] = {}
-        read_blocks: list[int] = []
+        reads: list[tuple[int, int]] = []
         for access, writes in ((graph.reads, False), (graph.writes, True)):
             for index in range(int(access.ptr[kernel]), int(access.ptr[kernel + 1])):
                 tensor, size = int(access.tensor[index]), int(access.size[index])
@@ -182,19 +182,17 @@ class _Profiler:
                 if writes:
                     written[block] = written.get(block, 0) + size
                 else:
-                    read_blocks.append(block)
+                    reads.append((block, size))
         members: dict[int, int] = {}
         for (block, _), size in views.items():
             most = self.size[block]
             members[block] = min(most, members.get(block, 0) + size)
-        return members, written, read_blocks
+        return members, written, reads
 
     def visit(self, kernel: int) -> None:
-        members, written, read_blocks = self.touched(kernel)
+        members, written, reads = self.touched(kernel)
         intervals = self.measure(kernel, members)
-        for block in read_blocks:
-            self.read_interval.append(intervals.get(block, COLD))
-            self.read_prior.append(self.footprint[block] if block in intervals else 0)
+        self.note_reads(reads, intervals)
         for block, interval in intervals.items():
             for chunk in self.open[block]:
                 chunk.intervals.append(interval)
@@ -210,14 +208,14 @@ class _Profiler:
             self.stack.add(kernel, size)
 
     def note_reads(self, reads: list[tuple[int, int]], intervals: dict[int, int]) -> None:
-        """What of each read was touched before; views of one storage share what was, in proportion."""
+        """What of each read was touched before; views of one block share that in proportion to their sizes."""
         total: dict[int, int] = {}
-        for storage, size in reads:
-            total[storage] = total.get(storage, 0) + size
-        for storage, size in reads:
-            self.read_interval.append(intervals.get(storage, COLD))
-            prior = self.footprint[storage] if storage in intervals else 0
-            whole = min(total[storage], int(self.graph.tensors.storage_bytes[storage]))
+        for block, size in reads:
+            total[block] = total.get(block, 0) + size
+        for block, size in reads:
+            self.read_interval.append(intervals.get(block, COLD))
+            prior = self.footprint[block] if block in intervals else 0
+            whole = min(total[block], self.size[block])
             self.read_prior.append(size * prior // whole if prior < whole else size)
 
     def measure(self, kernel: int, members: dict[int, int]) -> dict[int, int]:

@@ -69,9 +69,7 @@ class TileMaker:
         self.machine = machine
         self.free = np.zeros((2, len(machine.tiers)), np.int64)
 
-    def tile(
-        self, times: int, active: int, reads: Sequence[int], work: Sequence[Work], writes: Sequence[int]
-    ) -> Tile:
+    def tile(self, times: int, active: int, reads: Sequence[int], work: Sequence[Work], writes: Sequence[int]) -> Tile:
         """A tile that runs `times` times.
 
         `reads` and `writes` are bytes by shared tier, nearest first. Loads come from far to near, stores go

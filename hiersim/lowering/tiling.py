@@ -35,7 +35,11 @@ def stream(work: KernelWork, machine: Machine) -> LoopNest:
     tiles = max(1, ceil_div(largest, active * per_tile))
     tiles = max(tiles, min(MIN_TILES, ceil_div(largest, active * MIN_TILE_BYTES)), 1)
     maker, nest = TileMaker(machine), LoopNest(machine.depth)
-    first = [size // tiles for size in reads], _vector(work.vector_ticks // tiles, active, machine), [size // tiles for size in writes]
+    first = (
+        [size // tiles for size in reads],
+        _vector(work.vector_ticks // tiles, active, machine),
+        [size // tiles for size in writes],
+    )
     left = tiles - 1
     last = (
         [size - size // tiles * left for size in reads],
@@ -103,9 +107,7 @@ class _Totals:
         return sizes
 
 
-def _wave_tiles(
-    maker: TileMaker, totals: _Totals, shape: Shape, active: int, waves: int, *, final: bool
-) -> Body:
+def _wave_tiles(maker: TileMaker, totals: _Totals, shape: Shape, active: int, waves: int, *, final: bool) -> Body:
     """Tiles of one wave: (steps - 1) inner ones and the last."""
     steps, blocks, machine = shape.steps, shape.blocks, totals.machine
     weight, whole = shape.step_size, shape.inner

@@ -84,8 +84,11 @@ class WorkList:
 def _vector_ticks(graph: KernelGraph, machine: Machine) -> list[int]:
     """(N,) ticks of each operator's element-wise work."""
     operators = graph.operators
-    columns = zip(operators.dtype.tolist(), operators.vector_flops.tolist(), operators.special_ops.tolist(), strict=True)
-    return [machine.vector_ticks(DType(dtype), flops, special) if flops or special else 0 for dtype, flops, special in columns]
+    columns = (operators.dtype.tolist(), operators.vector_flops.tolist(), operators.special_ops.tolist())
+    return [
+        machine.vector_ticks(DType(dtype), flops, special) if flops or special else 0
+        for dtype, flops, special in zip(*columns, strict=True)
+    ]
 
 
 def element_bytes(dtype: int, count: int) -> int:

@@ -75,7 +75,7 @@ class Program:
     release_stage: IntArray
     """(Y,) index in the chain of the stage whose service end frees the buffer."""
     complete_stage: IntArray
-    """(Y,) index in the chain of the stage whose arrival completes the tile for other kernels; later stages are write-back."""
+    """(Y,) index in the chain of the stage whose arrival completes the tile for others; later ones are write-back."""
 
     stage_resource: IntArray
     """(G,)"""

@@ -74,8 +74,8 @@ def _operator(draw: st.DrawFn, draft: _Draft, kind: Kind) -> None:
     if kind in (Kind.GEMM, Kind.CONV):
         sides = (dims[1] * dims[3], dims[2] * dims[3])
         reads = [*reads[:1], *(_operand(draw, draft, dims[0] * side, dtype) for side in sides)]
-    if kind is Kind.VIEW and reads:
-        draft.live.append(_view(draw, reads[0]))
+    if kind is Kind.VIEW:
+        draft.live += [_view(draw, key) for key in reads[:1]]
     elif kind is not Kind.SYNC:
         if reads and draw(st.integers(0, 3)) == 0:
             written, flags = [reads[-1]], Flag.MUTATES

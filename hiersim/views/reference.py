@@ -1,16 +1,26 @@
-"""Pages that are made from the source: the glossary and the JSON Schema of designs.
+"""Pages that are made from the source: the glossary, the JSON Schema of designs, and the README's example.
 
-`python -m hiersim.views.reference docs configs` writes them; a test holds them current.
+`python -m hiersim.views.reference` in a checkout writes them; a test holds them current.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import sys
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from hiersim.config.load import load_design
 from hiersim.config.schema import json_schema
+from hiersim.frontends.load import load_trace
 from hiersim.model.metrics import METRICS
+from hiersim.results import Result
+from hiersim.run import compare
+from hiersim.views.tables import comparison, percent, shares, waiting_for
+
+EXAMPLE = ("llama3-8b-decode", "h100-sxm")
+ROOT = Path(__file__).parents[2]
 
 
 def glossary() -> str:
@@ -18,7 +28,8 @@ def glossary() -> str:
     lines = [
         "# Glossary",
         "",
-        "Every key and column that hiersim prints. Made from `hiersim/model/metrics.py`; `hiersim define WORD` prints one entry.",
+        "Every key and column that hiersim prints, made from `hiersim/model/metrics.py`.",
+        "`hiersim define WORD` prints one entry.",
         "",
         "| word | unit | meaning | better |",
         "|---|---|---|---|",
@@ -32,11 +43,54 @@ def schema_text() -> str:
     return json.dumps(json_schema(), sort_keys=True, indent=2) + "\n"
 
 
-def main(docs: str, configs: str) -> None:
-    """Write the pages."""
-    (Path(docs) / "glossary.md").write_text(glossary())
-    (Path(configs) / "design.schema.json").write_text(schema_text())
+def example() -> list[Result]:
+    """The comparison that the README shows."""
+    trace, design = EXAMPLE
+    return compare(load_trace(trace), [load_design(design)])
+
+
+def example_table(results: Sequence[Result]) -> str:
+    """The table as the command prints it, as an indented block."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    Console(file=stream, width=100, highlight=False).print(comparison(results))
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "\n".join(f"    {line}".rstrip() for line in lines if line.strip())
+
+
+def example_answer(results: Sequence[Result]) -> str:
+    """The README's reading of the table; every number in it comes from the ledger."""
+    eager, compiled = results
+    home = eager.design.home.name
+    host = percent(shares(eager)[("dispatch", None)])
+    return (
+        f"run eagerly, the decode step spends {host} of its time waiting for the host and "
+        f"{percent(waiting_for(eager, home))} waiting for {home.upper()}. Compiled, it is "
+        f"{eager.makespan / compiled.makespan:.2f} times as fast, since {len(compiled.program)} kernels are launched "
+        f"instead of {len(eager.program):,}; the bytes from {home.upper()} stay almost the same, so that now "
+        f"{percent(waiting_for(compiled, home))} of the time is waiting for {home.upper()}. Fusion moved the bottleneck "
+        "from the host to the memory; more of it would not help, for the weights have to be read."
+    )
+
+
+def readme(text: str) -> str:
+    """The README with its example brought up to date."""
+    results = example()
+    for name, block in (("example", f"\n\n{example_table(results)}\n\n"), ("answer", example_answer(results))):
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        pattern = re.escape(begin) + ".*?" + re.escape(end)
+        text = re.sub(pattern, lambda _: f"{begin}{block}{end}", text, flags=re.DOTALL)  # noqa: B023
+    return text
+
+
+def main() -> None:
+    """Write the pages of this checkout."""
+    (ROOT / "docs" / "glossary.md").write_text(glossary())
+    (ROOT / "configs" / "design.schema.json").write_text(schema_text())
+    page = ROOT / "README.md"
+    page.write_text(readme(page.read_text()))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -84,7 +84,11 @@ def comparison_rows(results: Sequence[Result]) -> list[Row]:
 
     rows = [
         row("time", [show_ticks(result.makespan) for result in results]),
-        row("speed-up", [f"{base.makespan / max(result.makespan, 1):.2f} x" for result in results]),
+        *(
+            [row("speed-up", [f"{base.makespan / max(result.makespan, 1):.2f} x" for result in results])]
+            if len(results) > 1
+            else []
+        ),
         row("kernels", [f"{len(result.program):,}" for result in results]),
         row("stalled", [percent(result.stall_fraction) for result in results]),
     ]
@@ -182,8 +186,9 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
 
 def result_html(result: Result) -> str:
     """A small table for Jupyter; colours come from the notebook's theme."""
+    left, right = "<tr><th style='text-align:left'>", "<td style='text-align:right'>"
     rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(label.strip())}</th><td style='text-align:right'>{escape(cells[0])}</td></tr>"
+        f"{left}{escape(label.strip())}</th>{right}{escape(cells[0])}</td></tr>"
         for label, cells in comparison_rows([result])
     )
     head = escape(f"{result.trace.name} · {result.design.name} · {result.fusion}")

@@ -98,7 +98,7 @@ def test_a_full_duplex_port_overlaps_loads_and_stores(elements: int, tmp_path: P
 
 
 def test_one_buffer_hides_nothing(tmp_path: Path) -> None:
-    """Depth 1: every tile pays load, latency and store one after the other; its store's flight overlaps the next load."""
+    """Depth 1: every tile pays load, latency and store in turn; its store's flight overlaps the next load."""
     design = design_from(**memory_design(compute__buffer_depth=1))
     result = simulate(pointwise(2**12, tmp_path), design)
     tiles = int(result.program.tile_counts().sum())

@@ -1,0 +1,67 @@
+"""Pages that are made from the source are current, and what they show runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiersim.model.metrics import METRICS
+from hiersim.views import reference
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_glossary_is_current() -> None:
+    assert (ROOT / "docs" / "glossary.md").read_text() == reference.glossary(), "run 'make docs'"
+
+
+def test_the_example_of_the_readme_is_current() -> None:
+    assert reference.readme(README) == README, "run 'make docs'"
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(compile(block, "README.md", "exec"), names)
+        assert names["result"].time > 0
+    assert "LedgerRow" in capsys.readouterr().out
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_words_of_the_glossary_are_complete() -> None:
+    for metric in METRICS.values():
+        assert metric.meaning.endswith(".")
+        assert metric.unit
+        assert metric.better in ("", "lower", "higher")
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^    (hiersim (?:run|compare|designs|traces|define) .+?)(?:  +#.*)?$", README, re.MULTILINE)
+)
+def test_commands_of_the_readme_are_spelled_right(command: str) -> None:
+    """Every option exists; the runs themselves are tested elsewhere."""
+    import click
+
+    from hiersim.cli.main import main
+
+    words = command.split()[1:]
+    context = click.Context(main)
+    group = main.get_command(context, words[0])
+    assert group is not None
+    rest = words[1:]
+    if isinstance(group, click.Group) and rest:
+        group = group.get_command(context, rest.pop(0))
+        assert group is not None
+    group.make_context(words[0], rest, resilient_parsing=False)
