@@ -38,7 +38,7 @@ def torch_command(target: str, mode: str, train: bool, output: str) -> None:
       hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
     """
     from hiersim.frontends.archive import save_trace
-    from hiersim.frontends.torch_capture import capture_torch, summary
+    from hiersim.frontends.pytorch.capture import capture_torch, summary
 
     trace = capture_torch(target, mode, train)
     save_trace(trace, output)

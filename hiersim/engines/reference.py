@@ -25,6 +25,8 @@ from hiersim.model.program import Program
 from hiersim.model.timeline import StageLog, Timeline
 
 NAME: Final = "reference"
+MAX_STAGES: Final = 20_000_000
+"""About 20 minutes and 10 GB."""
 AFTER_COMPLETIONS: Final = EventPriority(NORMAL + 1)
 AFTER_BUFFERS: Final = EventPriority(NORMAL + 2)
 Steps = Generator[Event, Any, None]
@@ -187,8 +189,14 @@ def simulate(program: Program, *, keep_log: bool = False) -> Timeline:
     Raises
     ------
     SimulationError
-        When kernels wait for each other for ever.
+        When kernels wait for each other for ever, or the program is larger than this engine can log.
     """
+    stages = int(program.stage_counts().sum())
+    if stages > MAX_STAGES:
+        raise SimulationError(
+            f"the reference engine cannot play {stages} stages", expected=f"at most {MAX_STAGES}: a smaller trace, "
+            "or larger tiles (more memory in the cores)",
+        )  # fmt: skip
     machine = Machine(program)
     machine.run()
     log = machine.log.table()

@@ -6,6 +6,7 @@ from itertools import compress, pairwise
 
 import numpy as np
 
+from hiersim.errors import DesignError
 from hiersim.lowering.contraction import Contractions
 from hiersim.lowering.machine import MATRIX, Machine
 from hiersim.lowering.placement import check_capacity
@@ -17,7 +18,7 @@ from hiersim.model.design import Design, Management
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.program import Program
 from hiersim.model.trace import Accesses, DType, IntArray, Kind, Role
-from hiersim.units import TICKS_PER_SECOND, UNLIMITED
+from hiersim.units import LARGEST, TICKS_PER_SECOND, UNLIMITED
 
 
 def lower(graph: KernelGraph, design: Design, profile: ReuseProfile | None = None) -> Program:
@@ -37,8 +38,18 @@ def lower(graph: KernelGraph, design: Design, profile: ReuseProfile | None = Non
     CapacityError
         When the tensors do not fit the last tier.
     DesignError
-        When no unit can do an operator's dtype.
+        When no unit can do an operator's dtype, or the run would take more ticks than a program can hold.
     """
+    try:
+        return _lowered(graph, design, profile)
+    except OverflowError:
+        raise DesignError(
+            "is too slow for this trace: a run would take more than 53 days", file=design.name,
+            expected="higher rates, or shorter latencies and host times",
+        ) from None  # fmt: skip
+
+
+def _lowered(graph: KernelGraph, design: Design, profile: ReuseProfile | None) -> Program:
     peak = check_capacity(graph, design)
     machine = Machine(design)
     profile = profile or profile_reuse(graph)
@@ -89,6 +100,10 @@ def _host(graph: KernelGraph, design: Design) -> dict[str, IntArray]:
     host = design.host
     cost = np.where(graph.launch == Launch.EAGER, host.launch_eager, host.launch_compiled)
     kernels = len(graph)
+    views = int(graph.host_views.sum())
+    slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
+    if slowest * kernels + host.launch_view * views >= LARGEST:
+        raise OverflowError
     return {
         "host_ticks": np.asarray(cost + graph.host_views * host.launch_view, np.int64),
         "host_sync": graph.host_syncs,

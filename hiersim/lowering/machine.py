@@ -114,7 +114,7 @@ class Machine:
         return vector.special >= UNLIMITED and all(rate >= UNLIMITED for rate in vector.peak.values())
 
     def vector_ticks(self, dtype: DType, flops: int, special: int) -> int:
-        """Ticks of all cores for element-wise work: all operations take issue slots, special functions their pipe too."""
+        """Ticks of all cores for element-wise work; special functions take an issue slot and their own pipe."""
         vector = self.design.compute.vector
         peak = int(vector.peak.get(dtype, vector.peak[DType.FP32]))
         plain = _ticks(flops + special, _derated(peak, vector.efficiency))

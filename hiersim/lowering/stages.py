@@ -11,6 +11,7 @@ import numpy as np
 from hiersim.lowering.machine import Machine
 from hiersim.model.program import Access
 from hiersim.model.trace import IntArray
+from hiersim.units import LARGEST
 
 
 class Stage(NamedTuple):
@@ -114,9 +115,22 @@ class Packer:
         self.body_ptr, self.body_count, self.body_tile = [0], list[int](), list[int]()
         self.stage_ptr, self.release, self.complete = [0], list[int](), list[int]()
         self.stages: list[Stage] = []
+        self.ticks = self.bytes = 0
 
     def add(self, nest: LoopNest) -> None:
-        """Append one kernel."""
+        """Append one kernel.
+
+        Raises
+        ------
+        OverflowError
+            When all services and latencies, or all bytes, add up to more than a program can hold.
+        """
+        for repeat, body in nest.loops:
+            for count, tile in body:
+                self.ticks += repeat * count * sum(stage.ticks + stage.latency for stage in tile.stages)
+                self.bytes += repeat * count * sum(stage.size for stage in tile.stages)
+        if max(self.ticks, self.bytes) >= LARGEST:
+            raise OverflowError
         for repeat, body in nest.loops:
             self.loop_repeat.append(repeat)
             for count, tile in body:

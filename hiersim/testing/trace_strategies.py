@@ -7,8 +7,8 @@ from math import prod
 
 from hypothesis import strategies as st
 
-from hiersim.frontends.aten_call import Cost
 from hiersim.frontends.integrity import check_trace
+from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.trace import BITS, DIMS, DType, Flag, Kind, OperatorGraph, Phase, Role, Trace, TraceHeader
 

@@ -69,8 +69,8 @@ def example_answer(results: Sequence[Result]) -> str:
         f"{percent(waiting_for(eager, home))} waiting for {home.upper()}. Compiled, it is "
         f"{eager.makespan / compiled.makespan:.2f} times as fast, since {len(compiled.program)} kernels are launched "
         f"instead of {len(eager.program):,}; the bytes from {home.upper()} stay almost the same, so that now "
-        f"{percent(waiting_for(compiled, home))} of the time is waiting for {home.upper()}. Fusion moved the bottleneck "
-        "from the host to the memory; more of it would not help, for the weights have to be read."
+        f"{percent(waiting_for(compiled, home))} of the time is waiting for {home.upper()}. Fusion moved the "
+        "bottleneck from the host to the memory; more of it would not help, for the weights have to be read."
     )
 
 

@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch")
 
 from hiersim.errors import HiersimError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
-from hiersim.frontends.aten import cost_of  # noqa: E402
-from hiersim.frontends.torch_capture import capture_torch  # noqa: E402
-from hiersim.frontends.torch_eager import as_call  # noqa: E402
-from hiersim.frontends.torch_target import GpuAttention, load_target, loss_of  # noqa: E402
+from hiersim.frontends.pytorch.aten import cost_of  # noqa: E402
+from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
+from hiersim.frontends.pytorch.eager import as_call  # noqa: E402
+from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
 from hiersim.model.kernels import Launch  # noqa: E402
 from hiersim.model.trace import Flag, Kind, Phase, Role, Trace  # noqa: E402
 from hiersim.zoo import BUILDERS  # noqa: E402
@@ -431,7 +431,7 @@ def test_errors_cross_the_process_border() -> None:
 def test_other_torch_releases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
-    from hiersim.frontends.torch_inductor import check_version
+    from hiersim.frontends.pytorch.inductor import check_version
 
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.9.1")
     with pytest.raises(TraceError, match=r"torch 2\.9\.1"):

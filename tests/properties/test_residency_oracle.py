@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiersim.frontends.aten_call import Cost
+from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
@@ -56,9 +57,8 @@ def graph_of(case: Touches) -> KernelGraph:
     )  # fmt: skip
     reads = accesses([[(keys[s], case.sizes[s]) for s in sorted(read)] for read, _ in case.kernels], tensors)
     writes = accesses([[(keys[s], case.sizes[s]) for s in sorted(write)] for _, write in case.kernels], tensors)
-    graph = OperatorGraph(
-        tensors=tensors.build(), operators=OperatorBuilder([row] * len(case.kernels)).build(), reads=reads, writes=writes
-    )
+    operators = OperatorBuilder([row] * len(case.kernels)).build()
+    graph = OperatorGraph(tensors=tensors.build(), operators=operators, reads=reads, writes=writes)
     return eager(Trace(header=TraceHeader(name="touches"), graph=graph))
 
 
@@ -158,5 +158,5 @@ def test_misses_and_write_back_never_grow_with_capacity(trace: Trace, capacities
     misses = [profile.read_misses(graph.reads.size, capacity) for capacity in ordered]
     written = [profile.write_backs(len(graph), capacity) for capacity in ordered]
     for series in (misses, written):
-        assert all(bool(np.all(after <= before)) for before, after in zip(series, series[1:], strict=False))
-    assert all(bool(np.all((0 <= miss) & (miss <= graph.reads.size))) for miss in misses)
+        assert all(bool(np.all(after <= before)) for before, after in pairwise(series))
+    assert all(bool(np.all((miss >= 0) & (miss <= graph.reads.size))) for miss in misses)

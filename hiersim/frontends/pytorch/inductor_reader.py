@@ -13,10 +13,10 @@ from torch._inductor import scheduler as inductor
 from torch._inductor.virtualized import V
 from torch.fx import Node as FxNode
 
-from hiersim.frontends import aten
+from hiersim.frontends.pytorch import aten
+from hiersim.frontends.pytorch.eager import as_call
+from hiersim.frontends.pytorch.target import dtype_of
 from hiersim.frontends.tables import Access, TensorKey, merged
-from hiersim.frontends.torch_eager import as_call
-from hiersim.frontends.torch_target import dtype_of
 from hiersim.model.trace import Kind
 
 _HEAVY = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)

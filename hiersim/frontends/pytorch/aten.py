@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from math import prod
 from typing import Final
 
-from hiersim.frontends.aten_call import Call, Cost, Operand, Rule, words
-from hiersim.frontends.aten_rules import RULES
+from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, words
+from hiersim.frontends.pytorch.aten_rules import RULES
 from hiersim.model.trace import DType, Kind
 
 __all__ = ["Call", "Cost", "Operand", "arithmetic_dtype", "cost_of", "functional", "limited", "packet"]

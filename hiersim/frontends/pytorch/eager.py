@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
 from hiersim.errors import TraceError
-from hiersim.frontends import aten
-from hiersim.frontends.aten import Call, Cost, Operand
+from hiersim.frontends.pytorch import aten
+from hiersim.frontends.pytorch.aten import Call, Cost, Operand
+from hiersim.frontends.pytorch.target import GpuAttention, Target, dtype_of, loss_of, named_tensors, operand
 from hiersim.frontends.tables import (
     Access,
     OperatorBuilder,
@@ -30,7 +31,6 @@ from hiersim.frontends.tables import (
     accesses,
     merged,
 )
-from hiersim.frontends.torch_target import GpuAttention, Target, dtype_of, loss_of, named_tensors, operand
 from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
 
 _RANDOM = torch.Tag.nondeterministic_seeded

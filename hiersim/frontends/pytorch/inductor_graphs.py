@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 from torch.utils._pytree import tree_map
 
 from hiersim.errors import TraceError
-from hiersim.frontends.torch_target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
+from hiersim.frontends.pytorch.target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
 from hiersim.model.trace import Role
 
 DEVICE = torch.device("cuda:0")

@@ -1,4 +1,4 @@
-"""The cost rule of each ATen operator; `hiersim.frontends.aten` states what the rules count.
+"""The cost rule of each ATen operator; `hiersim.frontends.pytorch.aten` states what the rules count.
 
 `RULES` maps a functional packet (`add`, never `add_`) to a function of the call.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Final
 
-from hiersim.frontends.aten_call import Call, Cost, Operand, Rule, Shape, words
+from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, Shape, words
 from hiersim.model.trace import Kind
 
 # --- matrix work -----------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """The kernels that TorchInductor really makes for a GPU, captured without a GPU and without Triton.
 
 The model is exported, lowered and fused by Inductor for a pretended H100; its final schedule is read just before
-code generation. Because that patches PyTorch globally, it runs in a process of its own:
-`python -m hiersim.frontends.torch_inductor TARGET -o TRACE`.
+code generation. Because that patches PyTorch globally, it runs in a process of its own (`child`).
 
 It is what `torch.compile` does by default. Choices that need measurements on a device (max-autotune templates,
 padded matrix shapes, cuDNN attention) are not reproduced.
@@ -10,22 +9,14 @@ padded matrix shapes, cuDNN attention) are not reproduced.
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from hiersim import errors
-from hiersim.errors import HiersimError, MissingExtraError, TraceError
+from hiersim.errors import MissingExtraError, TraceError
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role, Trace
+from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
 
 TESTED: Final = "2.13"
 """The torch releases whose private interfaces this module was written for."""
@@ -46,37 +37,6 @@ def check_version() -> None:
         raise MissingExtraError("capture", "torch", "torch") from None
     if not found.startswith(f"{TESTED}."):
         raise TraceError(f"inductor capture does not know torch {found}", expected=f"torch {TESTED}.*")
-
-
-def capture_in_subprocess(target: str, train: bool) -> Trace:
-    """The eager graph and Inductor's schedule of `target`; see `capture_torch`."""
-    from hiersim.frontends.archive import load_archive
-
-    check_version()
-    path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[2]), str(Path.cwd()), *filter(None, sys.path)]))
-    with tempfile.TemporaryDirectory(prefix="hiersim-") as folder:
-        output = Path(folder) / "trace.npz"
-        command = [sys.executable, "-m", "hiersim.frontends.torch_inductor", target, str(output), str(int(train))]
-        # Hash seeds must not order sets of nodes differently from run to run.
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "TORCHINDUCTOR_CACHE_DIR": folder}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not output.exists():
-            raise _error_of(done.stderr)
-        return load_archive(output)
-
-
-def _error_of(stderr: str) -> HiersimError:
-    """The error of the other process, as it was raised there."""
-    last = (stderr.strip().splitlines() or ["it left no message"])[-1]
-    try:
-        report = json.loads(last)
-        kind: type[HiersimError] = getattr(errors, report.pop("kind"))
-        return kind(**report)
-    except (ValueError, AttributeError, TypeError, KeyError):
-        raised = [line for line in stderr.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
-        return TraceError(
-            f"inductor capture failed: {(raised or [last])[-1]}", expected="a model that torch.compile accepts"
-        )
 
 
 class _Captured(BaseException):
@@ -109,8 +69,8 @@ def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], No
 
 def capture_schedule(loaded: Any, eager: OperatorGraph) -> tuple[KernelGraph, tuple[str, ...]]:
     """Inductor's schedule of a loaded target and the notes of its self-test; patches this process for good."""
-    from hiersim.frontends import fake_cuda
-    from hiersim.frontends.schedule_builder import ScheduleBuilder
+    from hiersim.frontends.pytorch import fake_cuda
+    from hiersim.frontends.pytorch.schedule_builder import ScheduleBuilder
 
     fake_cuda.install()
     builder = ScheduleBuilder()
@@ -140,7 +100,7 @@ def _infer(loaded: Any, builder: Any) -> None:
     from torch._inductor.compile_fx import compile_fx
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from hiersim.frontends import inductor_graphs as graphs
+    from hiersim.frontends.pytorch import inductor_graphs as graphs
 
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     traced = graphs.export(graphs.make_fake(loaded, mode, graphs.DEVICE), mode)
@@ -177,8 +137,8 @@ def _train(loaded: Any, eager: OperatorGraph, builder: Any) -> None:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from hiersim.frontends import inductor_graphs as graphs
-    from hiersim.frontends.schedule_builder import append_eager
+    from hiersim.frontends.pytorch import inductor_graphs as graphs
+    from hiersim.frontends.pytorch.schedule_builder import append_eager
     from hiersim.frontends.tables import Storage
 
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -216,7 +176,7 @@ def _compile(builder: Any, module: Any, bound: dict[str, int], phase: Phase, joi
     import torch
     from torch._inductor.compile_fx import compile_fx_inner
 
-    from hiersim.frontends import inductor_graphs as graphs
+    from hiersim.frontends.pytorch import inductor_graphs as graphs
 
     outputs: list[int | None] = []
     values = graphs.rehome(module)
@@ -239,7 +199,7 @@ def _append_graph(
 
     `joint` names the nodes of the graph before it was cut in two: one that runs in both is recomputed.
     """
-    from hiersim.frontends.inductor_reader import Reader
+    from hiersim.frontends.pytorch.inductor_reader import Reader
     from hiersim.frontends.tables import Storage
 
     def allocate(size: int, constant: bool) -> int:
@@ -273,8 +233,8 @@ def _row(node: Any, phase: Phase, points: int) -> tuple[Any, bool]:
     """
     import torch
 
-    from hiersim.frontends import aten
-    from hiersim.frontends.inductor_reader import call_of_node
+    from hiersim.frontends.pytorch import aten
+    from hiersim.frontends.pytorch.inductor_reader import call_of_node
     from hiersim.frontends.tables import Row
 
     call = call_of_node(node)
@@ -288,7 +248,7 @@ def _row(node: Any, phase: Phase, points: int) -> tuple[Any, bool]:
 
 def _layout_copy(builder: Any, record: Any, phase: Phase) -> Any:
     """A kernel without a node of its own rearranges an operand for the next call (channels last)."""
-    from hiersim.frontends.aten import Cost
+    from hiersim.frontends.pytorch.aten import Cost
     from hiersim.frontends.tables import Row
 
     roles = {builder.tensors.storages[key.storage].role for key, _ in record.reads}
@@ -300,7 +260,7 @@ def _layout_copy(builder: Any, record: Any, phase: Phase) -> Any:
 
 def _lowered_flops(node: Any, row: Any) -> int:
     """Matrix FLOPs of a product with an inner or outer size of 1, where the node is its multiplication."""
-    from hiersim.frontends import aten
+    from hiersim.frontends.pytorch import aten
 
     source = aten.packet(str(node.meta.get("original_aten", "")))
     multiplies = aten.packet(row.name) == "mul" and source in ("mm", "bmm", "addmm", "baddbmm")
@@ -345,26 +305,3 @@ def compare(eager: OperatorGraph, schedule: KernelGraph, lowered: int) -> tuple[
     if opaque:
         notes.append(f"inductor: operators without a cost formula: {', '.join(opaque)}")
     return tuple(notes)
-
-
-def main(arguments: list[str]) -> int:
-    """The child process: TARGET OUTPUT TRAIN(0|1)."""
-    from hiersim.frontends.archive import save_trace
-    from hiersim.frontends.integrity import check_trace
-    from hiersim.frontends.torch_capture import capture_here, with_schedule
-
-    target, output, train = arguments
-    try:
-        trace, loaded = capture_here(target, train == "1", "inductor")
-        schedule, notes = capture_schedule(loaded, trace.graph)
-        trace = check_trace(with_schedule(trace, "inductor", schedule, notes))
-        save_trace(trace, output)
-    except HiersimError as error:
-        place = {key: getattr(error, key) for key in ("problem", "file", "line", "key", "expected")}
-        print(json.dumps({"kind": type(error).__name__, **place}), file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""PyTorch models become traces: eager operators by dispatch, and the schedules that TorchInductor makes."""

@@ -1,0 +1,98 @@
+"""`capture_torch`: a PyTorch model becomes a trace, without a GPU and without its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hiersim import errors
+from hiersim.errors import HiersimError, MissingExtraError, TraceError
+from hiersim.frontends.archive import load_archive
+from hiersim.model.trace import Trace
+from hiersim.units import show_bytes, show_flops
+
+
+def require_torch() -> None:
+    """Raise `MissingExtraError` where torch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("capture", "torch", "torch") from None
+
+
+def capture_torch(target: str, mode: str = "eager", train: bool = False) -> Trace:
+    """Capture a model.
+
+    Parameters
+    ----------
+    target : str
+        A bundled name, or `package.module:function` returning (model, args) or (model, args, kwargs);
+        the function is called under the meta device.
+    mode : str
+        `eager`, or `inductor` for the eager graph and TorchInductor's schedule beside it.
+    train : bool
+        Record a training step: forward, loss, backward, AdamW. Bundled names know it themselves.
+
+    Raises
+    ------
+    TraceError
+        The target cannot be imported, or needs real data.
+    MissingExtraError
+        PyTorch is not installed.
+    """
+    require_torch()
+    if mode not in ("eager", "inductor"):
+        raise TraceError(f"'{mode}' is not a capture mode", expected="'eager' or 'inductor'")
+    if mode == "inductor":
+        return capture_in_subprocess(target, train)
+    from hiersim.frontends.pytorch.record import record
+
+    return record(target, train)[0]
+
+
+def capture_in_subprocess(target: str, train: bool) -> Trace:
+    """The eager graph and Inductor's schedule of `target`; see `capture_torch`."""
+    from hiersim.frontends.pytorch.inductor import check_version
+
+    check_version()
+    path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[3]), str(Path.cwd()), *filter(None, sys.path)]))
+    with tempfile.TemporaryDirectory(prefix="hiersim-") as folder:
+        output = Path(folder) / "trace.npz"
+        command = [sys.executable, "-m", "hiersim.frontends.pytorch.child", target, str(output), str(int(train))]
+        # Hash seeds must not order sets of nodes differently from run to run.
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "TORCHINDUCTOR_CACHE_DIR": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not output.exists():
+            raise _error_of(done.stderr)
+        return load_archive(output)
+
+
+def _error_of(stderr: str) -> HiersimError:
+    """The error of the other process, as it was raised there."""
+    last = (stderr.strip().splitlines() or ["it left no message"])[-1]
+    try:
+        report = json.loads(last)
+        kind: type[HiersimError] = getattr(errors, report.pop("kind"))
+        return kind(**report)
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raised = [line for line in stderr.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        return TraceError(
+            f"inductor capture failed: {(raised or [last])[-1]}", expected="a model that torch.compile accepts"
+        )
+
+
+def summary(trace: Trace) -> str:
+    """One line on what a trace holds."""
+    graph = trace.graph
+    moved = int(graph.reads.size.sum() + graph.writes.size.sum())
+    flops = int(graph.operators.matrix_flops.sum())
+    parts = [f"{len(graph.operators)} operators, {show_flops(flops)} of matrix work, {show_bytes(moved)} moved"]
+    for name, schedule in trace.schedules.items():
+        moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
+        parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
+    return "; ".join(parts)

@@ -1,0 +1,62 @@
+"""The eager capture of a target, with the header that says how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from hiersim.frontends.integrity import check_trace
+from hiersim.frontends.pytorch.eager import capture_eager
+from hiersim.frontends.pytorch.target import Target, dtype_of, load_target
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.trace import Trace, TraceHeader
+
+
+def _version() -> str:
+    try:
+        return version("hiersim")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def record(target: str, train: bool, mode: str = "eager") -> tuple[Trace, Target]:
+    """The eager capture in this process, and the loaded target."""
+    loaded = load_target(target, train)
+    eager = capture_eager(loaded)
+    notes = [*(loaded.builder.notes if loaded.builder else ())]
+    if eager.opaque:
+        notes.append(f"operators without a cost formula: {', '.join(eager.opaque)}")
+    header = _header(loaded, mode, tuple(notes))
+    return check_trace(Trace(header=header, graph=eager.graph)), loaded
+
+
+def _header(target: Target, mode: str, notes: tuple[str, ...]) -> TraceHeader:
+    builder = target.builder
+    name = target.name if builder else target.name.replace(":", ".")
+    train = " --train" if target.train and not builder else ""
+    return TraceHeader(
+        name=name,
+        model=builder.model if builder else type(target.model).__name__,
+        workload=builder.workload if builder else ("one training step" if target.train else "inference"),
+        producer=f"hiersim {_version()}, torch {torch.__version__.partition('+')[0]}",
+        command=f"hiersim capture torch {target.name} --mode {mode}{train} -o traces/{name}.npz",
+        dtype=builder.dtype if builder else _dtype(target),
+        notes=notes,
+    )
+
+
+def _dtype(target: Target) -> str:
+    """The element type of most parameters."""
+    sizes: dict[str, int] = {}
+    for parameter in target.model.parameters():
+        name = dtype_of(parameter.dtype).name.lower()
+        sizes[name] = sizes.get(name, 0) + parameter.numel()
+    return max(sizes, key=lambda name: sizes[name]) if sizes else ""
+
+
+def with_schedule(trace: Trace, name: str, schedule: KernelGraph, notes: tuple[str, ...]) -> Trace:
+    """`trace` with one more captured schedule and the notes on how it was made."""
+    header = dataclasses.replace(trace.header, notes=(*trace.header.notes, *notes))
+    return Trace(header=header, graph=trace.graph, schedules={**trace.schedules, name: schedule})
