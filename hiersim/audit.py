@@ -11,9 +11,9 @@ import numpy as np
 
 from hiersim.bounds import Bounds
 from hiersim.errors import SimulationError
+from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
-from hiersim.model.trace import IntArray
 
 
 def audit(program: Program, timeline: Timeline, bounds: Bounds) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.model.design import Design, Tier
+from hiersim.model.operators import IntArray
 from hiersim.model.program import Program
-from hiersim.model.trace import IntArray
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 

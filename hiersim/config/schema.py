@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from hiersim import units
 from hiersim.errors import UnitError
 from hiersim.model import design as value
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 
 DTYPES = tuple(dtype.name.lower() for dtype in DType)
 DTypeName = Literal[

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase, StageLog, ledger_column, ledger_width
-from hiersim.model.trace import IntArray
 
 
 def build_ledger(program: Program, log: StageLog, times: Mapping[str, IntArray], makespan: int) -> IntArray:

@@ -24,15 +24,8 @@ import numpy as np
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import (
-    Accesses,
-    IntArray,
-    OperatorGraph,
-    OperatorTable,
-    TensorTable,
-    Trace,
-    TraceHeader,
-)
+from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
 VERSION: Final = 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from hiersim.errors import TraceError
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.trace import (
+from hiersim.model.operators import (
     BITS,
     DIMS,
     Accesses,
@@ -21,13 +21,12 @@ from hiersim.model.trace import (
     Flag,
     IntArray,
     Kind,
-    OperatorGraph,
     OperatorTable,
     Phase,
     Role,
     TensorTable,
-    Trace,
 )
+from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)

@@ -48,6 +48,7 @@ def lines(path: Path, file: str) -> Iterator[str]:
 
 def parse(text: str, reader: Reporter) -> dict[str, Any]:
     """One JSON object; every fault is reported at the reader's line."""
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(items)
         if len(row) < len(items):

@@ -27,22 +27,20 @@ from hiersim.errors import TraceError, nearest
 from hiersim.frontends.archive import FORMAT, VERSION, read_header
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.lines import MAX_BLANK, lines, parse
-from hiersim.model.trace import (
+from hiersim.model.operators import (
     BITS,
     DIMS,
     Accesses,
     DType,
     Flag,
     Kind,
-    OperatorGraph,
     OperatorTable,
     Phase,
     Role,
     TensorTable,
-    Trace,
-    TraceHeader,
     csr,
 )
+from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 from hiersim.units import LARGEST
 
 MAX_SIDES: Final = 64

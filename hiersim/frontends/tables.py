@@ -8,17 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hiersim.frontends.pytorch.aten import Cost
-from hiersim.model.trace import (
-    Accesses,
-    DType,
-    Flag,
-    IntArray,
-    OperatorTable,
-    Phase,
-    Role,
-    TensorTable,
-    csr,
-)
+from hiersim.model.operators import Accesses, DType, Flag, IntArray, OperatorTable, Phase, Role, TensorTable, csr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import numpy as np
 from hiersim.errors import TraceError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.trace import Accesses, IntArray, Kind, OperatorGraph, OperatorTable, Trace
+from hiersim.model.operators import Accesses, IntArray, Kind, OperatorTable
+from hiersim.model.trace import OperatorGraph, Trace
 
 HOST_ONLY = (Kind.VIEW, Kind.SYNC)
 

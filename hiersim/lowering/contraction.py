@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from hiersim.lowering.machine import Machine, Rate
 from hiersim.lowering.work import KernelWork, element_bytes
-from hiersim.model.trace import DIMS, DType, Kind, OperatorTable
+from hiersim.model.operators import DIMS, DType, Kind, OperatorTable
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, ceil_div
 
 ACCUMULATOR_BYTES: Final = 4

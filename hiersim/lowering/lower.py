@@ -16,8 +16,8 @@ from hiersim.lowering.tiling import contraction, stream
 from hiersim.lowering.work import CONTRACTIONS, WorkList, useful_flops
 from hiersim.model.design import Design, Management
 from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.operators import Accesses, DType, IntArray, Kind, Role
 from hiersim.model.program import Program
-from hiersim.model.trace import Accesses, DType, IntArray, Kind, Role
 from hiersim.units import LARGEST, TICKS_PER_SECOND, UNLIMITED
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from hiersim.errors import DesignError
 from hiersim.model.design import Design, Tier
+from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
-from hiersim.model.trace import BITS, DType
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, ceil_div
 
 MATRIX: Final = "matrix"

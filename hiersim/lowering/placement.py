@@ -9,7 +9,7 @@ import numpy as np
 from hiersim.errors import CapacityError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import IntArray, Role
+from hiersim.model.operators import IntArray, Role
 from hiersim.units import show_bytes
 
 TRANSIENT = (Role.ACTIVATION, Role.GRADIENT)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from hiersim.lowering.placement import TRANSIENT
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import IntArray, csr
+from hiersim.model.operators import IntArray, csr
 
 FloatArray = npt.NDArray[np.float64]
 COLD = -1

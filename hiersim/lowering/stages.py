@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hiersim.lowering.machine import Machine
+from hiersim.model.operators import IntArray
 from hiersim.model.program import Access
-from hiersim.model.trace import IntArray
 from hiersim.units import LARGEST
 
 

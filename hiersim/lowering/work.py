@@ -10,7 +10,7 @@ import numpy as np
 from hiersim.lowering.machine import Machine
 from hiersim.lowering.residency import ReuseProfile
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import BITS, DType, IntArray, Kind
+from hiersim.model.operators import BITS, DType, IntArray, Kind
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)

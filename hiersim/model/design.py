@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 from hiersim.units import (
     Bytes,
     BytesPerSecond,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from hiersim.model.trace import Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 
 
 class Launch(IntEnum):

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from hiersim.model.trace import IntArray
+from hiersim.model.operators import IntArray
 
 
 class Access(IntEnum):

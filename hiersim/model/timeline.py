@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from hiersim.model.trace import IntArray
+from hiersim.model.operators import IntArray
 
 
 class Entry(IntEnum):

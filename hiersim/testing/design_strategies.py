@@ -7,7 +7,7 @@ import dataclasses
 from hypothesis import strategies as st
 
 from hiersim.model.design import Compute, Design, Host, Management, MatrixUnit, Scope, Tier, VectorUnit
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 from hiersim.units import (
     UNLIMITED,
     Bytes,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import strategies as st
 
+from hiersim.model.operators import IntArray, csr
 from hiersim.model.program import Access, Program, Resource
-from hiersim.model.trace import IntArray, csr
 
 _TIERS = ("smem", "l2", "hbm")
 _PORTS = (("l2", 1), ("hbm.read", 2), ("hbm.write", 2), ("hbm", 2))

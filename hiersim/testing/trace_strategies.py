@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
-from hiersim.model.trace import BITS, DIMS, DType, Flag, Kind, OperatorGraph, Phase, Role, Trace, TraceHeader
+from hiersim.model.operators import BITS, DIMS, DType, Flag, Kind, Phase, Role
+from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 _DTYPES = (DType.FP32, DType.BF16, DType.INT8)
 _OUTSIDE = (Role.INPUT, Role.WEIGHT, Role.CONSTANT, Role.KV_CACHE, Role.OPTIMIZER_STATE)
@@ -142,9 +143,7 @@ def _cost(draw: st.DrawFn, kind: Kind, dims: tuple[int, ...]) -> Cost:
         masked = matrix // 2 if causal else 0
     work = 0 if kind in (Kind.VIEW, Kind.SYNC, Kind.OPAQUE) else draw(st.sampled_from((0, 1, 100, 5000)))
     special = draw(st.sampled_from((0, work // 4)))
-    return Cost(
-        kind=kind, dims=dims, matrix_flops=matrix, masked_flops=masked, vector_flops=work, special_ops=special
-    )
+    return Cost(kind=kind, dims=dims, matrix_flops=matrix, masked_flops=masked, vector_flops=work, special_ops=special)
 
 
 def _free(draw: st.DrawFn, draft: _Draft, index: int) -> None:

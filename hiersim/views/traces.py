@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from hiersim.fusion.eager import HOST_ONLY
-from hiersim.model.trace import Kind, Role, Trace
+from hiersim.model.operators import Kind, Role
+from hiersim.model.trace import Trace
 
 
 def trace_facts(trace: Trace) -> dict[str, Any]:

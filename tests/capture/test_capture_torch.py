@@ -17,7 +17,8 @@ from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
 from hiersim.frontends.pytorch.eager import as_call  # noqa: E402
 from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
 from hiersim.model.kernels import Launch  # noqa: E402
-from hiersim.model.trace import Flag, Kind, Phase, Role, Trace  # noqa: E402
+from hiersim.model.operators import Flag, Kind, Phase, Role  # noqa: E402
+from hiersim.model.trace import Trace  # noqa: E402
 from hiersim.zoo import BUILDERS  # noqa: E402
 
 pytestmark = pytest.mark.torch

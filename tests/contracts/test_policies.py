@@ -14,7 +14,8 @@ from hiersim.fusion.eager import HOST_ONLY
 from hiersim.fusion.registry import policies
 from hiersim.lowering.lower import compulsory_bytes
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import Role, Trace
+from hiersim.model.operators import Role
+from hiersim.model.trace import Trace
 
 TRACES = list(bundled.traces())
 

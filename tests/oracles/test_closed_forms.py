@@ -9,7 +9,7 @@ from build import design_from, matmul, pointwise
 
 from hiersim.lowering.contraction import Contractions, Product
 from hiersim.lowering.machine import Machine
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 from hiersim.run import simulate
 from hiersim.units import ceil_div
 

@@ -26,9 +26,7 @@ TIMES = ("host_begin", "launched", "ready", "start", "end")
 
 def bounds_of(program: Program) -> Bounds:
     """The bounds that follow from a program alone."""
-    return Bounds(
-        compute_ticks=0, link_ticks={}, critical_path_ticks=critical_path(program), compulsory_bytes=0
-    )
+    return Bounds(compute_ticks=0, link_ticks={}, critical_path_ticks=critical_path(program), compulsory_bytes=0)
 
 
 @given(programs())

@@ -13,7 +13,8 @@ from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import lower
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.trace import Accesses, Trace
+from hiersim.model.operators import Accesses
+from hiersim.model.trace import Trace
 from hiersim.run import replay
 from hiersim.testing.strategies import designs, traces
 

@@ -16,8 +16,9 @@ from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import lower
 from hiersim.lowering.placement import occupancy
 from hiersim.model.design import Design, Tier
+from hiersim.model.operators import Kind
 from hiersim.model.timeline import ENGINES
-from hiersim.model.trace import Kind, Trace
+from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.testing.strategies import designs, traces
 from hiersim.units import UNLIMITED, Bytes, Ticks

@@ -20,7 +20,8 @@ from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilde
 from hiersim.fusion.eager import eager
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import DType, Flag, Kind, OperatorGraph, Phase, Role, Trace, TraceHeader
+from hiersim.model.operators import DType, Flag, Kind, Phase, Role
+from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 from hiersim.testing.strategies import traces
 
 STEPS = 40

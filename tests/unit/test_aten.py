@@ -4,7 +4,7 @@ import pytest
 
 from hiersim.frontends.pytorch import aten
 from hiersim.frontends.pytorch.aten import Call, Operand, cost_of
-from hiersim.model.trace import DIMS, DType, Kind
+from hiersim.model.operators import DIMS, DType, Kind
 
 
 def tensor(*shape: int, dtype: DType = DType.BF16) -> Operand:

@@ -8,7 +8,8 @@ import pytest
 
 from hiersim.frontends.archive import load_archive
 from hiersim.model.kernels import Launch
-from hiersim.model.trace import Kind, Phase, Role, Trace
+from hiersim.model.operators import Kind, Phase, Role
+from hiersim.model.trace import Trace
 from hiersim.zoo import BUILDERS
 
 FOLDER = Path(__file__).parents[2] / "traces"

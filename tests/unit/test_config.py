@@ -20,7 +20,7 @@ from hiersim.config.load import MAX_EXTENDS, load_design, merge, valid_keys
 from hiersim.errors import DesignError
 from hiersim.model import design as value
 from hiersim.model.design import Design, Management, Scope
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from hiersim import bundled, units
 from hiersim.config.document import walk
 from hiersim.config.load import load_design, read_extended, resolve
 from hiersim.model.design import Design, Scope, Tier
-from hiersim.model.trace import DType
+from hiersim.model.operators import DType
 
 DEVICES = (
     "a100-40gb-pcie",

@@ -18,7 +18,7 @@ from typing import Final
 
 from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, words
 from hiersim.frontends.pytorch.aten_rules import RULES
-from hiersim.model.trace import DType, Kind
+from hiersim.model.operators import DType, Kind
 
 __all__ = ["Call", "Cost", "Operand", "arithmetic_dtype", "cost_of", "functional", "limited", "packet"]
 

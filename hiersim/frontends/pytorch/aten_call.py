@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from hiersim.model.trace import DType, Kind
+from hiersim.model.operators import DType, Kind
 
 Shape = tuple[int, ...]
 

@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, Final
 
 from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, Shape, words
-from hiersim.model.trace import Kind
+from hiersim.model.operators import Kind
 
 # --- matrix work -----------------------------------------------------------------------------------
 

@@ -31,7 +31,8 @@ from hiersim.frontends.tables import (
     accesses,
     merged,
 )
-from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
+from hiersim.model.operators import Flag, Kind, Phase, Role
+from hiersim.model.trace import OperatorGraph
 
 _RANDOM = torch.Tag.nondeterministic_seeded
 make_tracker: Any = ModuleTracker

@@ -16,7 +16,8 @@ import numpy as np
 
 from hiersim.errors import MissingExtraError, TraceError
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.trace import Flag, Kind, OperatorGraph, Phase, Role
+from hiersim.model.operators import Flag, Kind, Phase, Role
+from hiersim.model.trace import OperatorGraph
 
 TESTED: Final = "2.13"
 """The torch releases whose private interfaces this module was written for."""

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from hiersim.errors import TraceError
 from hiersim.frontends.pytorch.target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
-from hiersim.model.trace import Role
+from hiersim.model.operators import Role
 
 DEVICE = torch.device("cuda:0")
 

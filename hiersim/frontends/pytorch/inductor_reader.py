@@ -17,7 +17,7 @@ from hiersim.frontends.pytorch import aten
 from hiersim.frontends.pytorch.eager import as_call
 from hiersim.frontends.pytorch.target import dtype_of
 from hiersim.frontends.tables import Access, TensorKey, merged
-from hiersim.model.trace import Kind
+from hiersim.model.operators import Kind
 
 _HEAVY = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 

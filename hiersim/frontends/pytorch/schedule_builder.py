@@ -10,7 +10,8 @@ import numpy as np
 from hiersim.frontends.pytorch.aten import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.trace import Accesses, DType, Flag, Kind, OperatorGraph, Phase, Role
+from hiersim.model.operators import Accesses, DType, Flag, Kind, Phase, Role
+from hiersim.model.trace import OperatorGraph
 
 
 @dataclass(slots=True)

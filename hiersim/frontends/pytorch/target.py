@@ -18,7 +18,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.pytorch.aten import Operand
-from hiersim.model.trace import DType, Role
+from hiersim.model.operators import DType, Role
 from hiersim.zoo import BUILDERS, Builder
 
 _DTYPES = {
