@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning
 from hiersim.model.trace import Trace
-from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div
+from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
 
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")
@@ -131,9 +132,7 @@ class Result:
         return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from hiersim.views.tables import result_html
-
-        return result_html(self)
+        return headline_html(self)
 
 
 def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
@@ -213,6 +212,35 @@ def recomputed_flops(graph: KernelGraph) -> dict[str, int]:
     matrix = (operators.matrix_flops - operators.masked_flops)[again].sum()
     vector = (operators.vector_flops + operators.special_ops)[again].sum()
     return {"matrix": int(matrix), "vector": int(vector)}
+
+
+def headline(result: Result) -> dict[str, str]:
+    """The figures that one looks at first, in words."""
+    waits: dict[str, int] = {}
+    for row in result.ledger:
+        if row.engine == MAIN_ENGINE and row.entry not in [entry.name.lower() for entry in WORK]:
+            name = f"{row.tier} {row.entry}" if row.tier else row.entry
+            waits[name] = waits.get(name, 0) + row.ticks
+    largest = sorted(waits.items(), key=lambda item: (-item[1], item[0]))[:3]
+    home = result.design.home.name
+    return {
+        "time": show_ticks(result.makespan),
+        "stalled": f"{100 * result.stall_fraction:.1f} %",
+        **{f"… {name}": f"{100 * ticks / max(result.makespan, 1):.1f} %" for name, ticks in largest},
+        "utilization": f"{100 * result.utilization['overall']:.1f} %",
+        f"{home} traffic": show_bytes(result.home_bytes),
+        f"{home} peak": show_bytes(result.peak[home]),
+    }
+
+
+def headline_html(result: Result) -> str:
+    """`headline` as a small table for Jupyter; its colours are the notebook's."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:right'>{escape(text)}</td></tr>"
+        for label, text in headline(result).items()
+    )
+    title = escape(f"{result.trace.name} · {result.design.name} · {result.fusion}")
+    return f"<table><caption>{title}</caption>{rows}</table>"
 
 
 def kernel_rows(result: Result) -> list[dict[str, Any]]:

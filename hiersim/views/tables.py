@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from hiersim.model.timeline import WORK, Entry
@@ -182,17 +181,6 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
             )
         lines.append(line)
     return lines
-
-
-def result_html(result: Result) -> str:
-    """A small table for Jupyter; colours come from the notebook's theme."""
-    left, right = "<tr><th style='text-align:left'>", "<td style='text-align:right'>"
-    rows = "".join(
-        f"{left}{escape(label.strip())}</th>{right}{escape(cells[0])}</td></tr>"
-        for label, cells in comparison_rows([result])
-    )
-    head = escape(f"{result.trace.name} · {result.design.name} · {result.fusion}")
-    return f"<table><caption>{head}</caption>{rows}</table>"
 
 
 def markdown(results: Sequence[Result]) -> str:
