@@ -138,9 +138,9 @@ def test_the_table_and_the_folder_agree() -> None:
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 def test_a_broken_design_is_refused_in_one_line(name: str) -> None:
     path = FOLDER / f"{name}.yaml"
-    begin = time.perf_counter()
+    begin = time.process_time()
     message = message_of(path)
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     assert "\n" not in message
     assert message.isprintable()
     assert len(message) <= 400
@@ -156,9 +156,9 @@ def test_a_hostile_file_is_refused_quickly(name: str, tmp_path: Path) -> None:
     text, expected = HOSTILE[name]
     path = tmp_path / "hostile.yaml"
     path.write_text(text, encoding="utf-8")
-    begin = time.perf_counter()
+    begin = time.process_time()
     message = message_of(path)
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     assert expected in message
     assert "\n" not in message
     assert len(message) <= 400

@@ -92,10 +92,10 @@ SOUND = ("good", "only_views")
 
 def message_of(path: Path | str) -> str:
     """The one line that refuses the trace, within the time limit."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(TraceError) as caught:
         load_trace(path)
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     assert caught.value.exit_code == 2
     message = str(caught.value)
     assert message.isprintable()
