@@ -59,7 +59,7 @@ class Shape:
     partial_bytes: int = 0
     """Partial sums stored by a split inner dimension."""
     inner_vector: int = 0
-    """Ticks of all cores of vector work inside the steps (softmax)."""
+    """Ticks of one core for the vector work inside the steps (softmax)."""
 
     def step_ticks(self, length: int) -> int:
         """Ticks of one step of that inner length on every active core."""
@@ -270,13 +270,13 @@ class Contractions:
             extra_near=others + partial,
             extra_far=(0,) * (len(machine.shared) - 1),
             partial_bytes=partial,
-            inner_vector=min(work.vector_ticks, self._softmax_ticks(row)),
+            inner_vector=min(work.vector_core_ticks, self._softmax_core_ticks(row)),
         )
 
-    def _softmax_ticks(self, row: int) -> int:
+    def _softmax_core_ticks(self, row: int) -> int:
         table = self.operators
         work = (int(table.vector_flops[row]), int(table.special_ops[row]))
-        return self.machine.vector_ticks(DType(int(table.dtype[row])), *work)
+        return self.machine.vector_core_ticks(DType(int(table.dtype[row])), *work)
 
     def _attention_block(self, rows: int, keys: int, head: int, element: int, rate: Rate) -> tuple[int, int]:
         """Queries and keys per block: the largest that fit the cores' memory."""

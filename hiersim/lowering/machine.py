@@ -113,12 +113,15 @@ class Machine:
         vector = self.design.compute.vector
         return vector.special >= UNLIMITED and all(rate >= UNLIMITED for rate in vector.peak.values())
 
-    def vector_ticks(self, dtype: DType, flops: int, special: int) -> int:
-        """Ticks of all cores for element-wise work; special functions take an issue slot and their own pipe."""
+    def vector_core_ticks(self, dtype: DType, flops: int, special: int) -> int:
+        """Ticks of one core for element-wise work; special functions take an issue slot and their own pipe.
+
+        Rounded up once, for one core, so that dividing it among cores rounds no more than once again.
+        """
         vector = self.design.compute.vector
         peak = int(vector.peak.get(dtype, vector.peak[DType.FP32]))
-        plain = _ticks(flops + special, _derated(peak, vector.efficiency))
-        return max(plain, _ticks(special, int(vector.special)))
+        plain = _ticks((flops + special) * self.cores, _derated(peak, vector.efficiency))
+        return max(plain, _ticks(special * self.cores, int(vector.special)))
 
     def vector_peak(self, dtype: DType) -> int:
         """Datasheet FLOP/s of the vector unit for `dtype`."""

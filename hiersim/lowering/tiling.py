@@ -37,13 +37,13 @@ def stream(work: KernelWork, machine: Machine) -> LoopNest:
     maker, nest = TileMaker(machine), LoopNest(machine.depth)
     first = (
         [size // tiles for size in reads],
-        _vector(work.vector_ticks // tiles, active, machine),
+        _vector(work.vector_core_ticks // tiles, active, machine),
         [size // tiles for size in writes],
     )
     left = tiles - 1
     last = (
         [size - size // tiles * left for size in reads],
-        _vector(work.vector_ticks - work.vector_ticks // tiles * left, active, machine),
+        _vector(work.vector_core_ticks - work.vector_core_ticks // tiles * left, active, machine),
         [size - size // tiles * left for size in writes],
     )
     nest.add(1, (left, maker.tile(left, active, *first)))
@@ -53,12 +53,13 @@ def stream(work: KernelWork, machine: Machine) -> LoopNest:
     return nest
 
 
-def _vector(useful: int, active: int, machine: Machine) -> list[Work]:
-    """Vector work of `useful` ticks of all cores, done by `active` of them; moving data takes one tick at least."""
+def _vector(core_ticks: int, active: int, machine: Machine) -> list[Work]:
+    """Vector work of `core_ticks` of one core, done by `active` cores; moving data takes one tick at least."""
     if machine.vector_unlimited:
         return []
-    ticks = max(1, ceil_div(useful * machine.cores, active))
-    return [Work(VECTOR, ticks, max(useful, 1) if active == machine.cores else useful, ticks - useful)]
+    ticks = max(1, ceil_div(core_ticks, active))
+    tail = ticks * (machine.cores - active) // machine.cores
+    return [Work(VECTOR, ticks, ticks - tail, tail)]
 
 
 def contraction(work: KernelWork, shape: Shape, machine: Machine) -> LoopNest:
@@ -90,7 +91,7 @@ class _Totals:
         self.loads = [shape.near_loads, *shape.far_loads]
         self.extra_loads = [shape.extra_near, *shape.extra_far]
         self.stores = [work.write_size + shape.partial_bytes, *work.write_far]
-        self.vector = work.vector_ticks
+        self.vector = work.vector_core_ticks
         self.left = [list(self.loads), list(self.extra_loads), list(self.stores)]
 
     def take(self, which: int, numerator: int, denominator: int, times: int) -> list[int]:
@@ -121,10 +122,10 @@ def _wave_tiles(maker: TileMaker, totals: _Totals, shape: Shape, active: int, wa
         extra = totals.take(1, active, blocks, waves)
         stores = totals.take(2, active, blocks, waves)
     work = _step_work(shape, machine, active, tail_weight)
-    epilogue = totals.vector - (shape.inner_vector if shape.inner_vector else 0)
+    epilogue = totals.vector - shape.inner_vector
     if epilogue > 0 and not machine.vector_unlimited:
-        useful = epilogue * active // blocks
-        ticks = max(1, ceil_div(epilogue * machine.cores, blocks))
+        useful = epilogue * active // (blocks * machine.cores)
+        ticks = max(1, ceil_div(epilogue, blocks))
         work.append(Work(VECTOR, ticks, useful, ticks * (machine.cores - active) // machine.cores))
     last = maker.tile(waves, active, [a + b for a, b in zip(reads, extra, strict=True)], work, stores)
     return [(steps - 1, inner), (1, last)]
@@ -139,7 +140,7 @@ def _step_work(shape: Shape, machine: Machine, active: int, weight: int) -> list
         useful = shape.useful_ticks * active * weight // (shape.blocks * shape.inner)
         work.append(Work(shape.unit, ticks, useful, ticks * idle // machine.cores))
     if shape.inner_vector and not machine.vector_unlimited:
-        useful = shape.inner_vector * active * weight // (shape.blocks * shape.inner)
-        ticks = max(1, ceil_div(shape.inner_vector * machine.cores * weight, shape.blocks * shape.inner))
+        useful = shape.inner_vector * active * weight // (shape.blocks * shape.inner * machine.cores)
+        ticks = max(1, ceil_div(shape.inner_vector * weight, shape.blocks * shape.inner))
         work.append(Work(VECTOR, ticks, useful, ticks * idle // machine.cores))
     return work

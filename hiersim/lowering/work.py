@@ -25,8 +25,8 @@ class KernelWork:
     """Row of the contraction that shapes the tiles; -1 where there is none."""
     contractions: tuple[int, ...]
     """Rows of all contractions, the anchor among them."""
-    vector_ticks: int
-    """Ticks of all cores for everything that is not a contraction's matrix arithmetic."""
+    vector_core_ticks: int
+    """Ticks of one core for everything that is not a contraction's matrix arithmetic."""
     read_size: tuple[int, ...]
     """Bytes of each read."""
     read_far: tuple[tuple[int, ...], ...]
@@ -45,7 +45,7 @@ class WorkList:
         caches = [int(tier.capacity) for tier in machine.shared[:-1]]
         self.far_reads = [profile.read_misses(graph.reads.size, capacity) for capacity in caches]
         self.far_writes = [profile.write_backs(len(graph), capacity) for capacity in caches]
-        self.vector = _vector_ticks(graph, machine)
+        self.vector = _vector_core_ticks(graph, machine)
 
     def work(self, kernel: int) -> KernelWork:
         """The work of one kernel."""
@@ -58,7 +58,7 @@ class WorkList:
             name=graph.names[kernel],
             anchor=max(contractions, key=self._weight, default=-1),
             contractions=contractions,
-            vector_ticks=sum(self.vector[rows.start : rows.stop]),
+            vector_core_ticks=sum(self.vector[rows.start : rows.stop]),
             read_size=tuple(graph.reads.size[low:high].tolist()),
             read_far=tuple(zip(*(far[low:high].tolist() for far in self.far_reads), strict=True))
             or ((),) * (high - low),
@@ -81,12 +81,12 @@ class WorkList:
         return (0 if rate >= UNLIMITED else flops * TICKS_PER_SECOND // rate, flops, -row)
 
 
-def _vector_ticks(graph: KernelGraph, machine: Machine) -> list[int]:
-    """(N,) ticks of each operator's element-wise work."""
+def _vector_core_ticks(graph: KernelGraph, machine: Machine) -> list[int]:
+    """(N,) ticks of one core for each operator's element-wise work."""
     operators = graph.operators
     columns = (operators.dtype.tolist(), operators.vector_flops.tolist(), operators.special_ops.tolist())
     return [
-        machine.vector_ticks(DType(dtype), flops, special) if flops or special else 0
+        machine.vector_core_ticks(DType(dtype), flops, special) if flops or special else 0
         for dtype, flops, special in zip(*columns, strict=True)
     ]
 
