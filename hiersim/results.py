@@ -131,6 +131,10 @@ class Result:
         """The JSON form as text; the same inputs give the same bytes."""
         return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{label} {text}" for label, text in headline(self).items())
+        return f"Result({self.trace.name} on {self.design.name}, {self.fusion}: {shown})"
+
     def _repr_html_(self) -> str:
         return headline_html(self)
 

@@ -172,11 +172,16 @@ def check_trace(file: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def define(word: str | None, as_json: bool) -> None:
     """The glossary: every key and column, with its unit."""
-    from hiersim.model.metrics import METRICS
+    from hiersim import bundled
+    from hiersim.config.load import load_design
+    from hiersim.model.metrics import LABELS, METRICS, find
 
-    if word is not None and word not in METRICS:
-        raise HiersimError(f"'{word}' is not in the glossary", expected=nearest(word, METRICS))
-    chosen = [METRICS[word]] if word is not None else list(METRICS.values())
+    chosen = list(METRICS.values())
+    if word is not None:
+        found = find(word) or find(word, {t.name for name in bundled.designs() for t in load_design(name).memory})
+        if found is None:
+            raise HiersimError(f"'{word}' is not in the glossary", expected=nearest(word, [*METRICS, *LABELS]))
+        chosen = [found]
     if as_json:
         entries = {item.name: {"unit": item.unit, "meaning": item.meaning, "better": item.better} for item in chosen}
         click.echo(json.dumps(entries, indent=1))

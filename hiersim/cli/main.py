@@ -98,6 +98,9 @@ def status(arguments: list[str] | None = None) -> int:
         return exit_.exit_code
     except click.Abort:
         return _fail("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message())
+        return 0
     except click.ClickException as error:
         return _fail(f"{error.format_message().splitlines()[0]} (see hiersim --help)", 2)
     except HiersimError as error:

@@ -29,7 +29,7 @@ def run(
     trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str, as_json: bool, timeline: str | None,
     quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
-    """Replay TRACE on one design: where does the time go?
+    """Replay TRACE on one design: where does the time go? With --set, beside the design as it is.
 
     \b
     hiersim run gpt2-large-prefill --design h100-sxm --fusion inductor
@@ -40,15 +40,22 @@ def run(
         _write_timeline(results[0], timeline, quiet)
     if as_json:
         click.echo(results[0].to_json())
-    else:
-        _print(results, quiet, verbose)
+        return
+    if sets:
+        results = [*_simulate(trace, (design,), (fusion,), (), engine, quiet), *results]
+    _print(results, quiet, verbose)
 
 
 @click.command()
 @click.argument("trace")
 @click.option("-d", "--design", "designs", multiple=True, required=True, metavar="D", help="Design; repeatable.")
 @click.option(
-    "-f", "--fusion", "fusions", multiple=True, metavar="P", help="Policy; repeatable. Default: eager and inductor."
+    "-f",
+    "--fusion",
+    "fusions",
+    multiple=True,
+    metavar="P",
+    help="Policy; repeatable. Default: eager, and what the trace carries.",
 )
 @options.common
 def compare(
@@ -61,7 +68,7 @@ def compare(
     hiersim compare gpt2-large-prefill --design h100-sxm
     hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
     """
-    results = _simulate(trace, designs, fusions or ("eager", "inductor"), sets, engine, quiet)
+    results = _simulate(trace, designs, fusions, sets, engine, quiet)
     if timeline:
         for result in results:
             _write_timeline(result, _numbered(timeline, result), quiet)
@@ -82,6 +89,7 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Two real models, eager and compiled, on A100 and H100: where does the time go, and what does memory cost?"""
     from hiersim.views.document import demo_report
     from hiersim.views.perfetto import write_whole
+    from hiersim.views.tables import conclusion
 
     everything: list[list[Result]] = []
     for trace in DEMO_TRACES:
@@ -103,6 +111,10 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     write_whole(folder / "report.md", demo_report(everything).encode())
     if as_json:
         click.echo(text)
+    else:
+        click.echo("\nIn short:")
+        for results in everything:
+            click.echo(f"- {conclusion(results)}")
     options.say(f"report: {folder / 'report.md'}   timelines for ui.perfetto.dev: {folder}/*.pftrace", quiet)
 
 
@@ -139,6 +151,7 @@ def _simulate(
     changes = options.changes_of(sets)
     machines = [options.changed_design(name, changes) for name in designs]
     loaded = load_trace(trace)
+    fusions = fusions or ("eager", *sorted(loaded.schedules))
     with options.progress(quiet) as tell:
         return compare_all(loaded, machines, fusions, engine_name=engine, changes=changes, progress=tell)
 
@@ -148,12 +161,15 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
 
     screen = options.console()
     screen.print()
-    screen.print(tables.comparison(results))
+    for table in tables.comparisons(results, screen.width):
+        screen.print(table)
     for line in tables.tier_summary(results):
-        screen.print(f"- {line}", highlight=False)
-    for result in results:
-        label = f"{result.design.name}, {result.fusion}"
-        screen.print(f"[dim]- ledger of the cores, {label}: {tables.identity(result)}[/]", highlight=False)
+        click.echo(f"- {line}")
+    for result, heading in zip(results, tables.headings(results), strict=True):
+        label = heading.replace("\n", ", ")
+        click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")
+    if any("bandwidth" in path or "peak" in path for result in results for path in result.changes):
+        click.echo("- cost is capacity x price: a changed bandwidth or rate has no price here")
     if verbose:
         for result in results:
             screen.print(tables.kernel_table(result))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from hiersim import bundled
-from hiersim.config.document import Document, PathKey, read_document
+from hiersim.config.document import Document, PathKey, read_document, walk
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.model.design import Design
 
@@ -58,8 +59,24 @@ def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:
         problem, expected = f"'{base}' is neither a bundled design nor a YAML file", nearest(base, bundled.designs())
         raise DesignError(problem, file=file, line=line, key="extends", expected=expected)
     parent = read_extended((local, str(local)) if is_file else resolve(base), (*chain, path.resolve()))
-    data = merge(parent.data, document.data, ())
+    data = own_identity(merge(parent.data, document.data, ()), document, path)
     return Document(file=file, data=data, lines=document.lines, base=parent)
+
+
+def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[str, Any]:
+    """Merged `data` with a name, a title and sources of its own: a changed value never keeps its parent's source."""
+    own = document.data
+    if "name" not in own:
+        data["name"] = re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).strip("-._") or "design"
+    if "title" not in own and isinstance(data.get("title"), str):
+        data["title"] = f"{data['title']}, changed in {path.name}"
+    given, sources = own.get("sources") or {}, data.get("sources") or {}
+    if isinstance(given, dict) and isinstance(sources, dict):
+        data["sources"] = dict(sources)
+        for steps, _ in walk({key: own[key] for key in ("compute", "memory", "host") if key in own}):
+            if not any(".".join(steps[:end]) in given for end in range(1, len(steps) + 1)):
+                data["sources"][".".join(steps)] = f"set in {path.name}, no source given"
+    return data
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dict[str, Any]:

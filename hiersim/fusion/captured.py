@@ -20,7 +20,7 @@ def captured(trace: Trace, compiler: str) -> KernelGraph:
         have = ", ".join(sorted(trace.schedules)) or "none"
         raise FusionError(
             f"trace '{trace.name}' carries no captured '{compiler}' schedule",
-            expected=f"a trace with one (here: {have}); see: hiersim capture torch --mode {compiler}",
+            expected=f"a trace with one (here: {have}); such as the bundled ones; --fusion eager needs none",
         )
     return trace.schedules[compiler]
 

@@ -137,7 +137,7 @@ class Host:
     """Launches that may wait for the device; the host blocks when it is full."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Design:
     """One machine. `memory` runs from the nearest tier to the farthest; the last one is home to all tensors."""
 
@@ -148,6 +148,10 @@ class Design:
     host: Host
     sources: Mapping[str, str] = field(default_factory=dict)
     """Dotted path (or a prefix of it) → where the value comes from."""
+
+    def __repr__(self) -> str:
+        tiers = ", ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in self.memory)
+        return f"Design({self.name}: {self.compute.cores} cores, {tiers})"
 
     def tier(self, name: str) -> Tier:
         """The tier of that name."""

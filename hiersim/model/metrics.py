@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -93,9 +93,42 @@ _DECLARED: Final = (
     ("makespan", "ps", "See makespan_ticks.", "lower"),
     ("wave", "-", "The blocks that run at once, one per core.", ""),
     ("buffer depth", "tiles", "Tiles of a kernel that may hold a buffer at once: 1 none, 2 double buffering.", ""),
-    ("speedup", "ratio", "Time of the baseline divided by time of this row.", "higher"),
+    ("speedup", "ratio", "Time of the baseline (the first column) divided by time of this one.", "higher"),
+    ("tick", "ps", "The unit of simulated time: one picosecond.", ""),
+    ("working", "0-1", "Share of the makespan in which the cores work: useful, padding and tail.", ""),
+    ("eager", "-", "Fusion policy: one kernel per operator, as the framework launches them.", ""),
+    ("inductor", "-", "Fusion policy: the kernels that TorchInductor (torch.compile) makes.", ""),
+    ("captured", "-", "The kernels are those that the compiler really made for this model, as the trace carries them.", ""),
+    ("makespan_share", "0-1", "Any entry of the ledger divided by the makespan; tables print it in percent.", ""),
 )  # fmt: skip
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
     {name: Metric(name=name, unit=unit, meaning=meaning, better=better) for name, unit, meaning, better in _DECLARED}
 )
+
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "time": "time_s",
+        "speed-up": "speedup",
+        "stalled": "stall_fraction",
+        "host dispatch": "dispatch",
+        "matrix unit": "utilization",
+        "vector unit": "utilization",
+        "traffic": "traffic_bytes",
+        "at least": "compulsory_bytes",
+        "occupied": "peak_bytes",
+        "memory cost": "memory_cost_usd",
+        "of it": "memory_cost_usd",
+        "ticks": "tick",
+    }
+)
+"""What tables print → the word that explains it. A tier's name may stand before it (`hbm traffic`) or after it."""
+
+
+def find(word: str, tiers: Iterable[str] = ()) -> Metric | None:
+    """The entry of a key or of a table's label; names of tiers in the label do not matter."""
+    text = word.strip()
+    if text in METRICS:
+        return METRICS[text]
+    plain = " ".join(part for part in text.lower().split() if part not in set(tiers)).strip("() ")
+    return METRICS.get(LABELS.get(plain, plain))

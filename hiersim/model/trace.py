@@ -39,13 +39,17 @@ class TraceHeader:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Trace:
     """One model run: its eager operators and the schedules captured from compilers."""
 
     header: TraceHeader
     graph: OperatorGraph
     schedules: Mapping[str, KernelGraph] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())
+        return f"Trace({self.name}: {len(self.graph.operators)} operators{schedules})"
 
     @property
     def name(self) -> str:

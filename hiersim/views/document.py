@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hiersim.results import Result
-from hiersim.views.tables import identity, markdown, summary, tier_summary
+from hiersim.views.tables import conclusion, identity, markdown, summary, tier_summary
 
 
 def demo_report(comparisons: Sequence[Sequence[Result]]) -> str:
     """One section per comparison: the table, what it says, and the ledger as a sum."""
     parts = ["# Where the time goes: eager against compiled", ""]
+    parts += [*(f"- {conclusion(results)}" for results in comparisons), ""]
     for results in comparisons:
         parts += [f"## {results[0].trace.name} on {results[0].design.title}", ""]
         parts += [f"- {summary(result)}" for result in results]

@@ -17,7 +17,7 @@ from hiersim.frontends.load import load_trace
 from hiersim.model.metrics import METRICS
 from hiersim.results import Result
 from hiersim.run import compare
-from hiersim.views.tables import comparison, percent, shares, waiting_for
+from hiersim.views.tables import comparisons, percent, shares, waiting_for
 
 EXAMPLE = ("llama3-8b-decode", "h100-sxm")
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def example_table(results: Sequence[Result]) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    Console(file=stream, width=100, highlight=False).print(comparison(results))
+    Console(file=stream, width=100, highlight=False).print(*comparisons(results, 100))
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     return "\n".join(f"    {line}".rstrip() for line in lines if line.strip())
 
@@ -65,12 +65,12 @@ def example_answer(results: Sequence[Result]) -> str:
     home = eager.design.home.name
     host = percent(shares(eager)[("dispatch", None)])
     return (
-        f"run eagerly, the decode step spends {host} of its time waiting for the host and "
+        f"run eagerly, the decode step spends {host} of its time waiting for the host's launches and "
         f"{percent(waiting_for(eager, home))} waiting for {home.upper()}. Compiled, it is "
-        f"{eager.makespan / compiled.makespan:.2f} times as fast, since {len(compiled.program)} kernels are launched "
-        f"instead of {len(eager.program):,}; the bytes from {home.upper()} stay almost the same, so that now "
+        f"{eager.makespan / compiled.makespan:.2f} times as fast: {len(compiled.program)} launches instead of "
+        f"{len(eager.program):,}, each cheaper. The bytes from {home.upper()} stay the same, so that now "
         f"{percent(waiting_for(compiled, home))} of the time is waiting for {home.upper()}. Fusion moved the "
-        "bottleneck from the host to the memory; more of it would not help, for the weights have to be read."
+        "bottleneck from the host to the memory; fusing more would not help, for the weights have to be read."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hiersim.model.timeline import WORK, Entry
@@ -66,10 +66,9 @@ def stall_keys(results: Sequence[Result]) -> list[tuple[str, str | None]]:
 
 
 def cause(key: tuple[str, str | None]) -> str:
-    """A waiting entry in words: `HBM bandwidth`, `host dispatch`."""
+    """A waiting entry in words: `hbm bandwidth`, `host dispatch`."""
     entry, tier = key
-    words = {"dispatch": "host dispatch", "capacity": "buffers", "contention": "contention"}
-    name = words.get(entry, entry)
+    name = "host dispatch" if entry == "dispatch" else entry
     return f"{tier} {name}" if tier else name
 
 
@@ -112,25 +111,56 @@ def _memory_rows(results: Sequence[Result]) -> list[Row]:
     return [
         (f"{home} traffic", tuple(show_bytes(result.home_bytes) for result in results)),
         ("  at least", tuple(show_bytes(result.bounds.compulsory_bytes) for result in results)),
-        (f"{home} peak", tuple(show_bytes(result.peak[result.design.home.name]) for result in results)),
+        (f"{home} occupied", tuple(show_bytes(result.peak[result.design.home.name]) for result in results)),
         ("memory cost", tuple(prices)),
         (f"  of it {home}", tuple(parts)),
     ]
 
 
-def comparison(results: Sequence[Result]) -> Table:
-    """The table of `compare`; the first result is the baseline."""
-    designs = {result.design.name for result in results}
-    where = f" on {results[0].design.title}" if len(designs) == 1 else ""
-    table = plain_table(title=f"{results[0].trace.name}{where}")
-    table.add_column("", no_wrap=True)
+def where(result: Result) -> str:
+    """The design of a result with what was changed in it."""
+    changes = ", ".join(f"{path}={value}" for path, value in result.changes.items())
+    return result.design.title + (f" with {changes}" if changes else "")
+
+
+def headings(results: Sequence[Result]) -> list[str]:
+    """What tells the columns of a comparison apart: design, policy, changes."""
+    several = len({result.design.name for result in results}) > 1
+    changed = len({tuple(result.changes.items()) for result in results}) > 1
+    names = []
     for result in results:
-        heading = result.fusion if len(designs) == 1 else f"{result.design.name}\n{result.fusion}"
-        table.add_column(heading, justify="right")
-    for label, cells in comparison_rows(results):
-        style = "" if label.startswith(" ") else "bold"
-        table.add_row(f"[{style}]{label}[/]" if style else f"[dim]{label}[/]", *cells)
-    return table
+        parts = [result.design.name] if several else []
+        parts.append(result.fusion)
+        if changed:
+            parts.append("changed" if result.changes else "as it is")
+        names.append("\n".join(parts))
+    return names
+
+
+def comparisons(results: Sequence[Result], width: int) -> Iterator[Table]:
+    """The tables of `compare`, as many columns in each as fit `width`; the first result is the baseline of all."""
+    rows, heads = comparison_rows(results), headings(results)
+    last = max(results, key=lambda result: len(result.changes))
+    one = len({result.design.name for result in results}) == 1
+    title = f"{results[0].trace.name}" + (f" on {where(last)}" if one else "")
+    label = max(len(name) for name, _ in rows)
+    columns = [
+        max(len(text) for text in (*heads[i].split("\n"), *(cells[i] for _, cells in rows))) for i in range(len(heads))
+    ]
+    start = 0
+    while start < len(results):
+        end, used = start + 1, label + columns[start] + 4
+        while end < len(results) and used + columns[end] + 2 <= width:
+            used += columns[end] + 2
+            end += 1
+        table = plain_table(title=title)
+        table.add_column("", no_wrap=True)
+        for head in heads[start:end]:
+            table.add_column(head, justify="right", no_wrap=True)
+        for name, cells in rows:
+            table.add_row(f"[dim]{name}[/]" if name.startswith(" ") else f"[bold]{name}[/]", *cells[start:end])
+        yield table
+        start = end
 
 
 def identity(result: Result) -> str:
@@ -144,6 +174,16 @@ def identity(result: Result) -> str:
     ordered = sorted(totals.items(), key=lambda item: (names[item[0][0]], item[0][1] or ""))
     terms = " + ".join(f"{ticks:,} {cause(key)}" for key, ticks in ordered)
     return f"{terms} = {result.makespan:,} ps"
+
+
+def closing(result: Result) -> str:
+    """`identity` with the entries of each tier, and of all work, added up."""
+    totals: dict[str, int] = {}
+    for row in result.ledger:
+        if row.engine == MAIN_ENGINE:
+            name = "working" if row.entry in WORK_NAMES else row.tier or cause((row.entry, None))
+            totals[name] = totals.get(name, 0) + row.ticks
+    return f"{' + '.join(f'{ticks:,} {name}' for name, ticks in totals.items())} = {result.makespan:,} ps"
 
 
 def summary(result: Result) -> str:
@@ -167,25 +207,38 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
     """How much of each run waits for its far memory and what changes against the first."""
     base = results[0]
     lines = []
-    for result in results:
+    for result, heading in zip(results, headings(results), strict=True):
         home = result.design.home.name
-        line = (
-            f"{result.design.name}, {result.fusion}: {percent(waiting_for(result, home))} of the time waits for {home}"
-        )
+        line = f"{heading.replace(chr(10), ', ')}: {percent(waiting_for(result, home))} of the time waits for {home}"
         if result is not base:
             saved = base.home_bytes - result.home_bytes
-            verb = "less" if saved >= 0 else "more"
-            line += (
-                f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the baseline, "
-                f"{show_bytes(abs(saved))} {verb} {home} traffic"
-            )
+            line += f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the first column"
+            line += f", {show_bytes(abs(saved))} {'less' if saved >= 0 else 'more'} {home} traffic"
         lines.append(line)
     return lines
 
 
+def conclusion(results: Sequence[Result]) -> str:
+    """A comparison of two runs in one sentence; every number in it is in the table."""
+    first, second = results[0], results[-1]
+    name = second.fusion.split()[0]
+    return (
+        f"{first.trace.name} on {first.design.name}: {first.fusion} waits {percent(first.stall_fraction)} of its "
+        f"{show_ticks(first.makespan)} ({largest_wait(first)}); {name} is {first.makespan / second.makespan:.2f} x as "
+        f"fast and waits {percent(second.stall_fraction)} ({largest_wait(second)})"
+    )
+
+
+def largest_wait(result: Result) -> str:
+    """The largest waiting entry: `39.1 % hbm bandwidth`."""
+    waits = {key: share for key, share in shares(result).items() if key[0] not in WORK_NAMES}
+    key = max(waits, key=lambda item: (waits[item], item[0], item[1] or ""), default=("dispatch", None))
+    return f"{percent(waits.get(key, 0.0))} {cause(key)}"
+
+
 def markdown(results: Sequence[Result]) -> str:
     """The comparison as a Markdown table."""
-    heads = [f"{result.design.name}, {result.fusion}" for result in results]
+    heads = [heading.replace("\n", ", ") for heading in headings(results)]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for label, cells in comparison_rows(results):
         shown = label if not label.startswith(" ") else f"&nbsp;&nbsp;{label.strip()}"

@@ -12,7 +12,7 @@ WRONG = [
     (("run", "gpt2-large", "-d", "tiny"), "neither a bundled trace nor a file", "gpt2-large-prefill"),
     (("run", "resnet50-infer", "-d", "h100"), "neither a bundled design nor a file", "h100-sxm"),
     (("run", "resnet50-infer", "-d", "tiny", "-f", "egaer"), "not a fusion policy", "'eager'"),
-    (("run", "resnet50-infer", "-d", "tiny", "-f", "xla"), "carries no captured 'xla' schedule", "hiersim capture"),
+    (("run", "resnet50-infer", "-d", "tiny", "-f", "xla"), "carries no captured 'xla' schedule", "--fusion eager"),
     (("run", "resnet50-infer", "-d", "tiny", "--engine", "referense"), "is not an engine", "'reference'"),
     (("run", "resnet50-infer"), "--design", ""),
     (("run", "resnet50-infer", "-d", "tiny", "--set", "memory.l2.capacity"), "is not a change", "PATH=VALUE"),

@@ -125,8 +125,21 @@ def test_tables_print_the_ledger_as_a_sum(hiersim: Any) -> None:
     done = hiersim("run", "docs/examples/relu.jsonl", "-d", "tiny")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "15,360 useful + 9,000,000 host dispatch" in flat
-    assert "= 10,612,640 ps" in flat
+    assert "15,360 working + 9,000,000 host dispatch + 340,960 l2 + 1,256,320 hbm = 10,612,640 ps" in flat
+    whole = hiersim("run", "docs/examples/relu.jsonl", "-d", "tiny", "-v").stdout
+    assert "15,360 useful + 9,000,000 host dispatch" in " ".join(whole.split())
+
+
+def test_a_change_is_shown_beside_the_design_as_it_is(hiersim: Any) -> None:
+    done = hiersim("run", "docs/examples/relu.jsonl", "-d", "tiny", "--set", "memory.hbm.bandwidth=2x")
+    assert done.returncode == 0, done.stderr
+    for text in ("with memory.hbm.bandwidth=2x", "as it is", "changed", "10.61 us", "has no price here"):
+        assert text in done.stdout
+
+
+def test_compare_runs_what_the_trace_has(hiersim: Any) -> None:
+    done = hiersim("compare", "docs/examples/relu.jsonl", "-d", "tiny", "--json")
+    assert [row["fusion"] for row in json.loads(done.stdout)["rows"]] == ["eager"]
 
 
 def test_the_demo_prints_tables_and_writes_report_and_timelines(hiersim: Any, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
         names: dict[str, Any] = {}
         exec(compile(block, "README.md", "exec"), names)
         assert names["result"].time > 0
-    assert "LedgerRow" in capsys.readouterr().out
+    assert "Result(gpt2-large-prefill on h100-sxm, inductor (captured)" in capsys.readouterr().out
 
 
 def test_links_lead_somewhere() -> None:
@@ -65,3 +65,15 @@ def test_commands_of_the_readme_are_spelled_right(command: str) -> None:
         group = group.get_command(context, rest.pop(0))
         assert group is not None
     group.make_context(words[0], rest, resilient_parsing=False)
+
+
+def test_every_label_of_the_tables_is_in_the_glossary() -> None:
+    from hiersim.model.metrics import find
+    from hiersim.views.tables import comparison_rows
+
+    results = reference.example()
+    tiers = {tier.name for result in results for tier in result.design.memory}
+    for label, _ in comparison_rows(results):
+        assert find(label, tiers) is not None, label
+    for word in ("smem capacity", "hbm contention", "dependency", "tick", "captured"):
+        assert find(word, tiers) is not None, word
