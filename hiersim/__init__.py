@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.archive import save_trace
     from hiersim.frontends.load import load_trace
     from hiersim.model.design import Design
+    from hiersim.model.networks import to_networkx
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, simulate
@@ -36,6 +37,7 @@ _PLACES = {
     "save_trace": "hiersim.frontends.archive",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
+    "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
     "Design": "hiersim.model.design",
     "Trace": "hiersim.model.trace",
@@ -65,6 +67,7 @@ __all__ = [
     "load_trace",
     "save_trace",
     "simulate",
+    "to_networkx",
 ]
 
 

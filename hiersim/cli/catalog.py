@@ -32,13 +32,17 @@ def list_designs(as_json: bool = False) -> None:
     if as_json:
         click.echo(json.dumps({"designs": [{"name": item.name, "title": item.title} for item in loaded]}, indent=1))
         return
-    table = plain_table()
-    for heading in ("design", "", "cores", "memory, nearest first"):
-        table.add_column(heading, justify="right" if heading == "cores" else "left")
+    from hiersim.views.designs import summary_row
+
+    screen, table = options.console(), plain_table()
+    headings = ("design", "cores", "best peak", "far memory", "bandwidth", "SRAM, nearest first")
+    shown = headings if screen.width >= 110 else headings[:-1]
+    for heading in shown:
+        left = heading in (headings[0], headings[-1])
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for item in loaded:
-        tiers = " · ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in item.memory)
-        table.add_row(item.name, item.title, str(item.compute.cores), tiers)
-    options.console().print(table)
+        table.add_row(item.name, *summary_row(item)[: len(shown) - 1])
+    screen.print(table)
 
 
 @designs.command("show")
@@ -103,18 +107,26 @@ def list_traces(as_json: bool = False) -> None:
     if as_json:
         click.echo(json.dumps({"traces": facts}, indent=1))
         return
-    table = plain_table()
-    for heading in ("trace", "workload", "dtype", "operators", "kernels", "captured schedules", "FLOPs", "weights"):
-        table.add_column(
-            heading, justify="right" if heading in ("operators", "kernels", "FLOPs", "weights") else "left"
-        )
+    screen, table = options.console(), plain_table()
+    wide = {
+        "workload": screen.width >= 120,
+        "dtype": screen.width >= 90,
+        "FLOPs": screen.width >= 90,
+        "weights": screen.width >= 90,
+    }
+    headings = ("trace", "workload", "dtype", "operators", "kernels", "captured schedules", "FLOPs", "weights")
+    for heading in headings:
+        if wide.get(heading, True):
+            left = heading in ("trace", "workload", "dtype", "captured schedules")
+            table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "workload")
     for fact in facts:
-        schedules = ", ".join(f"{name} ({count})" for name, count in fact["schedules"].items()) or "-"
-        table.add_row(
+        schedules = ", ".join(f"{name}: {count} kernels" for name, count in fact["schedules"].items()) or "-"
+        cells = (
             fact["name"], fact["workload"], fact["dtype"], str(fact["operators"]), str(fact["kernels"]), schedules,
             units.show_flops(fact["matrix_flops"]), units.show_bytes(fact["weight_bytes"]),
         )  # fmt: skip
-    options.console().print(table)
+        table.add_row(*(cell for cell, heading in zip(cells, headings, strict=True) if wide.get(heading, True)))
+    screen.print(table)
 
 
 @traces.command("show")

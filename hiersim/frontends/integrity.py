@@ -13,9 +13,11 @@ import numpy as np
 
 from hiersim.errors import TraceError
 from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (
     BITS,
     DIMS,
+    PRODUCED,
     Accesses,
     DType,
     Flag,
@@ -31,8 +33,8 @@ from hiersim.units import LARGEST
 
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 _NO_LOOPS = ("window", "stride", "kv_heads", "causal")
-PRODUCED = (Role.ACTIVATION, Role.GRADIENT)
-"""Roles that do not exist before the first operator: somebody must write them before they are read."""
+MAX_SEARCHED = 20_000
+"""Accesses of a trace in which a cycle is looked for to be named."""
 
 
 class Checker:
@@ -230,6 +232,14 @@ def _check_accesses(access: Accesses, key: str, rows: int, tensors: TensorTable,
         check.fail(f"{key}.size", "adds up to more than 2^62 bytes")
 
 
+def _cycle(tensors: TensorTable, reads: Accesses, writes: Accesses, row: int) -> str:
+    """Which cycle of operators `row` is in, in words, or that only the order is wrong."""
+    if len(reads.tensor) + len(writes.tensor) > MAX_SEARCHED:
+        return ": a cycle or a wrong order"
+    cycle = find_cycle(tensors, reads, writes, row)
+    return f": a cycle of rows {' -> '.join(map(str, cycle[:6]))}" if cycle else ": a wrong order"
+
+
 def _rows(access: Accesses) -> IntArray:
     return np.repeat(np.arange(len(access.ptr) - 1), np.diff(access.ptr))
 
@@ -249,12 +259,8 @@ def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels
         writer = int(first_write[storage])
         if writer == rows:
             check.fail(f"reads[{row}]", f"'{labels[row]}' reads {name}, which nothing writes (a dangling tensor)")
-        check.fail(
-            f"reads[{row}]",
-            f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later: "
-            "a cycle or a wrong order",
-            "producers before consumers",
-        )
+        problem = f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later"
+        check.fail(f"reads[{row}]", problem + _cycle(tensors, reads, writes, row), "producers before consumers")
     free = np.where(tensors.storage_free < 0, rows, tensors.storage_free)
     for key, row_of, storage_of in (("reads", read_row, read_storage), ("writes", write_row, write_storage)):
         late = np.flatnonzero(row_of > free[storage_of])

@@ -16,7 +16,7 @@ from hiersim.lowering.tiling import contraction, stream
 from hiersim.lowering.work import CONTRACTIONS, WorkList, useful_flops
 from hiersim.model.design import Design, Management
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import Accesses, DType, IntArray, Kind, Role
+from hiersim.model.operators import PRODUCED, Accesses, DType, IntArray, Kind
 from hiersim.model.program import Program
 from hiersim.units import LARGEST, TICKS_PER_SECOND, UNLIMITED
 
@@ -154,7 +154,7 @@ def compulsory_bytes(graph: KernelGraph) -> int:
     Of each output: the largest write.
     """
     table = graph.tensors
-    outside = (~np.isin(table.storage_role, [int(Role.ACTIVATION), int(Role.GRADIENT)])).tolist()
+    outside = (~np.isin(table.storage_role, [int(role) for role in PRODUCED])).tolist()
     read, largest, written = ([0] * len(outside) for _ in range(3))
     reads, writes = _by_kernel(graph, graph.reads), _by_kernel(graph, graph.writes)
     for kernel in range(len(graph)):

@@ -9,11 +9,8 @@ import numpy as np
 from hiersim.errors import CapacityError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray, Role
+from hiersim.model.operators import PRODUCED, IntArray, Role
 from hiersim.units import show_bytes
-
-TRANSIENT = (Role.ACTIVATION, Role.GRADIENT)
-"""Roles that are allocated when first written; the others are there from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +31,7 @@ def lifetimes(graph: KernelGraph) -> Lifetimes:
     for access in (graph.writes, graph.reads):
         row = np.repeat(np.arange(kernels), np.diff(access.ptr))
         np.minimum.at(first, table.tensor_storage[access.tensor], row)
-    transient = np.isin(table.storage_role, [int(role) for role in TRANSIENT])
+    transient = np.isin(table.storage_role, [int(role) for role in PRODUCED])
     touched = first < kernels
     first = np.where(transient, first, 0)
     last = np.where(table.storage_free < 0, kernels - 1, table.storage_free)

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hiersim.lowering.placement import TRANSIENT
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray, csr
+from hiersim.model.operators import PRODUCED, IntArray, csr
 
 FloatArray = npt.NDArray[np.float64]
 COLD = -1
@@ -121,7 +120,7 @@ class _Profiler:
         self.graph = graph
         storages = len(graph.tensors.storage_bytes)
         self.block = list(range(storages))
-        self.fresh = [role in TRANSIENT for role in graph.tensors.storage_role.tolist()]
+        self.fresh = [role in PRODUCED for role in graph.tensors.storage_role.tolist()]
         self.idle: dict[int, list[int]] = {}
         self.stack = _Fenwick(len(graph))
         self.last = [COLD] * storages

@@ -70,6 +70,10 @@ class Role(IntEnum):
     OPTIMIZER_STATE = 6
 
 
+PRODUCED: Final = (Role.ACTIVATION, Role.GRADIENT)
+"""Roles allocated when first written; tensors of the other roles are there from the start."""
+
+
 class Flag(IntFlag):
     """Properties of an operator."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hiersim import units
 from hiersim.model.design import Design, Tier, field_types
+from hiersim.model.operators import DType
 
 PRINTERS: Mapping[object, Callable[[Any], str]] = {
     units.Ticks: units.show_ticks,
@@ -26,6 +27,24 @@ def design_rows(design: Design) -> Iterator[tuple[str, str, str]]:
     """(path, value with unit, source) of every known value."""
     for path, value in [*_walk(design.compute, "compute"), *_tiers(design), *_walk(design.host, "host")]:
         yield path, value, source_of(design, path)
+
+
+def summary_row(design: Design) -> tuple[str, str, str, str, str]:
+    """Cores, highest peak with its dtype, far memory, its bandwidth, and what lies before it."""
+    matrix = design.compute.matrix
+    peaks = dict(matrix.peak if matrix else design.compute.vector.peak)
+    wanted = [dtype for dtype in (DType.BF16, DType.FP16, DType.FP32) if dtype in peaks]
+    best = wanted[0] if wanted else max(peaks, key=lambda dtype: peaks[dtype])
+    home = design.home
+    bandwidth = home.bandwidth or home.read_bandwidth or 0
+    near = " · ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in design.memory[:-1])
+    return (
+        str(design.compute.cores),
+        f"{units.show_rate(peaks[best])} {best.name.lower()}",
+        f"{home.name} {units.show_capacity(home.capacity)}",
+        units.show_bandwidth(bandwidth),
+        near,
+    )
 
 
 def source_of(design: Design, path: str) -> str:

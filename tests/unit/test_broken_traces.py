@@ -21,7 +21,7 @@ MEGABYTES = 500
 MESSAGES: dict[str, tuple[str, ...]] = {
     "blank": ("is empty", "a header line"),
     "bytes_beyond_shape": (":2:", "bytes: 5000 is more", "at most 4096"),
-    "cycle": (":4:", "reads z, which", "a cycle", "producers before consumers"),
+    "cycle": (":4:", "reads z, which", "a cycle of rows 0 -> 1 -> 0", "producers before consumers"),
     "dangling_tensor": (":6:", "reads y, which nothing writes"),
     "dims_for_pointwise": (":7:", "dims.m: a pointwise has no such size"),
     "dims_incomplete": (":6:", "dims.k: is missing", "a whole number"),
@@ -83,7 +83,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "view_with_a_role": (":3:", "role: a view has the role of its storage"),
     "write_beyond_tensor": (":6:", "writes.bytes: 9999 is more than tensor 'y' has", "at most 2048"),
     "wrong_format": (":1:", "format: is not a hiersim trace"),
-    "wrong_order": (":6:", "reads y, which 'aten.mm.default' (row 1) writes later", "producers before consumers"),
+    "wrong_order": (":6:", "reads y, which 'aten.mm.default' (row 1) writes later: a wrong order", "producers before"),
     "wrong_version": (":1:", "has version 2", "version 1"),
 }
 
