@@ -25,7 +25,7 @@ from hiersim.model.program import Program
 from hiersim.model.timeline import StageLog, Timeline
 
 NAME: Final = "reference"
-MAX_STAGES: Final = 20_000_000
+MAX_STAGES: Final = 10_000_000
 """About 20 minutes and 10 GB."""
 AFTER_COMPLETIONS: Final = EventPriority(NORMAL + 1)
 AFTER_BUFFERS: Final = EventPriority(NORMAL + 2)
