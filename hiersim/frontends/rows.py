@@ -17,6 +17,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, Final, NoReturn
@@ -86,6 +87,12 @@ def load_rows(path: str | os.PathLike[str]) -> Trace:
     except TraceError as error:
         error.line = reader.line_of(error.key or "")
         raise
+
+
+@cache
+def _names(kinds: type[IntEnum]) -> dict[str, int]:
+    """Names of an enumeration as files write them."""
+    return {item.name.lower(): int(item) for item in kinds}
 
 
 class _Reader:
@@ -168,7 +175,7 @@ class _Reader:
         return value
 
     def _named(self, value: Any, key: str, kinds: type[IntEnum]) -> int:
-        names = {item.name.lower(): int(item) for item in kinds}
+        names = _names(kinds)
         if not isinstance(value, str) or value not in names:
             problem = "is missing" if value is None else f"{shown(value)} is not a {key}"
             self.fail(problem, key=key, expected=nearest(str(value), names))

@@ -131,8 +131,8 @@ def many_members(piece: bytes, times: int) -> Callable[[], bytes]:
 
 def many_tensors() -> bytes:
     """Tensor rows, and an operator that reads a tensor of another name."""
-    rows = [f'{{"tensor": "t{n}", "shape": [1], "dtype": "bf16", "role": "input"}}' for n in range(20_000)]
-    return "\n".join([HEADER.strip(), *rows, '{"operator": "a", "kind": "copy", "reads": ["t19999x"]}']).encode()
+    rows = [f'{{"tensor": "t{n}", "shape": [1], "dtype": "bf16", "role": "input"}}' for n in range(60_000)]
+    return "\n".join([HEADER.strip(), *rows, '{"operator": "a", "kind": "copy", "reads": ["t59999x"]}']).encode()
 
 
 def long_column(kind: type[np.signedinteger[Any]], length: int) -> Callable[[Entries], None]:
@@ -173,7 +173,7 @@ BUILT: dict[str, tuple[str, Builder, tuple[str, ...]]] = {
         raw(lambda: ("{" + ",".join(f'"k{n}":1' for n in range(90_000)) + ',"k7":1}').encode()),
         (":1:", "k7: is there twice"),
     ),
-    "a wrong name among 20000": (".jsonl", raw(many_tensors), (":20002:", "no tensor 't19999x'", "'t19999'")),
+    "a wrong name among 60000": (".jsonl", raw(many_tensors), (":60002:", "no tensor 't59999x'", "'t59999'")),
     "a name of a megabyte": (
         ".jsonl", raw(lambda: (HEADER + '{"tensor": "' + "x" * 10**6 + '"}').encode()), (":2:", "shape: is missing"),
     ),
@@ -297,6 +297,6 @@ if os.name == "posix" and os.geteuid() != 0:
 
 WORST = (
     "gzip bomb of zeros", "gzip bomb of empty lines", "gzip bomb of rows", "100000 brackets", "a line of 100 MB",
-    "a key twice among 90000", "a wrong name among 20000", "a shape of large primes", "a bomb of zeros",
+    "a key twice among 90000", "a wrong name among 60000", "a shape of large primes", "a bomb of zeros",
     "the longest column", "a header of a million lists", "a header of 9 MiB",
 )  # fmt: skip
