@@ -11,7 +11,9 @@ JOBS ?= 2
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(STAMP)-%: pyproject.toml
+COMPILED := $(shell sed -n '/hooks.custom\]/,/^]/s/^ *"\(.*\)",.*/\1/p' pyproject.toml | sed 's|\.|/|g; s|$$|.py|')
+
+$(STAMP)-%: pyproject.toml hatch_build.py $(COMPILED)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing hiersim with what '$*' needs into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e "$(if $(filter run,$*),.,.[$*])"

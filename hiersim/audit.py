@@ -36,20 +36,19 @@ def _broken(law: str, detail: str) -> SimulationError:
 
 def check_ledger(timeline: Timeline) -> None:
     """Entries are not negative and add up to the makespan, for every engine."""
-    if len(timeline.ledger) and int(timeline.ledger.min(initial=0)) < 0:
+    if int(timeline.ledger_rows.min(initial=0)) < 0:
         raise _broken("the ledger", "an entry is negative")
-    for engine, ledger in zip(ENGINES, timeline.ledger, strict=True):
-        total = int(ledger.sum())
+    for engine, total in zip(ENGINES, timeline.ledger_totals.sum(axis=1).tolist(), strict=True):
         if total != timeline.makespan:
             raise _broken("the ledger", f"{engine} adds up to {total}, the makespan is {timeline.makespan}")
 
 
 def check_kernels(program: Program, timeline: Timeline) -> None:
     """Causality between kernels."""
-    for kernel in range(len(program)):
-        needs = program.needs[program.needs_ptr[kernel] : program.needs_ptr[kernel + 1]]
-        if len(needs) and int(timeline.end[needs].max()) > timeline.ready[kernel]:
-            raise _broken("causality", f"kernel {kernel} was ready before the kernels it needs had ended")
+    consumer = np.repeat(np.arange(len(program)), np.diff(program.needs_ptr))
+    early = consumer[timeline.end[program.needs] > timeline.ready[consumer]]
+    if len(early):
+        raise _broken("causality", f"kernel {int(early[0])} was ready before the kernels it needs had ended")
     begin = np.maximum(timeline.ready, timeline.launched) + program.start_ticks
     if bool(np.any(timeline.start < begin)) or bool(np.any(timeline.end < timeline.start)):
         raise _broken("causality", "a kernel started before it was launched, or ended before it started")
@@ -121,12 +120,11 @@ def _check_buffers(program: Program, log: StageLog) -> None:
     tile_of_stage = np.repeat(np.arange(len(program.stage_ptr) - 1), np.diff(program.stage_ptr))
     position = log.stage - program.stage_ptr[tile_of_stage[log.stage]]
     releasing = position == program.release_stage[tile_of_stage[log.stage]]
-    for kernel in range(len(program)):
+    for kernel, depth in enumerate(program.depth[program.nest].tolist()):
         rows = releasing & (log.kernel == kernel)
-        if int(rows.sum()) <= program.depth[kernel]:
+        if int(rows.sum()) <= depth:
             continue
         granted, released = np.sort(log.buffer[rows]), np.sort(log.end[rows])
-        depth = int(program.depth[kernel])
         if bool(np.any(granted[depth:] < released[:-depth])):
             raise _broken("capacity", f"kernel {kernel} held more than {depth} buffers at once")
 

@@ -62,26 +62,26 @@ def _link_ticks(tier: Tier, read: int, write: int) -> int:
 
 def kernel_bounds(program: Program) -> IntArray:
     """(K,) least ticks between a kernel's start and its end: its busiest resource, or its first tile's chain."""
-    kernels, resources = len(program), len(program.resources)
-    counts, owner = program.stage_counts(), program.stage_kernels()
+    nests, resources = len(program.depth), len(program.resources)
     stages_per_tile = np.diff(program.stage_ptr)
-    position = np.arange(len(program.stage_ticks)) - np.repeat(program.stage_ptr[:-1], stages_per_tile)
-    awaited = position <= np.repeat(program.complete_stage, stages_per_tile)
-    busy = np.zeros((kernels, resources), np.int64)
-    np.add.at(busy, (owner[awaited], program.stage_resource[awaited]), (program.stage_ticks * counts)[awaited])
-    passing = np.where(awaited, program.stage_ticks + program.stage_latency, 0)
+    tile = np.repeat(np.arange(len(stages_per_tile)), stages_per_tile)
+    awaited = np.arange(len(tile)) - program.stage_ptr[tile] <= program.complete_stage[tile]
+    busy = np.zeros((nests, resources), np.int64)
+    amount = program.stage_ticks * program.tile_repeats()[tile]
+    np.add.at(busy, (program.tile_nests()[tile][awaited], program.stage_resource[awaited]), amount[awaited])
     chain = np.zeros(len(stages_per_tile), np.int64)
-    np.add.at(chain, np.repeat(np.arange(len(stages_per_tile)), stages_per_tile), passing)
-    first = np.zeros(kernels, np.int64)
-    for kernel in range(kernels):
-        loop = int(program.loop_ptr[kernel])
-        if loop < program.loop_ptr[kernel + 1]:
-            first[kernel] = chain[program.body_tile[program.body_ptr[loop]]]
-    return np.asarray(np.maximum(busy.max(axis=1, initial=0), first), np.int64)
+    np.add.at(chain, tile, np.where(awaited, program.stage_ticks + program.stage_latency, 0))
+    least = busy.max(axis=1, initial=0)
+    filled = np.flatnonzero(np.diff(program.loop_ptr))
+    first_tile = program.body_tile[program.body_ptr[program.loop_ptr[filled]]]
+    least[filled] = np.maximum(least[filled], chain[first_tile])
+    return np.asarray(least[program.nest], np.int64)
 
 
 def critical_path(program: Program) -> int:
     """Ticks of the longest chain through host launches and kernel dependences."""
+    if program.in_stream:
+        return _stream_path(program)
     least = kernel_bounds(program).tolist()
     launched = (np.cumsum(program.host_ticks) + program.launch_latency).tolist()
     start = program.start_ticks.tolist()
@@ -91,3 +91,13 @@ def critical_path(program: Program) -> int:
         ready = max((finish[need] for need in needs[ptr[kernel] : ptr[kernel + 1]]), default=0)
         finish.append(max(ready, launched[kernel]) + start[kernel] + duration)
     return max(finish, default=0)
+
+
+def _stream_path(program: Program) -> int:
+    """`critical_path` of a stream: each kernel ends its own time after the later of its launch and its predecessor."""
+    if not len(program):
+        return 0
+    own = program.start_ticks + kernel_bounds(program)
+    passed = np.cumsum(own)
+    launched = np.cumsum(program.host_ticks) + program.launch_latency
+    return int(passed[-1] + max(int((launched - passed + own).max()), 0))

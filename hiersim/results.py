@@ -76,7 +76,7 @@ class Result:
         """Share of the makespan in which the cores wait."""
         if not self.timeline.makespan:
             return 0.0
-        work = int(self.timeline.ledger[ENGINES.index(MAIN_ENGINE)][:, : len(WORK)].sum())
+        work = int(self.timeline.ledger_totals[ENGINES.index(MAIN_ENGINE), : len(WORK)].sum())
         return 1 - work / self.timeline.makespan
 
     @property
@@ -141,8 +141,7 @@ class Result:
 
 def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
     """Entries with ticks, in the order of the engines and of the ledger's columns."""
-    for engine, ledger in zip(ENGINES, timeline.ledger, strict=True):
-        totals = ledger.sum(axis=0)
+    for engine, totals in zip(ENGINES, timeline.ledger_totals, strict=True):
         for column in np.flatnonzero(totals).tolist():
             entry, tier, phase = column_meaning(column, len(tiers))
             yield LedgerRow(
@@ -250,10 +249,11 @@ def headline_html(result: Result) -> str:
 def kernel_rows(result: Result) -> list[dict[str, Any]]:
     """Per kernel: where it ran in time, and its part of the main engine's ledger by entry (ticks)."""
     graph, timeline = result.graph, result.timeline
-    ledger = timeline.ledger[ENGINES.index(MAIN_ENGINE)]
-    entries = np.zeros((len(graph), len(Entry)), np.int64)
+    ledger = timeline.ledger_rows[:, ENGINES.index(MAIN_ENGINE)]
+    distinct = np.zeros((len(ledger), len(Entry)), np.int64)
     for column in range(ledger.shape[1]):
-        entries[:, column_meaning(column, len(result.program.tiers))[0]] += ledger[:, column]
+        distinct[:, column_meaning(column, len(result.program.tiers))[0]] += ledger[:, column]
+    entries = distinct[timeline.ledger_row]
     rows = []
     for kernel, name in enumerate(graph.names):
         first = int(graph.operator_ptr[kernel])

@@ -52,7 +52,7 @@ class _History:
         self.arrive = (log.end + program.stage_latency[log.stage]).tolist()
         self.ready, self.launched = times["ready"].tolist(), times["launched"].tolist()
         self.start, self.finish = times["start"].tolist(), times["end"].tolist()
-        self.buffer_tier = program.buffer_tier.tolist()
+        self.buffer_tier = program.buffer_tier[program.nest].tolist()
         self._index_services(log, resource)
         self._index_last(program, log)
         self._index_work(program)
@@ -70,14 +70,15 @@ class _History:
             self.service_kernel.append(log.kernel[rows].tolist())
 
     def _index_last(self, program: Program, log: StageLog) -> None:
-        """Per kernel, the end of its last computation and a row of the tile that completed it."""
+        """Per kernel, the end of the last computation before it ended and a row of the tile that completed it."""
         kernels = len(program)
         self.computed = list(self.start)
         self.last_row = [-1] * kernels
         compute = program.stage_access[log.stage] == Access.COMPUTE
         for row in np.flatnonzero(compute).tolist():
             kernel = self.kernel[row]
-            self.computed[kernel] = max(self.computed[kernel], self.end[row])
+            if self.end[row] <= self.finish[kernel]:
+                self.computed[kernel] = max(self.computed[kernel], self.end[row])
         tile_of_stage = np.repeat(np.arange(len(program.stage_ptr) - 1), np.diff(program.stage_ptr))
         position = log.stage - program.stage_ptr[tile_of_stage[log.stage]]
         completing = position == program.complete_stage[tile_of_stage[log.stage]]
@@ -261,7 +262,7 @@ def _account(ledger: IntArray, history: _History, units: frozenset[int], makespa
 
 
 def _trailing(book: _Book, history: _History, covered: int, makespan: int) -> None:
-    """The gap that no tile ends: what other units did, then the drain of the tile that arrived last."""
+    """The gap that no tile ends: what other units did, then the wait and the drain of the tile that arrived last."""
     if not history.arrive:
         if history.finish:
             book.add(len(history.finish) - 1, Entry.DISPATCH, makespan - covered)
@@ -270,4 +271,6 @@ def _trailing(book: _Book, history: _History, covered: int, makespan: int) -> No
     kernel = history.kernel[last]
     begin = min(max(covered, history.last_work), makespan)
     book.add(kernel, Entry.DEPENDENCY, begin - covered)
-    book.gap(last, begin, makespan, LedgerPhase.DRAIN)
+    ready = min(max(history.ready[kernel], begin), makespan)
+    book.add(kernel, Entry.DEPENDENCY, ready - begin)
+    book.gap(last, ready, makespan, LedgerPhase.DRAIN)

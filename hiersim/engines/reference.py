@@ -22,7 +22,7 @@ from simpy.events import NORMAL, Event, EventPriority
 from hiersim.engines.ledger import build_ledger
 from hiersim.errors import SimulationError
 from hiersim.model.program import Program
-from hiersim.model.timeline import StageLog, Timeline
+from hiersim.model.timeline import StageLog, Timeline, distinct_ledgers
 
 NAME: Final = "reference"
 MAX_STAGES: Final = 10_000_000
@@ -137,7 +137,7 @@ class Machine:
             yield env.timeout(int(program.start_ticks[kernel]))
         times["start"][kernel] = env.now
         self.started[kernel].succeed()
-        buffers = Arbiter(env, AFTER_COMPLETIONS, int(program.depth[kernel]))
+        buffers = Arbiter(env, AFTER_COMPLETIONS, int(program.depth[program.nest[kernel]]))
         done: list[Event] = []
         for tile, kind in enumerate(program.tiles(kernel)):
             yield buffers.request(kernel, tile, 0)
@@ -208,7 +208,7 @@ def simulate(program: Program, *, keep_log: bool = False) -> Timeline:
         engine=NAME,
         makespan=makespan,
         busy=busy,
-        ledger=build_ledger(program, log, times, makespan),
+        **distinct_ledgers(build_ledger(program, log, times, makespan)),
         log=log if keep_log else None,
         **times,
     )

@@ -55,15 +55,13 @@ def _lowered(graph: KernelGraph, design: Design, profile: ReuseProfile | None) -
     profile = profile or profile_reuse(graph)
     works = WorkList(graph, machine, profile)
     contractions = Contractions(machine, graph.operators)
-    packer = Packer()
+    packer = Packer(machine.buffer_tier)
     free = np.zeros((2, len(design.memory)), np.int64)
     buffers = 0
-    depth = []
     for kernel in range(len(graph)):
         work = works.work(kernel)
         nest = contraction(work, contractions.shape(work), machine) if work.anchor >= 0 else stream(work, machine)
         packer.add(nest)
-        depth.append(nest.depth)
         if nest.free is not None:
             free += nest.free
         buffers = max(buffers, _buffers(nest, machine))
@@ -76,8 +74,6 @@ def _lowered(graph: KernelGraph, design: Design, profile: ReuseProfile | None) -
         queue=int(design.host.queue),
         kernel_names=graph.names,
         **_host(graph, design),
-        depth=np.array(depth, np.int64),
-        buffer_tier=np.full(kernels, machine.buffer_tier, np.int64),
         needs_ptr=np.maximum(np.arange(kernels + 1, dtype=np.int64) - 1, 0),
         needs=np.arange(kernels - 1, dtype=np.int64),
         **packer.arrays(),

@@ -108,9 +108,12 @@ class TileMaker:
 
 
 class Packer:
-    """Collects loop nests, kernel by kernel, into the arrays of a `Program`."""
+    """Collects loop nests, kernel by kernel, into the arrays of a `Program`; equal nests are kept once."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer_tier: int) -> None:
+        self.buffer_tier = buffer_tier
+        self.seen: dict[tuple[object, ...], int] = {}
+        self.nest, self.depth = list[int](), list[int]()
         self.loop_ptr, self.loop_repeat = [0], list[int]()
         self.body_ptr, self.body_count, self.body_tile = [0], list[int](), list[int]()
         self.stage_ptr, self.release, self.complete = [0], list[int](), list[int]()
@@ -131,6 +134,14 @@ class Packer:
                 self.bytes += repeat * count * sum(stage.size for stage in tile.stages)
         if max(self.ticks, self.bytes) >= LARGEST:
             raise OverflowError
+        key = (nest.depth, *((repeat, tuple(body)) for repeat, body in nest.loops))
+        self.nest.append(self.seen.setdefault(key, len(self.depth)))
+        if self.nest[-1] == len(self.depth):
+            self.pack(nest)
+
+    def pack(self, nest: LoopNest) -> None:
+        """Append one nest."""
+        self.depth.append(nest.depth)
         for repeat, body in nest.loops:
             self.loop_repeat.append(repeat)
             for count, tile in body:
@@ -149,6 +160,9 @@ class Packer:
         table = np.array(self.stages, np.int64).reshape(-1, len(names)).T
         columns = {f"stage_{name}": column.copy() for name, column in zip(names, table, strict=True)}
         lists = {
+            "nest": self.nest,
+            "depth": self.depth,
+            "buffer_tier": [self.buffer_tier] * len(self.depth),
             "loop_ptr": self.loop_ptr,
             "loop_repeat": self.loop_repeat,
             "body_ptr": self.body_ptr,

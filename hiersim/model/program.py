@@ -1,6 +1,7 @@
 """`Program`: kernels as tile loops over stages, in flat integer arrays. All that an engine may know.
 
-A kernel is a list of loops; a loop repeats a body; a body is a list of (count, tile type). A tile type is a
+A kernel runs a *loop nest*; kernels that do the same share one, so that a program grows with what is distinct in a
+model. A nest is a list of loops; a loop repeats a body; a body is a list of (count, tile type). A tile type is a
 chain of stages, each on one resource (a port or a unit) for a fixed number of ticks, followed by a latency in
 which the resource is free again. `Program.tiles(k)` unrolls a kernel in order.
 """
@@ -35,7 +36,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
-    """One kernel graph lowered onto one design. K kernels, L loops, B bodies, Y tile types, G stages."""
+    """One kernel graph lowered onto one design. K kernels, N loop nests, L loops, B bodies, Y tile types, G stages.
+
+    No loop is empty, no tile type belongs to two nests, and every service takes at least one tick.
+    """
 
     tiers: tuple[str, ...]
     """Nearest first."""
@@ -52,16 +56,18 @@ class Program:
     """(K,) from the end of the launch call to its arrival at the device."""
     start_ticks: IntArray
     """(K,) device time between readiness and the first buffer request."""
-    depth: IntArray
-    """(K,) tiles that may hold a buffer at once."""
-    buffer_tier: IntArray
-    """(K,) index of the tier that the buffers lie in."""
     needs_ptr: IntArray
     needs: IntArray
     """CSR (K + 1,): earlier kernels that must have ended."""
+    nest: IntArray
+    """(K,) the loop nest that the kernel runs."""
 
+    depth: IntArray
+    """(N,) tiles that may hold a buffer at once."""
+    buffer_tier: IntArray
+    """(N,) index of the tier that the buffers lie in."""
     loop_ptr: IntArray
-    """(K + 1,)"""
+    """(N + 1,)"""
     loop_repeat: IntArray
     """(L,)"""
     body_ptr: IntArray
@@ -114,29 +120,47 @@ class Program:
 
     def tiles(self, kernel: int) -> Iterator[int]:
         """Tile types of a kernel in issue order."""
-        for loop in range(self.loop_ptr[kernel], self.loop_ptr[kernel + 1]):
+        nest = self.nest[kernel]
+        for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
             for _ in range(self.loop_repeat[loop]):
                 for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
                     for _ in range(self.body_count[body]):
                         yield int(self.body_tile[body])
 
+    @property
+    def in_stream(self) -> bool:
+        """True when every kernel needs exactly the one before it."""
+        count = len(self)
+        return bool(
+            len(self.needs) == max(count - 1, 0)
+            and np.array_equal(self.needs_ptr, np.maximum(np.arange(count + 1) - 1, 0))
+            and np.array_equal(self.needs, np.arange(count - 1))
+        )
+
+    def nest_counts(self) -> IntArray:
+        """(N,) how many kernels run each loop nest."""
+        return np.bincount(self.nest, minlength=len(self.depth)).astype(np.int64)
+
+    def tile_repeats(self) -> IntArray:
+        """(Y,) how often each tile type runs in one kernel of its nest."""
+        counts = np.zeros(len(self.stage_ptr) - 1, np.int64)
+        np.add.at(counts, self.body_tile, np.repeat(self.loop_repeat, np.diff(self.body_ptr)) * self.body_count)
+        return counts
+
+    def tile_nests(self) -> IntArray:
+        """(Y,) the nest that each tile type belongs to."""
+        body_nest = np.repeat(np.repeat(np.arange(len(self.depth)), np.diff(self.loop_ptr)), np.diff(self.body_ptr))
+        nests = np.zeros(len(self.stage_ptr) - 1, np.int64)
+        nests[self.body_tile] = body_nest
+        return nests
+
     def tile_counts(self) -> IntArray:
         """(Y,) how often each tile type runs in all."""
-        counts = np.zeros(len(self.stage_ptr) - 1, np.int64)
-        repeats = np.repeat(self.loop_repeat, np.diff(self.body_ptr))
-        np.add.at(counts, self.body_tile, repeats * self.body_count)
-        return counts
+        return np.asarray(self.tile_repeats() * self.nest_counts()[self.tile_nests()], np.int64)
 
     def stage_counts(self) -> IntArray:
         """(G,) how often each stage runs in all."""
         return np.repeat(self.tile_counts(), np.diff(self.stage_ptr))
-
-    def stage_kernels(self) -> IntArray:
-        """(G,) the kernel that each stage belongs to."""
-        body_kernel = np.repeat(np.repeat(np.arange(len(self)), np.diff(self.loop_ptr)), np.diff(self.body_ptr))
-        tile_kernel = np.zeros(len(self.stage_ptr) - 1, np.int64)
-        tile_kernel[self.body_tile] = body_kernel
-        return np.repeat(tile_kernel, np.diff(self.stage_ptr))
 
     def traffic(self) -> tuple[IntArray, IntArray]:
         """Bytes read and written at the ports of each tier, two arrays of shape (tiers,)."""

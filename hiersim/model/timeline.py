@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+import numpy as np
+
 from hiersim.model.operators import IntArray
 
 
@@ -95,7 +97,30 @@ class Timeline:
     """(K,) its results have arrived."""
     busy: IntArray
     """(R,) ticks in service, per resource."""
-    ledger: IntArray
-    """(engines, K, columns): ticks by engine of `ENGINES`, kernel and ledger column."""
+    ledger_rows: IntArray
+    """(D, engines, columns): the distinct ledgers of kernels, in the order in which kernels first have them."""
+    ledger_row: IntArray
+    """(K,) which of them is the kernel's."""
     log: StageLog | None = None
     """Only where the engine was asked to keep it."""
+
+    @property
+    def ledger(self) -> IntArray:
+        """(engines, K, columns): ticks by engine of `ENGINES`, kernel and ledger column."""
+        return self.ledger_rows[self.ledger_row].swapaxes(0, 1)
+
+    @property
+    def ledger_totals(self) -> IntArray:
+        """(engines, columns): ticks of all kernels."""
+        counts = np.bincount(self.ledger_row, minlength=len(self.ledger_rows))
+        return np.asarray(np.einsum("d,dec->ec", counts, self.ledger_rows), np.int64)
+
+
+def distinct_ledgers(ledger: IntArray) -> dict[str, IntArray]:
+    """The two ledger columns of a `Timeline` from a dense ledger (engines, K, columns)."""
+    engines, kernels, columns = ledger.shape
+    flat = np.ascontiguousarray(ledger.swapaxes(0, 1)).reshape(kernels, engines * columns)
+    known: dict[bytes, int] = {}
+    row = [known.setdefault(entries.tobytes(), len(known)) for entries in flat]
+    rows = np.frombuffer(b"".join(known), np.int64).reshape(-1, engines, columns)
+    return {"ledger_rows": rows, "ledger_row": np.array(row, np.int64)}

@@ -63,7 +63,7 @@ class PlainEngine:
         self.program = program
         self.now = 0
         count = len(program)
-        self.kernels = [Kernel(unrolled(program, k), int(program.depth[k])) for k in range(count)]
+        self.kernels = [Kernel(unrolled(program, k), int(program.depth[program.nest[k]])) for k in range(count)]
         for kernel in self.kernels:
             kernel.incomplete = len(kernel.waiting)
         self.needs = [
@@ -206,7 +206,8 @@ class PlainEngine:
 def unrolled(program: Program, kernel: int) -> list[int]:
     """Tile types of a kernel in issue order: loops of (count, type) bodies."""
     tiles: list[int] = []
-    for loop in range(int(program.loop_ptr[kernel]), int(program.loop_ptr[kernel + 1])):
+    nest = int(program.nest[kernel])
+    for loop in range(int(program.loop_ptr[nest]), int(program.loop_ptr[nest + 1])):
         bodies = range(int(program.body_ptr[loop]), int(program.body_ptr[loop + 1]))
         once = [int(program.body_tile[b]) for b in bodies for _ in range(int(program.body_count[b]))]
         tiles += once * int(program.loop_repeat[loop])

@@ -125,10 +125,10 @@ def test_results_do_not_depend_on_the_hash_seed() -> None:
 def test_the_audit_refuses_a_timeline_that_was_changed(program: Program) -> None:
     timeline = simulate(program, keep_log=True)
     assert timeline.log is not None
-    ledger = timeline.ledger.copy()
-    ledger[0, 0, 0] += 1
+    rows = timeline.ledger_rows.copy()
+    rows[timeline.ledger_row[0], 0, 0] += 1
     with pytest.raises(SimulationError, match="ledger"):
-        audit(program, dataclasses.replace(timeline, ledger=ledger), bounds_of(program))
+        audit(program, dataclasses.replace(timeline, ledger_rows=rows), bounds_of(program))
     if len(timeline.log.grant):
         grant = timeline.log.grant.copy()
         grant[-1] -= 1
