@@ -1,1 +1,1 @@
-"""Public hypothesis strategies, for the tests of hiersim and of its plug-ins."""
+"""Public hypothesis strategies, and large synthetic inputs, for the tests of hiersim and of its plug-ins."""

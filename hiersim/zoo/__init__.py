@@ -66,6 +66,20 @@ _BUILDERS: Final = (
         notes=(_PRIVATE, "KV cache of fixed size, written in place at position 2047 and read whole"),
     ),
     Builder(
+        name="llama3-70b-prefill",
+        function="hiersim.zoo.llama:build_llama3_70b_prefill",
+        model="Llama-3-70B",
+        workload="1 x 2048 tokens, prefill",
+        notes=(_PRIVATE, _LAST_TOKEN, "no KV cache is returned"),
+    ),
+    Builder(
+        name="llama3-70b-decode",
+        function="hiersim.zoo.llama:build_llama3_70b_decode",
+        model="Llama-3-70B",
+        workload="1 x 1 token, decode over a static KV cache of 2048",
+        notes=(_PRIVATE, "KV cache of fixed size, written in place at position 2047 and read whole"),
+    ),
+    Builder(
         name="resnet50-infer",
         function="hiersim.zoo.vision:build_resnet50",
         model="ResNet-50 v1.5",

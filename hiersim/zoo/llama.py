@@ -36,6 +36,9 @@ class LlamaConfig:
 
 
 LLAMA3_8B = LlamaConfig(vocabulary=128_256, layers=32, width=4096, heads=32, kv_heads=8, hidden=14_336)
+LLAMA3_70B = LlamaConfig(vocabulary=128_256, layers=80, width=8192, heads=64, kv_heads=8, hidden=28_672)
+"""Widths from config.json of the model card, https://huggingface.co/meta-llama/Meta-Llama-3-70B (April 2024):
+70.6 billion parameters, 141 GB in BF16."""
 TINY_LLAMA = LlamaConfig(vocabulary=512, layers=2, width=128, heads=4, kv_heads=2, hidden=256)
 
 
@@ -191,6 +194,16 @@ def build_llama3_8b_decode() -> tuple[nn.Module, tuple[object, ...]]:
 def build_llama3_8b_decode_b32() -> tuple[nn.Module, tuple[object, ...]]:
     """Llama-3-8B, one token of batch 32 over a KV cache of 2048."""
     return _decode(LLAMA3_8B, 32, 2048)
+
+
+def build_llama3_70b_prefill() -> tuple[nn.Module, tuple[object, ...]]:
+    """Llama-3-70B, prefill of 1 x 2048 tokens."""
+    return _prefill(LLAMA3_70B, 2048)
+
+
+def build_llama3_70b_decode() -> tuple[nn.Module, tuple[object, ...]]:
+    """Llama-3-70B, one token of batch 1 over a KV cache of 2048."""
+    return _decode(LLAMA3_70B, 1, 2048)
 
 
 def build_tiny_llama() -> tuple[nn.Module, tuple[object, ...]]:

@@ -23,6 +23,8 @@ KERNELS = {
     "llama3-8b-prefill": (1233, 418),
     "llama3-8b-decode": (1297, 450),
     "llama3-8b-decode-b32": (1297, 450),
+    "llama3-70b-prefill": (3057, 1042),
+    "llama3-70b-decode": (3217, 1122),
     "resnet50-infer": (174, 122),
     "vit-large-infer": (293, 246),
 }
@@ -31,6 +33,8 @@ GFLOP = {
     "bert-large-prefill": 2680,
     "llama3-8b-prefill": 30787,
     "llama3-8b-decode": 129 / 8,
+    "llama3-70b-prefill": 291_372,  # 2 x 2048 x 68.45e9 weights of the layers + 4 x 2048^2 x 8192 x 80 + the last logits
+    "llama3-70b-decode": 144.4,
     "resnet50-infer": 262,
     "vit-large-infer": 1970,
 }
@@ -39,6 +43,8 @@ WEIGHT_GB = {
     "gpt2-large-prefill": 1.548,
     "llama3-8b-prefill": 16.06,
     "llama3-8b-decode": 16.06,
+    "llama3-70b-prefill": 141.107,  # 70,553,706,496 parameters (model card: 70.6 B)
+    "llama3-70b-decode": 141.107,
     "resnet50-infer": 0.0511,
     "vit-large-infer": 0.6087,
     "gpt2-train": 0.2489,
@@ -58,10 +64,10 @@ def moved(part: object) -> int:
     return int(part.reads.size.sum() + part.writes.size.sum())  # type: ignore[attr-defined]
 
 
-def test_there_are_eight_and_they_are_small() -> None:
+def test_there_are_ten_and_they_are_small() -> None:
     files = sorted(path.stem for path in FOLDER.glob("*.npz"))
     assert set(NAMES) <= set(files)
-    assert len(NAMES) == 8
+    assert len(NAMES) == 10
     assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < 10 * 10**6
 
 
@@ -132,17 +138,19 @@ def test_weights(name: str) -> None:
         assert all(name for name, is_weight in zip(tensors.storage_names, weights, strict=True) if is_weight)
 
 
-@pytest.mark.parametrize("name", ["llama3-8b-decode", "llama3-8b-decode-b32"])
-def test_decode_reads_its_cache_and_writes_one_position(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "batch", "layers"),
+    [("llama3-8b-decode", 1, 32), ("llama3-8b-decode-b32", 32, 32), ("llama3-70b-decode", 1, 80)],
+)
+def test_decode_reads_its_cache_and_writes_one_position(name: str, batch: int, layers: int) -> None:
     trace = bundled(name)
-    batch = 32 if name.endswith("b32") else 1
     for part in (trace.graph, trace.schedules["inductor"]):
         tensors = part.tensors
         cache_of = tensors.storage_role == Role.KV_CACHE
-        assert tensors.storage_bytes[cache_of].sum() == batch * 2048 * 32 * 2 * 8 * 128 * 2
+        assert tensors.storage_bytes[cache_of].sum() == batch * 2048 * layers * 2 * 8 * 128 * 2
         assert np.all(tensors.storage_output[cache_of] == 1)
         written = cache_of[tensors.tensor_storage[part.writes.tensor]]
-        assert part.writes.size[written].sum() == batch * 32 * 2 * 8 * 128 * 2
+        assert part.writes.size[written].sum() == batch * layers * 2 * 8 * 128 * 2
         read = cache_of[tensors.tensor_storage[part.reads.tensor]]
         assert part.reads.size[read].sum() == tensors.storage_bytes[cache_of].sum()
 
