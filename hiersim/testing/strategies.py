@@ -19,7 +19,7 @@ except ImportError:
     raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
 
 from hiersim.testing.design_strategies import designs
-from hiersim.testing.program_strategies import programs
+from hiersim.testing.program_strategies import programs, streams
 from hiersim.testing.trace_strategies import traces
 
-__all__ = ["designs", "programs", "traces"]
+__all__ = ["designs", "programs", "streams", "traces"]
