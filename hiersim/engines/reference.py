@@ -19,6 +19,7 @@ import numpy as np
 import simpy
 from simpy.events import NORMAL, Event, EventPriority
 
+from hiersim.engines.deadlock import deadlock
 from hiersim.engines.ledger import build_ledger
 from hiersim.errors import SimulationError
 from hiersim.model.program import Program
@@ -103,9 +104,9 @@ class Machine:
         for kernel in range(len(self.program)):
             self.env.process(self.kernel(kernel))
         self.env.run()
-        stuck = [self.program.kernel_names[k] for k, event in enumerate(self.ended) if not event.triggered]
-        if stuck:
-            raise SimulationError(f"deadlock: {len(stuck)} kernels never ended, the first is '{stuck[0]}'")
+        ended = [event.triggered for event in self.ended]
+        if not all(ended):
+            raise deadlock(self.program, [event.triggered for event in self.started], ended)
 
     def host(self) -> Steps:
         """The dispatch thread: one launch after the other, at most `queue` of them pending."""

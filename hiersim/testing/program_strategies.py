@@ -6,6 +6,7 @@ write-back. Sizes are drawn with the small ones first, so that a failing program
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,7 +121,7 @@ def _program(
     resources: tuple[Resource, ...],
     columns: _Columns,
     nest: list[int],
-    rows: list[tuple[int, ...]],
+    rows: Sequence[tuple[int, ...]],
     needs: list[list[int]],
 ) -> Program:
     """Loop nests and kernel rows as a program."""
