@@ -1,4 +1,4 @@
-"""Hypothesis strategies for small designs, traces and programs; every value is valid and cheap to run.
+"""Hypothesis strategies for small designs, traces, kernel graphs and programs; every value is valid and cheap to run.
 
     from hypothesis import given
     from hiersim.testing.strategies import designs, traces
@@ -19,7 +19,8 @@ except ImportError:
     raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
 
 from hiersim.testing.design_strategies import designs
+from hiersim.testing.graph_strategies import streaming_graphs
 from hiersim.testing.program_strategies import programs, streams
 from hiersim.testing.trace_strategies import traces
 
-__all__ = ["designs", "programs", "streams", "traces"]
+__all__ = ["designs", "programs", "streaming_graphs", "streams", "traces"]
