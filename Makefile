@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch check lint types layers fix docs traces clean
+.PHONY: help demo test test-torch check lint types layers fix bench docs traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,8 +32,8 @@ test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torc
 check: lint types layers test ## exactly what guards every change
 
 lint: $(STAMP)-dev ## style and format of the source
-	@$(BIN)/ruff check hiersim tests
-	@$(BIN)/ruff format --check hiersim tests
+	@$(BIN)/ruff check hiersim tests benchmarks
+	@$(BIN)/ruff format --check hiersim tests benchmarks
 
 types: $(STAMP)-dev ## mypy, strict
 	@$(BIN)/mypy
@@ -42,8 +42,11 @@ layers: $(STAMP)-dev ## imports point downward only
 	@$(BIN)/lint-imports
 
 fix: $(STAMP)-dev ## mend style and format
-	@$(BIN)/ruff check --fix hiersim tests
-	@$(BIN)/ruff format hiersim tests
+	@$(BIN)/ruff check --fix hiersim tests benchmarks
+	@$(BIN)/ruff format hiersim tests benchmarks
+
+bench: $(STAMP)-run ## how fast it is, into out/bench; HIERSIM_PEERS_PYTHON names an interpreter that has peers
+	@$(BIN)/python -m benchmarks --out out/bench
 
 docs: $(STAMP)-run ## the pages that are made from the source
 	@$(BIN)/python -m hiersim.views.reference

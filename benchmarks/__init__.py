@@ -1,0 +1,1 @@
+"""How fast hiersim is, measured side by side with what one would pick instead. `make bench`; see docs/benchmarks.md."""
