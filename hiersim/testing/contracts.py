@@ -5,7 +5,7 @@
     class TestMyEngine(EngineContract):
         simulate = staticmethod(my_package.simulate)
 
-pytest collects the inherited tests; each runs on random cases, as many as the hypothesis profile says.
+pytest collects the inherited tests; each runs on random cases, half as many as the hypothesis profile says.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ FLOPS: Final = ("matrix_flops", "masked_flops", "vector_flops", "special_ops")
 INFINITE: Final = 2**60
 """Bytes of a cache that holds everything."""
 inherited = settings(
-    suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.differing_executors]  # type: ignore[union-attr]
+    max_examples=max(20, settings.default.max_examples // 2),  # type: ignore[union-attr]
+    suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.differing_executors],  # type: ignore[union-attr]
 )
-"""Inherited tests run once per subclass, which hypothesis would take for an accident."""
+"""Inherited tests run once per subclass (hypothesis would take that for an accident), with half of the examples."""
 
 
 def differences(one: Timeline, other: Timeline) -> list[str]:
