@@ -32,9 +32,9 @@ class Bounds:
         return max(self.compute_ticks, self.critical_path_ticks, *self.link_ticks.values())
 
 
-def bounds(program: Program, design: Design) -> Bounds:
-    """All bounds of `program`, which was lowered for `design`."""
-    read, write = program.traffic()
+def bounds(program: Program, design: Design, moved: tuple[IntArray, IntArray] | None = None) -> Bounds:
+    """All bounds of `program`, which was lowered for `design`; `moved` is its traffic, when that is at hand."""
+    read, write = moved or program.traffic()
     links = {
         tier.name: _link_ticks(tier, int(read[index]), int(write[index]))
         for index, tier in enumerate(design.memory)

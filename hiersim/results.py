@@ -18,6 +18,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning
 from hiersim.model.trace import Trace
+from hiersim.provenance import fingerprint, package_version
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
 
 SCHEMA: Final = 1
@@ -46,10 +47,20 @@ class Result:
     program: Program
     timeline: Timeline
     bounds: Bounds
-    version: str
-    inputs_sha256: str
+    engine_name: str
+    """Name under which the engine was asked for."""
     changes: Mapping[str, str]
     """Values of the design that were set for this run."""
+
+    @property
+    def version(self) -> str:
+        """Version of hiersim."""
+        return package_version()
+
+    @property
+    def inputs_sha256(self) -> str:
+        """SHA-256 of the trace, the resolved design, the policy and the version."""
+        return fingerprint(self.trace, self.design, self.graph.policy)
 
     @property
     def makespan(self) -> Ticks:

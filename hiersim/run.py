@@ -1,21 +1,21 @@
-"""The road from front to back: trace and design in, result out. Pure: no files, no output, no globals."""
+"""The road from front to back: trace and design in, result out. Pure: no files, no output, no globals.
+
+What depends on the trace alone is made once and kept with it: its kernels, their reuse distances, its digest.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any, Final
-
-import numpy as np
+from importlib import import_module
+from inspect import signature
+from typing import Final
 
 from hiersim.audit import audit
 from hiersim.bounds import bounds
 from hiersim.errors import HiersimError, nearest
+from hiersim.fusion.marks import is_of_trace_alone
 from hiersim.fusion.registry import policy
 from hiersim.lowering.lower import lower
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
@@ -28,35 +28,54 @@ from hiersim.results import Result
 Engine = Callable[..., Timeline]
 Progress = Callable[[str, int], None]
 DEFAULT_ENGINE: Final = "reference"
+GROUP: Final = "hiersim.engines"
+_BUILT_IN: Final = {"reference": "hiersim.engines.reference"}
+"""Name → module with a function `simulate`; imported when it is asked for."""
 
 
 @cache
 def engines() -> dict[str, Engine]:
-    """Engines by name, from the entry points `hiersim.engines` and the built-in one."""
-    from hiersim.engines import reference
+    """Engines by name: the built-in ones and those of the entry points `hiersim.engines`. A broken one is skipped."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for what is built in
 
-    found: dict[str, Engine] = {reference.NAME: reference.simulate}
-    for point in entry_points(group="hiersim.engines"):
-        if point.name not in found:
+    found: dict[str, Engine] = {name: import_module(module).simulate for name, module in _BUILT_IN.items()}
+    for point in entry_points(group=GROUP):
+        if point.name in found:
+            continue
+        try:
             found[point.name] = point.load()
-    return found
+        except Exception as error:  # a plug-in may fail in any way; the tool goes on without it
+            warnings.warn(f"engine '{point.name}' of {point.value} cannot be loaded: {error}", stacklevel=2)
+    return dict(sorted(found.items()))
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name."""
+    """The engine of that name.
+
+    Raises
+    ------
+    HiersimError
+        With the nearest valid name.
+    """
+    if name in _BUILT_IN:
+        built_in: Engine = import_module(_BUILT_IN[name]).simulate
+        return built_in
     found = engines()
     if name not in found:
         raise HiersimError(f"'{name}' is not an engine", expected=nearest(name, found))
     return found[name]
 
 
-@cache
-def package_version() -> str:
-    """Version of the installed package."""
-    try:
-        return version("hiersim")
-    except PackageNotFoundError:
-        return "0+unknown"
+def kernels_of(trace: Trace, design: Design, fusion: str) -> KernelGraph:
+    """The kernels that the policy `fusion` makes of `trace`; once per trace when the policy does not see the design.
+
+    Raises
+    ------
+    FusionError
+        Unknown policy, or a trace without the captured schedule.
+    """
+    chosen = policy(fusion)
+    return trace.derived(chosen, design) if is_of_trace_alone(chosen) else chosen(trace, design)
 
 
 def simulate(
@@ -67,13 +86,15 @@ def simulate(
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    keep_log: bool = False,
+    fast_forward: bool = True,
 ) -> Result:
     """Replay `trace` on `design`.
 
     Parameters
     ----------
     trace : Trace
-        The model run.
+        The model run. Its columns become read-only, since what is derived from them is kept for the next call.
     design : Design
         The machine; `changes` are already in it and only recorded.
     fusion : str
@@ -82,6 +103,10 @@ def simulate(
         Name of an engine.
     progress : callable, optional
         Told before the engine runs: what, and how many stages it will play.
+    keep_log : bool
+        Keep what every stage did (`result.timeline.log`) and audit it stage by stage; costs time and memory.
+    fast_forward : bool
+        Let the engine skip what repeats; the result is the same either way.
 
     Raises
     ------
@@ -92,8 +117,10 @@ def simulate(
     SimulationError
         When a law of the simulator is broken.
     """
-    graph = policy(fusion)(trace, design)
-    return replay(trace, graph, design, engine_name=engine_name, changes=changes, progress=progress)
+    return replay(
+        trace, kernels_of(trace, design, fusion), design, engine_name=engine_name, changes=changes, progress=progress,
+        keep_log=keep_log, fast_forward=fast_forward,
+    )  # fmt: skip
 
 
 def replay(
@@ -105,14 +132,18 @@ def replay(
     changes: Mapping[str, str] | None = None,
     profile: ReuseProfile | None = None,
     progress: Progress | None = None,
+    keep_log: bool = False,
+    fast_forward: bool = True,
 ) -> Result:
-    """Run a kernel graph that a policy made of `trace`; `profile` may be reused between designs."""
-    program = lower(graph, design, profile or profile_reuse(graph))
+    """Run a kernel graph that a policy made of `trace`; what depends on the graph alone is kept with it."""
+    program = lower(graph, design, profile or graph.derived(profile_reuse))
     if progress:
         progress(f"{trace.name} on {design.name}, {graph.policy}", int(program.stage_counts().sum()))
-    timeline = engine(engine_name)(program, keep_log=True)
-    limits = bounds(program, design)
-    audit(program, timeline, limits)
+    play = engine(engine_name)
+    timeline = play(program, keep_log=keep_log, **({} if fast_forward else _without_fast_forward(play)))
+    moved = program.traffic()
+    limits = bounds(program, design, moved)
+    audit(program, timeline, limits, moved)
     return Result(
         trace=trace,
         design=design,
@@ -120,10 +151,14 @@ def replay(
         program=program,
         timeline=timeline,
         bounds=limits,
-        version=package_version(),
-        inputs_sha256=fingerprint(trace, design, graph.policy),
+        engine_name=engine_name,
         changes=dict(changes or {}),
     )
+
+
+def _without_fast_forward(play: Engine) -> dict[str, bool]:
+    """The switch, for an engine that has one; the others play every stage anyway."""
+    return {"fast_forward": False} if "fast_forward" in signature(play).parameters else {}
 
 
 def compare(
@@ -134,49 +169,15 @@ def compare(
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    keep_log: bool = False,
+    fast_forward: bool = True,
 ) -> list[Result]:
-    """Every design with every policy; the first is the baseline."""
+    """Every design with every policy; the first is the baseline. The options are those of `simulate`."""
     return [
-        simulate(trace, design, name, engine_name=engine_name, changes=changes, progress=progress)
+        simulate(
+            trace, design, name, engine_name=engine_name, changes=changes, progress=progress, keep_log=keep_log,
+            fast_forward=fast_forward,
+        )
         for design in designs
         for name in fusion
-    ]
-
-
-def fingerprint(trace: Trace, design: Design, fusion: str) -> str:
-    """SHA-256 of everything that decides a result."""
-    digest = hashlib.sha256()
-    _feed(digest, trace)
-    digest.update(json.dumps(plain(design), sort_keys=True).encode())
-    digest.update(fusion.encode())
-    digest.update(package_version().encode())
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Hash nested dataclasses, tables and columns, field by field."""
-    if isinstance(value, np.ndarray):
-        digest.update(np.ascontiguousarray(value, dtype="<i8").tobytes())
-    elif is_dataclass(value):
-        for item in fields(value):
-            digest.update(item.name.encode() + b"\0")
-            _feed(digest, getattr(value, item.name))
-    elif isinstance(value, Mapping):
-        for key in sorted(value):
-            digest.update(str(key).encode() + b"\0")
-            _feed(digest, value[key])
-    else:
-        digest.update(repr(value).encode() + b"\0")
-
-
-def plain(value: Any) -> Any:
-    """A design as nested tables of plain values (base units), in the order of its fields."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Enum):
-        return value.name.lower()
-    if isinstance(value, Mapping):
-        return {plain(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(entry) for entry in value]
-    return value
+    ]  # fmt: skip

@@ -51,7 +51,7 @@ def list_designs(as_json: bool = False) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (base units).")
 def show_design(name: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Every value of a design with its source."""
-    from hiersim.run import plain
+    from hiersim.provenance import plain
     from hiersim.views.designs import design_rows
     from hiersim.views.tables import plain_table
 

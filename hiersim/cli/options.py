@@ -25,12 +25,23 @@ MANY_STAGES = 10**6
 SET_HELP = "Change a value of the design: memory.l2.capacity=200MiB, memory.hbm.bandwidth=2x. Repeatable."
 
 
+engine = click.option(
+    "--engine", metavar="NAME", help="Simulation engine: compiled or reference. Default: the fastest that is there."
+)
+no_fast_forward = click.option(
+    "--no-fast-forward", is_flag=True, help="Play what repeats as well, instead of skipping it; same result."
+)
+check = click.option("--check", is_flag=True, help="Keep what every stage did and audit it stage by stage.")
+
+
 def common(function: Decorated) -> Decorated:
     """Options of every command that simulates."""
     for option in reversed(
         (
             click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=SET_HELP),
-            click.option("--engine", default="reference", show_default=True, help="Simulation engine."),
+            engine,
+            no_fast_forward,
+            check,
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
             click.option("--timeline", metavar="FILE", help="Write a Perfetto timeline (.pftrace, .json or .json.gz)."),
             click.option("-q", "--quiet", is_flag=True, help="No messages on standard error."),

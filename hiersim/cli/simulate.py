@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hiersim.cli import options
-from hiersim.errors import HiersimError
+from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
+    from hiersim.model.design import Design
+    from hiersim.model.trace import Trace
     from hiersim.results import Result
 
 DEMO_TRACES = ("gpt2-large-prefill", "llama3-8b-decode")
@@ -26,8 +30,8 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 )
 @options.common
 def run(
-    trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str, as_json: bool, timeline: str | None,
-    quiet: bool, verbose: bool,
+    trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str | None, no_fast_forward: bool,
+    check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE on one design: where does the time go? With --set, beside the design as it is.
 
@@ -35,14 +39,16 @@ def run(
     hiersim run gpt2-large-prefill --design h100-sxm --fusion inductor
     hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
     """
-    results = _simulate(trace, (design,), (fusion,), sets, engine, quiet)
+    how = _How(engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    loaded, changes, machines = _inputs(trace, (design,), sets, how)
+    results = _simulate(loaded, machines, (fusion,), changes, how)
     if timeline:
         _write_timeline(results[0], timeline, quiet)
     if as_json:
         click.echo(results[0].to_json())
         return
     if sets:
-        results = [*_simulate(trace, (design,), (fusion,), (), engine, quiet), *results]
+        results = [*_as_it_is(loaded, design, fusion, how), *results]
     _print(results, quiet, verbose)
 
 
@@ -59,8 +65,8 @@ def run(
 )
 @options.common
 def compare(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str, as_json: bool,
-    timeline: str | None, quiet: bool, verbose: bool,
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str | None,
+    no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE with every policy on every design; the first column is the baseline.
 
@@ -68,7 +74,9 @@ def compare(
     hiersim compare gpt2-large-prefill --design h100-sxm
     hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
     """
-    results = _simulate(trace, designs, fusions, sets, engine, quiet)
+    how = _How(engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    loaded, changes, machines = _inputs(trace, designs, sets, how)
+    results = _simulate(loaded, machines, fusions, changes, how)
     if timeline:
         for result in results:
             _write_timeline(result, _numbered(timeline, result), quiet)
@@ -92,9 +100,11 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     from hiersim.views.tables import conclusion
 
     everything: list[list[Result]] = []
+    how = _How(quiet=quiet)
     for trace in DEMO_TRACES:
-        for design in DEMO_DESIGNS:
-            results = _simulate(trace, (design,), ("eager", "inductor"), sets, "reference", quiet)
+        loaded, changes, machines = _inputs(trace, DEMO_DESIGNS, sets, how)
+        for design in machines:
+            results = _simulate(loaded, [design], ("eager", "inductor"), changes, how)
             everything.append(results)
             if not as_json:
                 _print(results, quiet, verbose=False)
@@ -129,31 +139,69 @@ def export() -> None:
 @click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
 @click.option("-o", "--out", required=True, metavar="FILE", help="File to write (.pftrace, .json or .json.gz).")
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change a value of the design.")
-@click.option("--engine", default="reference", show_default=True, help="Simulation engine.")
+@options.engine
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
-def perfetto(trace: str, design: str, fusion: str, out: str, sets: tuple[str, ...], engine: str, quiet: bool) -> None:
+def perfetto(
+    trace: str, design: str, fusion: str, out: str, sets: tuple[str, ...], engine: str | None, quiet: bool
+) -> None:
     """A timeline for ui.perfetto.dev: host, kernels, every port and unit.
 
     \b
     hiersim export perfetto llama3-8b-decode --design h100-sxm -o decode.pftrace
     """
-    _write_timeline(_simulate(trace, (design,), (fusion,), sets, engine, quiet)[0], out, quiet)
+    how = _How(engine=engine, keep_log=True, quiet=quiet)
+    loaded, changes, machines = _inputs(trace, (design,), sets, how)
+    _write_timeline(_simulate(loaded, machines, (fusion,), changes, how)[0], out, quiet)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """Options of a run that do not change its result."""
+
+    engine: str | None = None
+    fast_forward: bool = True
+    check: bool = False
+    keep_log: bool = False
+    quiet: bool = False
+
+
+def _inputs(
+    trace: str, designs: Sequence[str], sets: Sequence[str], how: _How
+) -> tuple[Trace, dict[str, str], list[Design]]:
+    """The trace, the changes, and the designs with the changes in them; wrong words are found before files are read."""
+    from hiersim.frontends.load import load_trace
+    from hiersim.run import engine as check_engine
+
+    if how.engine is not None:
+        check_engine(how.engine)
+    changes = options.changes_of(sets)
+    machines = [options.changed_design(name, changes) for name in designs]
+    return load_trace(trace), changes, machines
 
 
 def _simulate(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str, quiet: bool
+    trace: Trace, designs: Sequence[Design], fusions: Sequence[str], changes: dict[str, str], how: _How
 ) -> list[Result]:
-    from hiersim.frontends.load import load_trace
-    from hiersim.run import compare as compare_all
-    from hiersim.run import engine as check_engine
+    from hiersim.run import DEFAULT_ENGINE, compare
 
-    check_engine(engine)
-    changes = options.changes_of(sets)
-    machines = [options.changed_design(name, changes) for name in designs]
-    loaded = load_trace(trace)
-    fusions = fusions or ("eager", *sorted(loaded.schedules))
-    with options.progress(quiet) as tell:
-        return compare_all(loaded, machines, fusions, engine_name=engine, changes=changes, progress=tell)
+    with options.progress(how.quiet) as tell:
+        results = compare(
+            trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=how.engine or DEFAULT_ENGINE,
+            changes=changes, progress=tell, keep_log=how.keep_log or how.check, fast_forward=how.fast_forward,
+        )  # fmt: skip
+    if how.check:
+        stages = sum(len(result.timeline.log.stage) for result in results if result.timeline.log)
+        options.say(f"checked: every law holds for each of {stages:,} stages", how.quiet)
+    return results
+
+
+def _as_it_is(trace: Trace, design: str, fusion: str, how: _How) -> list[Result]:
+    """The design without changes, for the column beside them; none where it cannot hold the model."""
+    try:
+        return _simulate(trace, [options.changed_design(design, {})], (fusion,), {}, how)
+    except CapacityError as error:
+        options.say(f"note: no column for {design} as it is: {error.problem}", how.quiet)
+        return []
 
 
 def _print(results: list[Result], quiet: bool, verbose: bool) -> None:

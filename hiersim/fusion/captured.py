@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hiersim.errors import FusionError
+from hiersim.fusion.marks import of_trace_alone
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
@@ -25,11 +26,13 @@ def captured(trace: Trace, compiler: str) -> KernelGraph:
     return trace.schedules[compiler]
 
 
+@of_trace_alone
 def inductor(trace: Trace, design: Design | None = None) -> KernelGraph:
     """What TorchInductor scheduled."""
     return captured(trace, "inductor")
 
 
+@of_trace_alone
 def xla(trace: Trace, design: Design | None = None) -> KernelGraph:
     """What XLA emitted."""
     return captured(trace, "xla")

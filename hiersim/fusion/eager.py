@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from hiersim.errors import TraceError
+from hiersim.fusion.marks import of_trace_alone
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import Accesses, IntArray, Kind, OperatorTable
@@ -15,6 +16,7 @@ from hiersim.model.trace import OperatorGraph, Trace
 HOST_ONLY = (Kind.VIEW, Kind.SYNC)
 
 
+@of_trace_alone
 def eager(trace: Trace, design: Design | None = None) -> KernelGraph:
     """One kernel per operator that launches something.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
 
 from hiersim.errors import FusionError, nearest
 from hiersim.fusion.captured import inductor, xla
@@ -22,6 +21,8 @@ _BUILT_IN: dict[str, Policy] = {"eager": eager, "inductor": inductor, "xla": xla
 @cache
 def policies() -> dict[str, Policy]:
     """All policies by name. A broken plug-in is skipped with a warning."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for what is built in
+
     found: dict[str, Policy] = dict(_BUILT_IN)
     for point in entry_points(group=GROUP):
         if point.name in found:
@@ -41,6 +42,8 @@ def policy(name: str) -> Policy:
     FusionError
         With the nearest valid name.
     """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
     found = policies()
     if name not in found:
         raise FusionError(f"'{name}' is not a fusion policy", expected=nearest(name, found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 
 
@@ -18,7 +19,7 @@ class Launch(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class KernelGraph:
+class KernelGraph(Memo):
     """Kernels in launch order.
 
     Kernel `k` runs the operators `operator_ptr[k]:operator_ptr[k + 1]`; an operator that a compiler

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hiersim.model.kernels import KernelGraph
+from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, OperatorTable, TensorTable
 
 
@@ -40,7 +41,7 @@ class TraceHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Trace:
+class Trace(Memo):
     """One model run: its eager operators and the schedules captured from compilers."""
 
     header: TraceHeader

@@ -18,8 +18,11 @@ from typing import Final
 
 import numpy as np
 
-from hiersim.errors import HiersimError
+from hiersim.audit import audit
+from hiersim.errors import HiersimError, SimulationError
+from hiersim.model.timeline import StageLog
 from hiersim.results import Result
+from hiersim.run import engine
 
 SCALE_NOTE: Final = "1 ns shown = 1 ps simulated"
 _SLICE_BEGIN, _SLICE_END = 1, 2
@@ -39,15 +42,19 @@ class Slice:
 
 
 def lanes(result: Result) -> Iterator[tuple[str, list[Slice]]]:
-    """Lanes from host to units, each with slices in order that do not overlap."""
+    """Lanes from host to units, each with slices in order that do not overlap.
+
+    Raises
+    ------
+    SimulationError
+        When the log was not kept, and the run that makes it takes another time.
+    """
     program, timeline = result.program, result.timeline
     names = program.kernel_names
     begin = timeline.host_begin
     yield "host dispatch", [_slice(names, k, begin[k], begin[k] + program.host_ticks[k]) for k in range(len(names))]
     yield "kernels", [_slice(names, k, timeline.start[k], timeline.end[k]) for k in range(len(names))]
-    log = timeline.log
-    if log is None:
-        return
+    log = stage_log(result)
     resource = program.stage_resource[log.stage]
     for index, item in enumerate(program.resources):
         rows = np.flatnonzero(resource == index)
@@ -60,6 +67,20 @@ def lanes(result: Result) -> Iterator[tuple[str, list[Slice]]]:
                 start = merged.pop().begin
             merged.append(_slice(names, kernel, start, end))
         yield f"{item.name} {'unit' if item.tier < 0 else 'port'}", merged
+
+
+def stage_log(result: Result) -> StageLog:
+    """The log of the run; where it was not kept, that of the same program played again, and audited."""
+    if result.timeline.log is not None:
+        return result.timeline.log
+    again = engine(result.engine_name)(result.program, keep_log=True)
+    if again.makespan != result.makespan or again.log is None:
+        raise SimulationError(
+            f"engine '{result.engine_name}' took {result.makespan} ticks, and {again.makespan} when it kept its log; "
+            "please report this"
+        )
+    audit(result.program, again, result.bounds)
+    return again.log
 
 
 def _slice(names: tuple[str, ...], kernel: int, begin: int, end: int) -> Slice:

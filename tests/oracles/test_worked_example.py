@@ -19,7 +19,7 @@ PAGE = (DOCS / "worked-example.md").read_text()
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return simulate(load_trace(DOCS / "examples" / "relu.jsonl"), load_design("tiny"))
+    return simulate(load_trace(DOCS / "examples" / "relu.jsonl"), load_design("tiny"), keep_log=True)
 
 
 def table(head: str) -> list[list[str]]:

@@ -32,7 +32,7 @@ RATES = ("bandwidth", "read_bandwidth", "write_bandwidth")
 
 @given(traces(), designs())
 def test_every_run_passes_the_audit_and_beats_no_bound(trace: Trace, design: Design) -> None:
-    result = simulate(trace, design)  # the audit is part of it
+    result = simulate(trace, design, keep_log=True)  # the audit of every stage is part of it
     assert result.makespan >= result.bounds.ticks
     assert all(0 <= share <= 1 for share in result.utilization.values())
     assert 0 <= result.stall_fraction <= 1

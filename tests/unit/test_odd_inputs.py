@@ -174,7 +174,7 @@ def trace_of(rows: list[Row], folder: Path) -> Trace:
 @pytest.mark.parametrize("machine", DESIGNS)
 @pytest.mark.parametrize("name", TRACES)
 def test_an_odd_trace_on_an_odd_machine_keeps_every_law(name: str, machine: str, tiny: Design, tmp_path: Path) -> None:
-    result = simulate(trace_of(TRACES[name], tmp_path), tiny.replace(DESIGNS[machine]))  # audited
+    result = simulate(trace_of(TRACES[name], tmp_path), tiny.replace(DESIGNS[machine]), keep_log=True)  # audited
     assert result.makespan >= result.bounds.ticks
     assert json.loads(result.to_json())["makespan_ticks"] == result.makespan
     assert all(0 <= share <= 1 for share in result.utilization.values())
@@ -188,7 +188,7 @@ def test_any_number_of_shared_tiers_keeps_every_law(name: str, shared: int, tiny
     smem, cache, home = tiny.memory
     middle = tuple(dataclasses.replace(cache, name=f"l{level}") for level in range(2, shared + 1))
     design = dataclasses.replace(tiny, memory=(smem, *middle, home)).checked()
-    simulate(trace_of(TRACES[name], tmp_path), design)
+    simulate(trace_of(TRACES[name], tmp_path), design, keep_log=True)
 
 
 @pytest.mark.parametrize(
