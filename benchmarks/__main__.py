@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import engines, processes, road
 from benchmarks.measure import Figure, Sample, machine
 from benchmarks.report import markdown, save
 from benchmarks.road import Line, Skipped
+from benchmarks.workloads import roomy, trace_of
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "start": lambda options: processes.cold_start(options.repeats),
@@ -23,18 +25,22 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "tiers": lambda options: engines.by_tiers(options.repeats),
     "kernels": lambda options: engines.by_kernels(options.repeats),
     "road": lambda options: road.warm_changes(options.repeats),
+    "parts": lambda options: road.parts(options.repeats),
     "sweep": lambda options: road.sweep(options.repeats),
     "layers": lambda options: road.by_layers(options.repeats),
     "operators": lambda options: road.by_operators(options.repeats, options.largest),
     "memory": lambda options: iter([processes.large_trace(options.largest)]),
     "rooflines": lambda options: road.against_rooflines(options.repeats),
-    "peers": lambda options: peers(),
+    "peers": lambda options: peers(options.repeats),
 }
 
 
-def peers() -> Iterator[Line]:
+def peers(repeats: int) -> Iterator[Line]:
     """The peers under HIERSIM_PEERS_PYTHON; says which were not there."""
     group = "peers, Llama-3-70B prefill"
+    if road.engine_name() != "reference":
+        ours = road.warm_change(trace_of("llama3-70b-prefill"), roomy(), "eager", repeats)
+        yield replace(ours, group=group, name="hiersim, a simulation with ledger: " + ours.name)
     python = os.environ.get("HIERSIM_PEERS_PYTHON")
     if not python:
         yield Skipped(group=group, name="all peers", why="HIERSIM_PEERS_PYTHON names no interpreter")

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 
+from benchmarks.measure import peak_mb
 from benchmarks.road import last_counts
 from benchmarks.workloads import LARGE, roomy
 from hiersim.run import simulate
@@ -24,6 +25,7 @@ def main(operators: int) -> None:
         "kernels": len(result.program),
         "nests": len(result.program.depth),
         "stages": int(result.program.stage_counts().sum()),
+        "peak_mb": round(peak_mb()),
         "counts": last_counts(),
     }
     sys.stdout.write(json.dumps(seen) + "\n")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +122,6 @@ class ProcessRun:
     """A whole process, run several times."""
 
     sample: Sample
-    peak_mb: float
     output: str
 
 
@@ -132,7 +133,7 @@ def whole_process(command: Sequence[str], repeats: int, timeout: float = 300.0) 
     RuntimeError
         When the command fails or takes longer than `timeout` seconds.
     """
-    cpu, wall, peak, output = [], [], 0.0, ""
+    cpu, wall, output = [], [], ""
     for turn in range(repeats + 1):
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -140,14 +141,11 @@ def whole_process(command: Sequence[str], repeats: int, timeout: float = 300.0) 
         if turn:
             wall.append(time.perf_counter() - began)
             cpu.append(usage.ru_utime + usage.ru_stime)
-            peak = max(peak, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
-    return ProcessRun(sample=Sample(cpu=tuple(cpu), wall=tuple(wall)), peak_mb=peak, output=output)
+    return ProcessRun(sample=Sample(cpu=tuple(cpu), wall=tuple(wall)), output=output)
 
 
 def _finish(process: subprocess.Popen[str], timeout: float) -> tuple[str, Any]:
     """Output and resource usage of a process, killed when it takes too long."""
-    import threading
-
     timer = threading.Timer(timeout, process.kill)
     timer.start()
     try:
@@ -161,6 +159,19 @@ def _finish(process: subprocess.Popen[str], timeout: float) -> tuple[str, Any]:
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode} (killed after {timeout:.0f} s if -9)")
     return output, usage
+
+
+def peak_mb() -> float:
+    """Most memory that this process ever had, in MB.
+
+    Not `ru_maxrss` on Linux: a process inherits that from the one that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

@@ -37,9 +37,7 @@ def _process(name: str, command: Sequence[str], repeats: int) -> Line:
         run = whole_process(command, repeats)
     except RuntimeError as error:
         return Skipped(group="cold start", name=name, why=str(error))
-    return Figure(
-        group="cold start", name=name, unit="runs", work=1, sample=run.sample, facts={"peak_mb": round(run.peak_mb)}
-    )
+    return Figure(group="cold start", name=name, unit="runs", work=1, sample=run.sample)
 
 
 def large_trace(operators: int, timeout: float = 300.0) -> Line:
@@ -52,5 +50,5 @@ def large_trace(operators: int, timeout: float = 300.0) -> Line:
     seen = json.loads(run.output)
     return Figure(
         group="memory", name=name, unit="operators", work=operators, sample=run.sample, counts=seen.pop("counts"),
-        facts={**seen, "peak_mb": round(run.peak_mb)},
+        facts=seen,
     )  # fmt: skip

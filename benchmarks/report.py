@@ -16,6 +16,7 @@ SHOWN = {
     "nests": ("nests", "{:,}"),
     "exponent": ("exponent", "{:.2f}"),
     "last_over_first": ("last / first", "{:.2f}"),
+    "designs_per_s": ("designs/s", "{:,.1f}"),
     "predicted_s": ("predicts", "{:.4g} s"),
     "operators_per_s": ("operators/s", "{:,.0f}"),
     "build_s": ("build", "{:.2f} s"),

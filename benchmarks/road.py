@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+import hiersim.run
 from benchmarks.limits import roofline_columns, roofline_numpy, roofline_python
 from benchmarks.measure import Figure, Sample, exponent, side_by_side
 from benchmarks.workloads import LARGE, changes, real_program, roomy, trace_of
@@ -18,6 +22,7 @@ from hiersim.model.trace import Trace
 from hiersim.run import DEFAULT_ENGINE, simulate
 from hiersim.testing.synthetic import layered_trace
 
+STEPS = ("policy", "profile_reuse", "lower", "engine", "bounds", "audit", "fingerprint")
 SLOW_STAGES = 300_000
 """What the reference engine is given at most, where the compiled one is not there."""
 
@@ -61,6 +66,8 @@ def warm_change(trace: Trace, design: Design, fusion: str, repeats: int) -> Figu
             "kernels": len(result.program),
             "nests": len(result.program.depth),
             "stages": int(result.program.stage_counts().sum()),
+            "designs_per_s": 1 / sample.median,
+            "predicted_s": result.timeline.makespan * 1e-12,
             "engine": result.timeline.engine,
         },
         counts=last_counts(),
@@ -75,6 +82,61 @@ def last_counts() -> dict[str, int]:
         return {name: int(value) for name, value in import_module("hiersim.engines.compiled").last_counts().items()}
     except (ImportError, AttributeError):
         return {}
+
+
+def parts(repeats: int) -> Iterator[Line]:
+    """Where the time of a warm design change goes: seconds inside each step that `hiersim.run` calls."""
+    for name in ("gpt2-large-prefill", "llama3-8b-decode", "llama3-70b-prefill"):
+        if engine_name() == "reference" and int(real_program(name, "eager").stage_counts().sum()) > SLOW_STAGES:
+            yield Skipped(group="parts of the road", name=name, why="too many stages for the reference")
+            continue
+        yield from _parts(name, repeats)
+
+
+def _parts(name: str, repeats: int) -> Iterator[Figure]:
+    trace, new = trace_of(name), changes()
+    simulate(trace, roomy())
+    turns: list[dict[str, float]] = []
+    for _ in range(max(repeats, 3)):
+        with stopwatches(hiersim.run, STEPS) as spent:
+            began = time.perf_counter()
+            design = roomy().replace(next(new))
+            spent["replace"] = time.perf_counter() - began
+            simulate(trace, design)
+            spent["whole"] = time.perf_counter() - began
+        turns.append(dict(spent))
+    for step in turns[0]:
+        seconds = tuple(turn[step] for turn in turns)
+        yield Figure(
+            group="parts of the road", name=f"{name}, eager: {step}", unit="operators",
+            work=len(trace.graph.operators), sample=Sample(cpu=seconds, wall=seconds), note="wall times",
+        )  # fmt: skip
+
+
+@contextmanager
+def stopwatches(module: ModuleType, names: Sequence[str]) -> Iterator[dict[str, float]]:
+    """Seconds spent in functions of `module` while the context is open; those that it lacks are left out."""
+    spent: dict[str, float] = {}
+    kept = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    for name, function in kept.items():
+        setattr(module, name, _watched(name, function, spent))
+    try:
+        yield spent
+    finally:
+        for name, function in kept.items():
+            setattr(module, name, function)
+
+
+def _watched(name: str, function: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
+        return _watched(name, result, spent) if callable(result) else result  # `policy` and `engine` return functions
+
+    return call
 
 
 def sweep(repeats: int, points: int = 200) -> Iterator[Figure]:
