@@ -112,9 +112,10 @@ def check_closed_form(storages: list[Storage], touches: list[Touch], player: Pla
     capacity = player.cache.capacity
     grain = 2 * max(item.size for item in storages) // STEPS  # a chunk at each end of what hits may fall either way
     blur = 2 * sum(item.size for item in storages) // STEPS
-    step = (len(graph.reads.size) + len(profile.chunk_intervals) + 1) * grain
+    step = len(graph.reads.size) * grain
     misses = [int(profile.read_misses(graph.reads.size, size).sum()) for size in (capacity + blur, capacity - blur)]
     assert misses[0] - step <= player.cache.missed <= misses[1] + step
+    step = (len(profile.chunk_intervals) + 1) * grain
     least, most = write_back_range(profile, capacity + blur)[0], write_back_range(profile, capacity - blur)[1]
     assert least - step <= player.cache.written.total() <= most + step
     least, most = write_back_range(profile, capacity)
