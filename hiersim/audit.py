@@ -14,10 +14,11 @@ from hiersim.errors import SimulationError
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
+from hiersim.tally import Tally, tally
 
 
-def audit(program: Program, timeline: Timeline, bounds: Bounds, moved: tuple[IntArray, IntArray] | None = None) -> None:
-    """Raise `SimulationError` when any law is broken; `moved` is the program's traffic, when that is at hand.
+def audit(program: Program, timeline: Timeline, bounds: Bounds, sums: Tally | None = None) -> None:
+    """Raise `SimulationError` when any law is broken; `sums` is the program's tally, when that is at hand.
 
     Laws: the ledger is complete and never negative; kernels start after what they need; bounds hold; and, when
     the stage log was kept, every stage ran once, in order, on a resource that served nobody else, with a buffer.
@@ -25,7 +26,7 @@ def audit(program: Program, timeline: Timeline, bounds: Bounds, moved: tuple[Int
     check_ledger(timeline)
     check_kernels(program, timeline)
     check_bounds(timeline, bounds)
-    check_traffic(program, bounds, moved)
+    check_traffic(program, bounds, sums)
     if timeline.log is not None:
         check_log(program, timeline, timeline.log)
 
@@ -65,10 +66,10 @@ def check_bounds(timeline: Timeline, bounds: Bounds) -> None:
             raise _broken("bounds", f"the makespan {timeline.makespan} is below the {name} bound {least}")
 
 
-def check_traffic(program: Program, bounds: Bounds, moved: tuple[IntArray, IntArray] | None = None) -> None:
+def check_traffic(program: Program, bounds: Bounds, sums: Tally | None = None) -> None:
     """What must cross the home tier's port does."""
-    read, write = moved or program.traffic()
-    crossed = int(read[-1] + write[-1])
+    sums = sums or tally(program)
+    crossed = int(sums.read[-1] + sums.write[-1])
     if crossed < bounds.compulsory_bytes:
         raise _broken(
             "bounds", f"'{program.tiers[-1]}' moved {crossed} bytes of {bounds.compulsory_bytes} compulsory ones"

@@ -10,6 +10,7 @@ import numpy as np
 from hiersim.model.design import Design, Tier
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Program
+from hiersim.tally import Tally, longest_chain, tally
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 
@@ -32,18 +33,18 @@ class Bounds:
         return max(self.compute_ticks, self.critical_path_ticks, *self.link_ticks.values())
 
 
-def bounds(program: Program, design: Design, moved: tuple[IntArray, IntArray] | None = None) -> Bounds:
-    """All bounds of `program`, which was lowered for `design`; `moved` is its traffic, when that is at hand."""
-    read, write = moved or program.traffic()
+def bounds(program: Program, design: Design, sums: Tally | None = None) -> Bounds:
+    """All bounds of `program`, which was lowered for `design`; `sums` is its tally, when that is at hand."""
+    sums = sums or tally(program)
     links = {
-        tier.name: _link_ticks(tier, int(read[index]), int(write[index]))
-        for index, tier in enumerate(design.memory)
+        tier.name: _link_ticks(tier, read, write)
+        for tier, read, write in zip(design.memory, sums.read.tolist(), sums.write.tolist(), strict=True)
         if tier.has_port
     }
     return Bounds(
         compute_ticks=max(program.peak_ticks),
         link_ticks=links,
-        critical_path_ticks=critical_path(program),
+        critical_path_ticks=longest_chain(program, sums.least),
         compulsory_bytes=program.compulsory_bytes,
     )
 
@@ -62,42 +63,9 @@ def _link_ticks(tier: Tier, read: int, write: int) -> int:
 
 def kernel_bounds(program: Program) -> IntArray:
     """(K,) least ticks between a kernel's start and its end: its busiest resource, or its first tile's chain."""
-    nests, resources = len(program.depth), len(program.resources)
-    stages_per_tile = np.diff(program.stage_ptr)
-    tile = np.repeat(np.arange(len(stages_per_tile)), stages_per_tile)
-    awaited = np.arange(len(tile)) - program.stage_ptr[tile] <= program.complete_stage[tile]
-    busy = np.zeros((nests, resources), np.int64)
-    amount = program.stage_ticks * program.tile_repeats()[tile]
-    np.add.at(busy, (program.tile_nests()[tile][awaited], program.stage_resource[awaited]), amount[awaited])
-    chain = np.zeros(len(stages_per_tile), np.int64)
-    np.add.at(chain, tile, np.where(awaited, program.stage_ticks + program.stage_latency, 0))
-    least = busy.max(axis=1, initial=0)
-    filled = np.flatnonzero(np.diff(program.loop_ptr))
-    first_tile = program.body_tile[program.body_ptr[program.loop_ptr[filled]]]
-    least[filled] = np.maximum(least[filled], chain[first_tile])
-    return np.asarray(least[program.nest], np.int64)
+    return np.asarray(tally(program).least[program.nest], np.int64)
 
 
 def critical_path(program: Program) -> int:
     """Ticks of the longest chain through host launches and kernel dependences."""
-    if program.in_stream:
-        return _stream_path(program)
-    least = kernel_bounds(program).tolist()
-    launched = (np.cumsum(program.host_ticks) + program.launch_latency).tolist()
-    start = program.start_ticks.tolist()
-    ptr, needs = program.needs_ptr.tolist(), program.needs.tolist()
-    finish: list[int] = []
-    for kernel, duration in enumerate(least):
-        ready = max((finish[need] for need in needs[ptr[kernel] : ptr[kernel + 1]]), default=0)
-        finish.append(max(ready, launched[kernel]) + start[kernel] + duration)
-    return max(finish, default=0)
-
-
-def _stream_path(program: Program) -> int:
-    """`critical_path` of a stream: each kernel ends its own time after the later of its launch and its predecessor."""
-    if not len(program):
-        return 0
-    own = program.start_ticks + kernel_bounds(program)
-    passed = np.cumsum(own)
-    launched = np.cumsum(program.host_ticks) + program.launch_latency
-    return int(passed[-1] + max(int((launched - passed + own).max()), 0))
+    return longest_chain(program, tally(program).least)

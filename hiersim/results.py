@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hiersim.errors import MissingExtraError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
-from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning
+from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
 from hiersim.provenance import fingerprint, package_version
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
@@ -26,8 +26,7 @@ UNITS: Final = ("matrix", "vector")
 MAIN_ENGINE: Final = "cores"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """Ticks of one name on one engine."""
 
     engine: str
@@ -152,16 +151,25 @@ class Result:
 
 def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
     """Entries with ticks, in the order of the engines and of the ledger's columns."""
-    for engine, totals in zip(ENGINES, timeline.ledger_totals, strict=True):
-        for column in np.flatnonzero(totals).tolist():
-            entry, tier, phase = column_meaning(column, len(tiers))
-            yield LedgerRow(
-                engine=engine,
-                entry=entry.name.lower(),
-                tier=tiers[tier] if tier >= 0 else None,
-                phase=phase.name.lower() if phase is not None else None,
-                ticks=int(totals[column]),
-            )
+    names = _column_names(tiers)
+    for engine, totals in zip(ENGINES, timeline.ledger_totals.tolist(), strict=True):
+        for name, ticks in zip(names, totals, strict=True):
+            if ticks:
+                yield LedgerRow(engine, *name, ticks)
+
+
+@lru_cache(maxsize=64)
+def _column_names(tiers: tuple[str, ...]) -> tuple[tuple[str, str | None, str | None], ...]:
+    """Entry, tier and phase of each ledger column, in words."""
+    meanings = [column_meaning(column, len(tiers)) for column in range(ledger_width(len(tiers)))]
+    return tuple(
+        (
+            entry.name.lower(),
+            tiers[tier] if tier >= 0 else None,
+            phase.name.lower() if phase is not None else None,
+        )
+        for entry, tier, phase in meanings
+    )
 
 
 def utilization(program: Program, makespan: int) -> dict[str, float]:
@@ -201,10 +209,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "recomputed_flops": recomputed_flops(result.graph),
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
-        "ledger": [
-            {"engine": row.engine, "entry": row.entry, "tier": row.tier, "phase": row.phase, "ticks": row.ticks}
-            for row in result.ledger
-        ],
+        "ledger": [row._asdict() for row in result.ledger],
         "traffic_bytes": result.traffic,
         "peak_bytes": result.peak,
         "bounds": {
@@ -249,6 +254,8 @@ def headline(result: Result) -> dict[str, str]:
 
 def headline_html(result: Result) -> str:
     """`headline` as a small table for Jupyter; its colours are the notebook's."""
+    from html import escape
+
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:right'>{escape(text)}</td></tr>"
         for label, text in headline(result).items()

@@ -24,6 +24,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.model.timeline import Timeline
 from hiersim.model.trace import Trace
 from hiersim.results import Result
+from hiersim.tally import tally
 
 Engine = Callable[..., Timeline]
 Progress = Callable[[str, int], None]
@@ -141,9 +142,9 @@ def replay(
         progress(f"{trace.name} on {design.name}, {graph.policy}", int(program.stage_counts().sum()))
     play = engine(engine_name)
     timeline = play(program, keep_log=keep_log, **({} if fast_forward else _without_fast_forward(play)))
-    moved = program.traffic()
-    limits = bounds(program, design, moved)
-    audit(program, timeline, limits, moved)
+    sums = tally(program)
+    limits = bounds(program, design, sums)
+    audit(program, timeline, limits, sums)
     return Result(
         trace=trace,
         design=design,

@@ -50,6 +50,12 @@ def occupancy(graph: KernelGraph) -> IntArray:
     return np.cumsum(change[:-1])
 
 
+def _peak(graph: KernelGraph) -> tuple[int, int]:
+    """The largest occupancy, and the first kernel that has it."""
+    use = occupancy(graph)
+    return (int(use.max()), int(use.argmax())) if len(use) else (0, 0)
+
+
 def check_capacity(graph: KernelGraph, design: Design) -> int:
     """Peak bytes of the home tier.
 
@@ -58,12 +64,10 @@ def check_capacity(graph: KernelGraph, design: Design) -> int:
     CapacityError
         When they do not fit: names the tier, the largest class of tensors and the missing bytes.
     """
-    use = occupancy(graph)
-    peak = int(use.max(initial=0))
+    peak, moment = graph.derived(_peak)
     home = design.home
     if peak <= home.capacity:
         return peak
-    moment = int(use.argmax())
     life = lifetimes(graph)
     alive = (life.used == 1) & (life.first <= moment) & (moment <= life.last)
     by_role = {

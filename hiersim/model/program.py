@@ -130,11 +130,12 @@ class Program:
     @property
     def in_stream(self) -> bool:
         """True when every kernel needs exactly the one before it."""
-        count = len(self)
+        rows = np.arange(len(self))
         return bool(
-            len(self.needs) == max(count - 1, 0)
-            and np.array_equal(self.needs_ptr, np.maximum(np.arange(count + 1) - 1, 0))
-            and np.array_equal(self.needs, np.arange(count - 1))
+            len(self.needs) == max(len(rows) - 1, 0)
+            and int(self.needs_ptr[0]) == 0
+            and (self.needs_ptr[1:] == rows).all()
+            and (self.needs == rows[:-1]).all()
         )
 
     def nest_counts(self) -> IntArray:
@@ -164,12 +165,11 @@ class Program:
 
     def traffic(self) -> tuple[IntArray, IntArray]:
         """Bytes read and written at the ports of each tier, two arrays of shape (tiers,)."""
-        moved = self.stage_bytes * self.stage_counts()
+        tiers = len(self.tiers)
         tier = np.array([resource.tier for resource in self.resources])[self.stage_resource]
-        totals = []
-        for free, access in zip(self.free_bytes, (Access.READ, Access.WRITE), strict=True):
-            chosen = (self.stage_access == access) & (tier >= 0)
-            total = free.copy()
-            np.add.at(total, tier[chosen], moved[chosen])
-            totals.append(total)
-        return totals[0], totals[1]
+        way = np.array([0, -1, 1])[self.stage_access]  # reads, none, writes
+        rows = np.flatnonzero((tier >= 0) & (way >= 0))
+        moved = np.zeros(2 * tiers, np.int64)
+        np.add.at(moved, (way * tiers + tier)[rows], (self.stage_bytes * self.stage_counts())[rows])
+        total = self.free_bytes + moved.reshape(2, tiers)
+        return total[0], total[1]

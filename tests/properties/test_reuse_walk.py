@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import tracemalloc
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interpreted import interpreted
 from plain_residency import PlainProfiler
 
 from hiersim import bundled
@@ -28,18 +26,7 @@ from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 from hiersim.testing.strategies import traces
 
-
-def interpreted() -> ModuleType:
-    """The walk as Python reads it, whether or not it was compiled."""
-    source = Path(reuse.__file__).with_name("reuse.py")
-    spec = importlib.util.spec_from_file_location("reuse_interpreted", source)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-INTERPRETED = interpreted()
+INTERPRETED = interpreted(reuse)
 
 
 def assert_equal(graph: KernelGraph) -> None:

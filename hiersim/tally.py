@@ -1,0 +1,152 @@
+"""What a program asks of its ports and units, and the longest chain through it: one pass each, compiled if possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cython
+import numpy as np
+
+from hiersim.model.operators import IntArray
+from hiersim.model.program import Access, Program
+
+READ: cython.longlong = int(Access.READ)
+WRITE: cython.longlong = int(Access.WRITE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tally:
+    """Sums over all tiles of a program; T tiers, N loop nests."""
+
+    read: IntArray
+    """(T,) bytes read at each tier's ports."""
+    write: IntArray
+    """(T,) bytes written."""
+    least: IntArray
+    """(N,) least ticks of a nest: its busiest resource, or the chain of its first tile, up to its completion."""
+
+
+def tally(program: Program) -> Tally:
+    """The sums of `program`."""
+    nests, tiers = len(program.depth), len(program.tiers)
+    moved = _filled(2 * tiers)
+    least = _filled(nests)
+    busy = _filled(len(program.resources))
+    counts = np.bincount(program.nest, minlength=nests)
+    tier = [resource.tier for resource in program.resources]
+    _count(
+        _column(counts), _column(program.loop_ptr), _column(program.loop_repeat), _column(program.body_ptr),
+        _column(program.body_count), _column(program.body_tile), _column(program.stage_ptr),
+        _column(program.complete_stage), _column(program.stage_resource), _column(program.stage_access),
+        _column(program.stage_ticks), _column(program.stage_latency), _column(program.stage_bytes), _column(tier),
+        tiers, moved, least, busy,
+    )  # fmt: skip
+    total = program.free_bytes + np.asarray(moved, np.int64).reshape(2, tiers)
+    return Tally(read=total[0], write=total[1], least=np.asarray(least, np.int64))
+
+
+def longest_chain(program: Program, least: IntArray) -> int:
+    """Ticks of the longest chain through host launches and kernel dependences; `least` (N,) as in `Tally`."""
+    return int(
+        _longest(
+            _column(program.needs_ptr), _column(program.needs), _column(program.nest), _column(least),
+            _column(program.host_ticks), _column(program.launch_latency), _column(program.start_ticks),
+            _filled(len(program)), len(program),
+        )
+    )  # fmt: skip
+
+
+def _column(values: Any) -> Any:
+    """A column to read: contiguous, or a list where the interpreter reads it."""
+    column = np.ascontiguousarray(values, np.int64)
+    if not cython.compiled:
+        return column.tolist()
+    return column if column.flags.writeable else column.copy()  # a typed view may write
+
+
+def _filled(length: int) -> Any:
+    """A column of zeros to write."""
+    return np.zeros(length, np.int64) if cython.compiled else [0] * length
+
+
+@cython.cfunc
+def _count(
+    kernels: cython.longlong[::1],
+    loop_ptr: cython.longlong[::1],
+    loop_repeat: cython.longlong[::1],
+    body_ptr: cython.longlong[::1],
+    body_count: cython.longlong[::1],
+    body_tile: cython.longlong[::1],
+    stage_ptr: cython.longlong[::1],
+    complete: cython.longlong[::1],
+    resource: cython.longlong[::1],
+    access: cython.longlong[::1],
+    ticks: cython.longlong[::1],
+    latency: cython.longlong[::1],
+    size: cython.longlong[::1],
+    tier: cython.longlong[::1],
+    tiers: cython.longlong,
+    moved: cython.longlong[::1],
+    least: cython.longlong[::1],
+    busy: cython.longlong[::1],
+) -> cython.void:
+    """Fill `moved` (reads, then writes, by tier) and `least`; `busy` is scratch."""
+    nest: cython.longlong
+    loop: cython.longlong
+    body: cython.longlong
+    tile: cython.longlong
+    stage: cython.longlong
+    times: cython.longlong
+    chain: cython.longlong
+    longest: cython.longlong
+    first: cython.bint
+    for nest in range(len(kernels)):
+        for stage in range(len(busy)):
+            busy[stage] = 0
+        longest, first = 0, True
+        for loop in range(loop_ptr[nest], loop_ptr[nest + 1]):
+            for body in range(body_ptr[loop], body_ptr[loop + 1]):
+                tile, times, chain = body_tile[body], loop_repeat[loop] * body_count[body], 0
+                for stage in range(stage_ptr[tile], stage_ptr[tile + 1]):
+                    if stage - stage_ptr[tile] <= complete[tile]:
+                        chain += ticks[stage] + latency[stage]
+                        busy[resource[stage]] += times * ticks[stage]
+                    if tier[resource[stage]] < 0:
+                        continue
+                    if access[stage] == READ:
+                        moved[tier[resource[stage]]] += kernels[nest] * times * size[stage]
+                    elif access[stage] == WRITE:
+                        moved[tiers + tier[resource[stage]]] += kernels[nest] * times * size[stage]
+                if first:
+                    longest, first = chain, False
+        for stage in range(len(busy)):
+            longest = max(longest, busy[stage])
+        least[nest] = longest
+
+
+@cython.cfunc
+def _longest(
+    needs_ptr: cython.longlong[::1],
+    needs: cython.longlong[::1],
+    nest: cython.longlong[::1],
+    least: cython.longlong[::1],
+    host: cython.longlong[::1],
+    launch: cython.longlong[::1],
+    start: cython.longlong[::1],
+    finish: cython.longlong[::1],
+    kernels: cython.longlong,
+) -> cython.longlong:
+    kernel: cython.longlong
+    index: cython.longlong
+    ready: cython.longlong
+    called: cython.longlong = 0
+    longest: cython.longlong = 0
+    for kernel in range(kernels):
+        called += host[kernel]
+        ready = called + launch[kernel]
+        for index in range(needs_ptr[kernel], needs_ptr[kernel + 1]):
+            ready = max(ready, finish[needs[index]])
+        finish[kernel] = ready + start[kernel] + least[nest[kernel]]
+        longest = max(longest, finish[kernel])
+    return longest
