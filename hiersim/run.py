@@ -18,7 +18,8 @@ from hiersim.errors import HiersimError, nearest
 from hiersim.fusion.marks import is_of_trace_alone
 from hiersim.fusion.registry import policy
 from hiersim.lowering.lower import lower
-from hiersim.lowering.residency import ReuseProfile, profile_reuse
+from hiersim.lowering.residency import ReuseProfile
+from hiersim.lowering.workload import prepare
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.timeline import Timeline
@@ -137,7 +138,7 @@ def replay(
     fast_forward: bool = True,
 ) -> Result:
     """Run a kernel graph that a policy made of `trace`; what depends on the graph alone is kept with it."""
-    program = lower(graph, design, profile or graph.derived(profile_reuse))
+    program = lower(graph, design, prepare(graph, profile) if profile else graph.derived(prepare))
     if progress:
         progress(f"{trace.name} on {design.name}, {graph.policy}", int(program.stage_counts().sum()))
     play = engine(engine_name)

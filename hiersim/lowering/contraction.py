@@ -6,384 +6,518 @@ K·(M·N/BN + N·M/BM) elements. What a shared cache saves inside the kernel fol
 operand panel that is used again is read again from the next tier when more bytes than the cache holds
 were touched in between. Neither the tile nor the wave order depends on a cache's capacity, so a larger
 cache never moves more.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `contraction.pxd` declares the fields and what other compiled modules use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from math import isqrt
-from typing import Final, NamedTuple
+import cython
+import numpy as np
 
-from hiersim.lowering.machine import Machine, Rate
-from hiersim.lowering.work import KernelWork, element_bytes
-from hiersim.model.operators import DIMS, DType, Kind, OperatorTable
-from hiersim.units import TICKS_PER_SECOND, UNLIMITED, ceil_div
+from hiersim.lowering.stages import column, longer
+from hiersim.model.operators import Kind
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.units import UNLIMITED as NO_LIMIT
 
-ACCUMULATOR_BYTES: Final = 4
-INNER_TILES: Final = 8
+if cython.compiled:
+    from cython.cimports.hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
+    from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.hiersim.lowering.work import KernelClasses, Work
+    from cython.cimports.libc.math import sqrt
+else:
+    from math import sqrt
+
+    from hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
+    from hiersim.lowering.stages import Figures
+    from hiersim.lowering.work import KernelClasses, Work
+
+UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
+CONV = cython.declare(cython.longlong, int(Kind.CONV))
+ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
+DIMS = cython.declare(cython.longlong, 7)
+"""Columns of `KernelClasses.type_dims`."""
+
+ACCUMULATOR_BYTES = cython.declare(cython.longlong, 4)
+INNER_TILES = cython.declare(cython.longlong, 8)
 """A step along the inner dimension is at most this many native tiles."""
-QUERY_BLOCK: Final = 128
-KEY_BLOCKS: Final = (128, 64, 32, 16)
-SPLIT_STEPS: Final = 4
+QUERY_BLOCK = cython.declare(cython.longlong, 128)
+KEY_BLOCK = cython.declare(cython.longlong, 128)
+LEAST_KEY_BLOCK = cython.declare(cython.longlong, 16)
+SPLIT_STEPS = cython.declare(cython.longlong, 4)
 """A block keeps at least this many inner steps when its inner dimension is split."""
+MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
+"""A side of a tile is at most this many native ones."""
+TIE = cython.declare(cython.double, 1.0 + 1e-9)
+"""Tiles whose estimated times differ by less are equally good: estimates are IEEE doubles, and machines that differ by
+a common factor of all rates must choose the same tile."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """One contraction cut into blocks and steps. Bytes are of the whole kernel."""
+@cython.cfunc
+def ceil_div(a: cython.longlong, b: cython.longlong) -> cython.longlong:
+    """a ÷ b, rounded up; a + b below 2^63."""
+    return (a + b - 1) // b
 
-    unit: str
-    blocks: int
-    steps: int
-    inner: int
-    """Length of the inner dimension of one block."""
-    step_size: int
-    """Inner length of a step; the last may be shorter."""
-    padded: int
-    """Granule of the inner dimension on the unit."""
-    flops_per_inner: int
-    """FLOPs that one core spends per element of inner length, padding included."""
-    core_rate: int
-    """FLOP/s of one core."""
-    useful_ticks: int
-    """Ticks of all cores for the useful FLOPs alone."""
-    step_bytes: int
-    """Bytes that one core loads per step."""
-    near_loads: int
-    far_loads: tuple[int, ...]
-    extra_near: int
-    """Reads of the epilogue (bias, residual), from the nearest shared tier."""
-    extra_far: tuple[int, ...]
-    partial_bytes: int = 0
-    """Partial sums stored by a split inner dimension."""
-    inner_vector: int = 0
-    """Ticks of one core for the vector work inside the steps (softmax)."""
 
-    def step_ticks(self, length: int) -> int:
+@cython.cfunc
+def padded_to(length: cython.longlong, native: cython.longlong) -> cython.longlong:
+    """The next multiple of `native`."""
+    return (length + native - 1) // native * native
+
+
+@cython.cfunc
+def pow2_at_least(value: cython.longlong) -> cython.longlong:
+    """The first power of two that is no smaller; value at most 2^62."""
+    power: cython.longlong = 1
+    while power < value:
+        power *= 2
+    return power
+
+
+@cython.cfunc
+def root(value: cython.longlong) -> cython.longlong:
+    """Square root, rounded down; value below 2^60."""
+    result: cython.longlong = cython.cast(cython.longlong, sqrt(float(value)))
+    while result * result > value:
+        result -= 1
+    while (result + 1) * (result + 1) <= value:
+        result += 1
+    return result
+
+
+@cython.cclass
+class Cutter:
+    """Cuts the contraction of the class that `work` looks at into blocks and steps; the fields are the shape.
+
+    Bytes are of the whole kernel. `unit` and `core_rate` (FLOP/s of one core) say where it runs; `inner` is the length
+    of the inner dimension of one block, `step_size` that of a step (the last may be shorter), `padded` its granule on
+    the unit; `flops_per_inner` are the FLOPs that one core spends per element of inner length, padding included;
+    `useful_ticks` those of all cores for the useful FLOPs alone. `step_bytes` are loaded by one core per step;
+    `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads
+    (bias, residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of
+    one core for the vector work inside the steps (softmax).
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.figures = work.figures
+        self.classes = work.classes
+        self.far_loads, self.extra_far = column(work.levels), column(work.levels)
+        self.chosen = column(work.classes.types * 4)
+        self.batch = self.m = self.n = self.k = self.element = self.dtype = 0
+        self.operand_a = self.operand_b = self.demand = 0
+        self.tile_m = self.tile_n = self.tile_k = self.split = 0
+        self.read_a = self.read_b = self.passes_a = self.passes_b = self.side = self.key_block = 0
+        self.rooms = 64
+        self.sides = column(self.rooms * 4)
+        self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
+
+    @cython.cfunc
+    def cut(self) -> cython.longlong:
+        """Cut the anchor of `work`."""
+        level: cython.longlong
+        for level in range(self.work.levels):
+            self.far_loads[level] = self.extra_far[level] = 0
+        self.partial_bytes = self.inner_vector = 0
+        self.dtype = self.classes.type_dtype[self.work.anchor]
+        self.element = self.classes.type_element[self.work.anchor]
+        self.unit = self.figures.unit(self.dtype)
+        rate: cython.longlong = self.figures.matrix_rate(self.dtype)
+        self.core_rate = rate if rate >= UNLIMITED else max(1, rate // self.figures.cores)
+        self.measure_demand(self.dtype)
+        if self.classes.type_kind[self.work.anchor] == ATTENTION:
+            return self.cut_attention()
+        return self.cut_product()
+
+    @cython.cfunc
+    def step_ticks(self, length: cython.longlong) -> cython.longlong:
         """Ticks of one step of that inner length on every active core."""
         if self.core_rate >= UNLIMITED or length <= 0:
             return 0
-        padded = ceil_div(length, self.padded) * self.padded
-        return max(1, ceil_div(self.flops_per_inner * padded * TICKS_PER_SECOND, self.core_rate))
+        return max(1, ceil_share3(self.flops_per_inner, padded_to(length, self.padded), SECOND, self.core_rate))
 
-
-class Product(NamedTuple):
-    """A batched matrix product: the key of a tile choice."""
-
-    batch: int
-    m: int
-    n: int
-    k: int
-    element: int
-    """Bytes of an operand's element."""
-
-
-class Blocking(NamedTuple):
-    """A tile choice: block sides, inner step and the number of pieces the inner dimension is split into."""
-
-    m: int
-    n: int
-    k: int
-    split: int
-
-
-class Contractions:
-    """Cuts contractions for one machine; equal products are cut once."""
-
-    def __init__(self, machine: Machine, operators: OperatorTable) -> None:
-        self.machine = machine
-        self.operators = operators
-        self._chosen: dict[tuple[Product, str, int], Blocking] = {}
-
-    def shape(self, work: KernelWork) -> Shape:
-        """The shape of the kernel's anchor."""
-        row = work.anchor
-        kind = Kind(int(self.operators.kind[row]))
-        low, high = int(self.operators.dims_ptr[row]), int(self.operators.dims_ptr[row + 1])
-        dims = dict(zip(DIMS[kind], self.operators.dims[low:high].tolist(), strict=True))
-        if kind is Kind.ATTENTION:
-            return self._attention(work, dims)
-        batch = dims["groups"] if kind is Kind.CONV else dims["batch"]
-        element = max(1, element_bytes(int(self.operators.dtype[row]), 1))
-        product = Product(max(1, batch), max(1, dims["m"]), max(1, dims["n"]), max(1, dims["k"]), element)
-        return self._product(work, product, kind)
-
-    def _rate(self, row: int) -> Rate:
-        return self.machine.matrix_rate(DType(int(self.operators.dtype[row])))
-
-    def _demand(self, work: KernelWork, rate: Rate) -> tuple[int, int]:
+    @cython.cfunc
+    def measure_demand(self, dtype: cython.longlong) -> cython.longlong:
         """FLOPs that the kernel's contractions amount to at the anchor's rate, and their ticks on all cores."""
-        flops = ticks = 0
-        for row in work.contractions:
-            executed = int(self.operators.matrix_flops[row] - self.operators.masked_flops[row])
-            own = self._rate(row)
-            if own.sustained < UNLIMITED:
-                ticks += executed * TICKS_PER_SECOND // own.sustained
-                executed = ceil_div(executed * rate.sustained, own.sustained)
-            flops += executed
-        return flops, ticks
+        classes: KernelClasses = self.classes
+        rate: cython.longlong = self.figures.matrix_rate(dtype)
+        shape: cython.longlong = self.work.shape
+        place: cython.longlong
+        self.demand = self.useful_ticks = 0
+        for place in range(classes.shape_type_ptr[shape], classes.shape_type_ptr[shape + 1]):
+            kind: cython.longlong = classes.shape_type[place]
+            if not self.work.is_contraction(kind):
+                continue
+            executed: cython.longlong = classes.type_matrix[kind] - classes.type_masked[kind]
+            own: cython.longlong = self.figures.matrix_rate(classes.type_dtype[kind])
+            if own < UNLIMITED:
+                self.useful_ticks = total(self.useful_ticks, floor_share(executed, SECOND, own))
+                executed = ceil_share(executed, rate, own)
+            self.demand = total(self.demand, executed)
+        return 0
 
-    def _product(self, work: KernelWork, product: Product, kind: Kind) -> Shape:
-        machine, row = self.machine, work.anchor
-        rate = self._rate(row)
-        operands = (product.batch * product.m * product.k, product.batch * product.k * product.n)
-        a, b = _operands(work, tuple(size * product.element for size in operands), convolution=kind is Kind.CONV)
-        if _turned(product, rate.tile):
-            product, operands, a, b = product._replace(m=product.n, n=product.m), operands[::-1], b, a
-        tile = self.blocking(product, rate)
-        rows, columns = ceil_div(product.m, tile.m), ceil_div(product.n, tile.n)
-        inner = ceil_div(product.k, tile.split)
-        flops, useful = self._demand(work, rate)
-        near = max(operands[0] * product.element * columns, _size(work, a))
-        near += max(operands[1] * product.element * rows, _size(work, b))
-        extra = [index for index in range(len(work.read_size)) if index not in (a, b)]
-        return Shape(
-            unit=rate.unit,
-            blocks=product.batch * rows * columns * tile.split,
-            steps=ceil_div(inner, tile.k),
-            inner=inner,
-            step_size=tile.k,
-            padded=rate.tile[2],
-            flops_per_inner=ceil_div(
-                _padded(tile.m, rate.tile[0]) * _padded(tile.n, rate.tile[1]) * flops,
-                product.batch * product.m * product.n * product.k,
-            ),
-            core_rate=_per_core(rate.sustained, machine.cores),
-            useful_ticks=useful,
-            step_bytes=(tile.m + tile.n) * tile.k * product.element,
-            near_loads=near,
-            far_loads=self._far_loads(work, product, tile, (a, b)),
-            extra_near=sum(work.read_size[index] for index in extra) + _partials(product, tile),
-            extra_far=_sum_far(work, extra, len(machine.shared) - 1),
-            partial_bytes=_partials(product, tile),
-        )
+    # --- matrix products and convolutions
 
-    def _far_loads(self, work: KernelWork, product: Product, tile: Blocking, pair: tuple[int, int]) -> tuple[int, ...]:
-        """Bytes that each farther tier supplies for the two operands, re-reads included."""
-        loads = []
-        caches = [int(tier.capacity) for tier in self.machine.shared[:-1]]
-        for level, capacity in enumerate(caches):
-            sizes = tuple(_size(work, index) for index in pair)
-            passes = _passes(product, tile, sizes, self.machine.cores, capacity)
-            total = 0
-            for index, again in zip(pair, passes, strict=True):
-                if index >= 0:
-                    total += work.read_far[index][level] + (again - 1) * work.read_size[index]
-            loads.append(total)
-        for level in range(1, len(loads)):
-            loads[level] = min(loads[level], loads[level - 1])
-        return tuple(loads)
+    @cython.cfunc
+    def take_product(self, type_: cython.longlong) -> cython.longlong:
+        """The batched matrix product that an operator type is."""
+        first: cython.longlong = type_ * DIMS
+        self.batch = max(1, self.classes.type_dims[first])
+        self.m = max(1, self.classes.type_dims[first + 1])
+        self.n = max(1, self.classes.type_dims[first + 2])
+        self.k = max(1, self.classes.type_dims[first + 3])
+        self.operand_a = self.batch * self.m * self.k
+        self.operand_b = self.batch * self.k * self.n
+        return 0
 
-    def blocking(self, product: Product, rate: Rate) -> Blocking:
-        """The tile with the least estimated time; of equals the larger one."""
-        key = (product, rate.unit, rate.sustained)
-        if key not in self._chosen:
-            tiles = self._candidates(product, rate)
-            self._chosen[key] = min((self._estimate(product, tile, rate), -tile.m * tile.n, tile) for tile in tiles)[2]
-        return self._chosen[key]
+    @cython.cfunc
+    def cut_product(self) -> cython.longlong:
+        """Blocks in waves, steps along the inner dimension."""
+        anchor: cython.longlong = self.work.anchor
+        self.take_product(anchor)
+        self.find_operands(self.classes.type_kind[anchor] == CONV)
+        self.turn()
+        self.choose()
+        rows: cython.longlong = ceil_div(self.m, self.tile_m)
+        columns: cython.longlong = ceil_div(self.n, self.tile_n)
+        self.inner = ceil_div(self.k, self.split)
+        self.blocks = product(self.batch * rows * columns, self.split)
+        self.steps = ceil_div(self.inner, self.tile_k)
+        self.step_size = self.tile_k
+        self.padded = self.figures.native(self.dtype, 2)
+        side_m: cython.longlong = padded_to(self.tile_m, self.figures.native(self.dtype, 0))
+        side_n: cython.longlong = padded_to(self.tile_n, self.figures.native(self.dtype, 1))
+        self.flops_per_inner = ceil_share(side_m * side_n, self.demand, self.batch * self.m * self.n * self.k)
+        self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
+        near_a: cython.longlong = product(product(self.operand_a, self.element), columns)
+        near_b: cython.longlong = product(product(self.operand_b, self.element), rows)
+        near_a = max(near_a, self.work.read_size(self.read_a))
+        self.near_loads = total(near_a, max(near_b, self.work.read_size(self.read_b)))
+        self.partial_bytes = self.partials()
+        self.count_extras()
+        return self.count_far_loads()
 
-    def _candidates(self, product: Product, rate: Rate) -> Iterator[Blocking]:
-        machine = self.machine
-        native_m, native_n, native_k = rate.tile
-        fitted = False
-        for m in _sides(native_m, product.m):
-            for n in _sides(native_n, product.n):
-                if m * n * ACCUMULATOR_BYTES > machine.accumulators:
-                    continue
-                room = machine.staging // (machine.depth * (m + n) * product.element)
-                k = _inner_step(native_k, product.k, room)
-                if k == 0:
-                    continue
-                fitted = True
-                steps = ceil_div(product.k, k)
-                blocks = product.batch * ceil_div(product.m, m) * ceil_div(product.n, n)
-                yield Blocking(m, n, k, 1)
-                split = min(machine.cores // blocks if blocks else 1, steps // SPLIT_STEPS)
-                if split > 1:
-                    yield Blocking(m, n, k, split)
-        if not fitted:
-            yield Blocking(native_m, native_n, native_k, 1)
+    @cython.cfunc
+    def count_extras(self) -> cython.longlong:
+        """Reads that are neither operand, and partial sums that are read again."""
+        self.extra_near = self.partial_bytes
+        index: cython.longlong
+        level: cython.longlong
+        for index in range(self.work.reads):
+            if index != self.read_a and index != self.read_b:
+                self.extra_near = total(self.extra_near, self.work.read_size(index))
+                for level in range(self.work.levels):
+                    self.extra_far[level] += self.work.far(index, level)
+        return 0
 
-    def _estimate(self, product: Product, tile: Blocking, rate: Rate) -> Fraction:
-        """Seconds by closed form: waves × the slower of arithmetic and near-tier loads, and the partial sums.
+    @cython.cfunc
+    def turn(self) -> cython.longlong:
+        """Compute the transpose where that gives the unit's longer side the longer extent, as libraries do."""
+        native_m: cython.longlong = self.figures.native(self.dtype, 0)
+        native_n: cython.longlong = self.figures.native(self.dtype, 1)
+        if (native_m > native_n and self.m < self.n) or (native_m < native_n and self.m > self.n):
+            self.m, self.n = self.n, self.m
+            self.operand_a, self.operand_b = self.operand_b, self.operand_a
+            self.read_a, self.read_b = self.read_b, self.read_a
+        return 0
 
-        Exact, so that machines which differ by a common factor of all rates choose the same tile.
+    @cython.cfunc
+    def partials(self) -> cython.longlong:
+        """Bytes of partial sums that a split inner dimension stores and reads once."""
+        if self.split <= 1:
+            return 0
+        return product(product(self.batch * self.m * self.n, ACCUMULATOR_BYTES), self.split)
+
+    @cython.cfunc
+    def nearest_read(self, size: cython.longlong, taken: cython.longlong) -> cython.longlong:
+        """The read whose size is nearest `size`, the first of equals, other than `taken`; -1 where there is none."""
+        best: cython.longlong = -1
+        least: cython.longlong = 0
+        index: cython.longlong
+        for index in range(self.work.reads):
+            off: cython.longlong = abs(self.work.read_size(index) - size)
+            if index != taken and (best < 0 or off < least):
+                best, least = index, off
+        return best
+
+    @cython.cfunc
+    def find_operands(self, convolution: cython.bint) -> cython.longlong:
+        """Which reads are the two operands: those whose sizes are nearest the expected ones.
+
+        The input of a convolution is smaller than its implicit matrix: its operands are the two largest reads, of
+        which the one nearest the expected size of the weight is the weight.
         """
-        machine = self.machine
-        blocks = product.batch * ceil_div(product.m, tile.m) * ceil_div(product.n, tile.n) * tile.split
-        inner = _padded(ceil_div(product.k, tile.split), rate.tile[2])
-        active = min(blocks, machine.cores)
-        compute = Fraction(0)
-        if rate.sustained < UNLIMITED:
-            sides = _padded(tile.m, rate.tile[0]) * _padded(tile.n, rate.tile[1])
-            compute = Fraction(2 * sides * inner * machine.cores, rate.sustained)
-        loads = (min(tile.m, product.m) + min(tile.n, product.n)) * inner * product.element * active
-        per_block = max(compute, machine.read_time(0, loads, active))
-        far = Fraction(0)
-        if active * 2 < machine.cores:
-            largest = product.batch * product.k * max(product.m, product.n) * product.element
-            far = machine.read_time(len(machine.shared) - 1, largest, active)
-        total = max(ceil_div(blocks, machine.cores) * per_block, far * machine.cores / active)
-        return total + machine.read_time(0, 2 * _partials(product, tile), active)
+        weight: cython.longlong = product(self.operand_b, self.element)
+        if not convolution:
+            self.read_a = self.nearest_read(product(self.operand_a, self.element), -1)
+            self.read_b = self.nearest_read(weight, self.read_a)
+            return 0
+        first: cython.longlong = self.nearest_read(UNLIMITED, -1)
+        second: cython.longlong = self.nearest_read(UNLIMITED, first)
+        off: cython.longlong = abs(self.work.read_size(first) - weight)
+        self.read_a, self.read_b = second, first
+        if second >= 0:
+            other: cython.longlong = abs(self.work.read_size(second) - weight)
+            if other < off or (other == off and second > first):
+                self.read_a, self.read_b = first, second
+        return 0
 
-    def _attention(self, work: KernelWork, dims: dict[str, int]) -> Shape:
+    @cython.cfunc
+    def count_far_loads(self) -> cython.longlong:
+        """Bytes that each farther tier supplies for the two operands, re-reads included."""
+        level: cython.longlong
+        for level in range(self.work.levels):
+            self.passes(self.figures.capacity(level))
+            loads: cython.longlong = 0
+            if self.read_a >= 0:
+                again: cython.longlong = product(self.passes_a - 1, self.work.read_size(self.read_a))
+                loads = total(self.work.far(self.read_a, level), again)
+            if self.read_b >= 0:
+                more: cython.longlong = product(self.passes_b - 1, self.work.read_size(self.read_b))
+                loads = total(loads, total(self.work.far(self.read_b, level), more))
+            self.far_loads[level] = min(loads, self.far_loads[level - 1]) if level else loads
+        return 0
+
+    @cython.cfunc
+    def passes(self, capacity: cython.longlong) -> cython.longlong:
+        """How often each operand is read from beyond a cache of `capacity` bytes.
+
+        A wave is a near-square rectangle of blocks; waves sweep a band of rows (or of columns, whichever moves less).
+        The band's own panel is used again by the next wave, the other operand by the next band.
+        """
+        cores: cython.longlong = self.figures.cores
+        rows: cython.longlong = ceil_div(self.m, self.tile_m)
+        columns: cython.longlong = ceil_div(self.n, self.tile_n)
+        high: cython.longlong = max(1, min(rows, root(max(1, cores * self.tile_n // self.tile_m))))
+        wide: cython.longlong = max(1, min(columns, ceil_div(cores, high)))
+        high = max(1, min(rows, ceil_div(cores, wide)))
+        a: cython.longlong = self.work.read_size(self.read_a) // self.batch
+        b: cython.longlong = self.work.read_size(self.read_b) // self.batch
+        band_a: cython.longlong = floor_share(a, min(self.m, high * self.tile_m), self.m)
+        band_b: cython.longlong = floor_share(b, min(self.n, wide * self.tile_n), self.n)
+        across: cython.longlong = ceil_div(columns, wide)
+        down: cython.longlong = ceil_div(rows, high)
+        wave_a: cython.longlong = 1 if band_a + band_b <= capacity else across
+        wave_b: cython.longlong = 1 if b + band_a <= capacity else down
+        column_a: cython.longlong = 1 if a + band_b <= capacity else across
+        column_b: cython.longlong = 1 if band_a + band_b <= capacity else down
+        by_rows: cython.longlong = total(product(wave_a, a), product(wave_b, b))
+        by_columns: cython.longlong = total(product(column_a, a), product(column_b, b))
+        self.passes_a, self.passes_b = wave_a, wave_b
+        if by_columns < by_rows:
+            self.passes_a, self.passes_b = column_a, column_b
+        return 0
+
+    # --- the choice of a tile
+
+    @cython.cfunc
+    def choose(self) -> cython.longlong:
+        """The tile of the product at hand; once per operator type."""
+        first: cython.longlong = self.work.anchor * 4
+        if self.chosen[first] == 0:
+            self.list_candidates()
+            self.take_best()
+            self.chosen[first], self.chosen[first + 1] = self.tile_m, self.tile_n
+            self.chosen[first + 2], self.chosen[first + 3] = self.tile_k, self.split
+        self.tile_m, self.tile_n = self.chosen[first], self.chosen[first + 1]
+        self.tile_k, self.split = self.chosen[first + 2], self.chosen[first + 3]
+        return 0
+
+    @cython.cfunc
+    def list_candidates(self) -> cython.longlong:
+        """Sides native, 2·native, … up to the first that covers the extent, where accumulators and operands fit."""
+        figures: Figures = self.figures
+        native_m: cython.longlong = figures.native(self.dtype, 0)
+        native_n: cython.longlong = figures.native(self.dtype, 1)
+        self.candidates = 0
+        m: cython.longlong = native_m
+        while True:
+            n: cython.longlong = native_n
+            while m * n * ACCUMULATOR_BYTES <= figures.accumulators:
+                k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
+                if k > 0:
+                    blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
+                    self.add_candidate(m, n, k, 1)
+                    split: cython.longlong = min(figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
+                    if split > 1:
+                        self.add_candidate(m, n, k, split)
+                if n >= self.n or n >= native_n * MOST_DOUBLINGS:
+                    break
+                n *= 2
+            if m >= self.m or m >= native_m * MOST_DOUBLINGS:
+                break
+            m *= 2
+        if self.candidates == 0:
+            self.add_candidate(native_m, native_n, figures.native(self.dtype, 2), 1)
+        return 0
+
+    @cython.cfunc
+    def inner_step(self, room: cython.longlong) -> cython.longlong:
+        """The largest power-of-two multiple of the native inner side within `room`; 0 when none fits."""
+        native: cython.longlong = self.figures.native(self.dtype, 2)
+        if native > room:
+            return 0
+        step: cython.longlong = native
+        while step * 2 <= min(room, native * INNER_TILES) and step < self.k:
+            step *= 2
+        return step
+
+    @cython.cfunc
+    def add_candidate(
+        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+    ) -> cython.longlong:
+        """Note a tile and its estimated time."""
+        if self.candidates == self.rooms:
+            self.rooms *= 2
+            self.sides = longer(self.sides, self.rooms * 4)
+            grown = list(self.seconds) + [0.0] * self.candidates
+            self.seconds = np.array(grown) if cython.compiled else grown
+        first: cython.longlong = self.candidates * 4
+        self.sides[first], self.sides[first + 1] = m, n
+        self.sides[first + 2], self.sides[first + 3] = k, split
+        self.seconds[self.candidates] = self.estimate(m, n, k, split)
+        self.candidates += 1
+        return 0
+
+    @cython.cfunc
+    def take_best(self) -> cython.longlong:
+        """Of all tiles within `TIE` of the least time the largest one; of equals the first by (m, n, k, split)."""
+        index: cython.longlong
+        best: cython.longlong = -1
+        least: cython.double = self.seconds[0]
+        for index in range(self.candidates):
+            least = min(least, self.seconds[index])
+        for index in range(self.candidates):
+            if self.seconds[index] <= least * TIE and (best < 0 or self.is_better(index * 4, best * 4)):
+                best = index
+        self.tile_m, self.tile_n = self.sides[best * 4], self.sides[best * 4 + 1]
+        self.tile_k, self.split = self.sides[best * 4 + 2], self.sides[best * 4 + 3]
+        return 0
+
+    @cython.cfunc
+    def is_better(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
+        """Whether the tile whose sides begin at `one` goes before the one at `other`."""
+        area: cython.longlong = self.sides[one] * self.sides[one + 1]
+        against: cython.longlong = self.sides[other] * self.sides[other + 1]
+        if area != against:
+            return area > against
+        place: cython.longlong
+        for place in range(4):
+            if self.sides[one + place] != self.sides[other + place]:
+                return self.sides[one + place] < self.sides[other + place]
+        return False
+
+    @cython.cfunc
+    def estimate(
+        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+    ) -> cython.double:
+        """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
+
+        A product too small for the machine also waits for its largest operand from the last tier.
+        """
+        figures: Figures = self.figures
+        cores: cython.double = float(figures.cores)
+        rate: cython.longlong = figures.matrix_rate(self.dtype)
+        blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n) * split
+        inner: cython.double = float(padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2)))
+        active: cython.longlong = min(blocks, figures.cores)
+        per_block: cython.double = 0.0
+        if rate < UNLIMITED:
+            side_m: cython.longlong = padded_to(m, figures.native(self.dtype, 0))
+            side_n: cython.longlong = padded_to(n, figures.native(self.dtype, 1))
+            per_block = 2.0 * float(side_m * side_n) * inner * cores / float(rate)
+        loaded: cython.double = float(min(m, self.m) + min(n, self.n)) * inner * float(self.element) * float(active)
+        per_block = max(per_block, figures.read_time(0, loaded, float(active)))
+        seconds: cython.double = float(ceil_div(blocks, figures.cores)) * per_block
+        if active * 2 < figures.cores:
+            largest: cython.double = float(self.batch * self.k * max(self.m, self.n)) * float(self.element)
+            far: cython.double = figures.read_time(figures.levels - 1, largest, float(active))
+            seconds = max(seconds, far * cores / float(active))
+        if split > 1:
+            sums: cython.double = float(self.batch * self.m * self.n) * float(2 * ACCUMULATOR_BYTES * split)
+            seconds += figures.read_time(0, sums, float(active))
+        return seconds
+
+    # --- attention
+
+    @cython.cfunc
+    def cut_attention(self) -> cython.longlong:
         """Flash attention: blocks of queries, a loop over blocks of keys; nothing of size queries × keys is stored.
 
         Heads that share keys (grouped queries) are one block's rows. Dao et al., FlashAttention-2, 2023.
         """
-        machine, row = self.machine, work.anchor
-        rate = self._rate(row)
-        element = max(1, element_bytes(int(self.operators.dtype[row]), 1))
-        groups = max(1, dims["heads"] // max(1, dims["kv_heads"]))
-        pairs = max(1, dims["batch"] * dims["kv_heads"])
-        rows, keys, head = max(1, dims["queries"] * groups), max(1, dims["keys"]), max(1, dims["head_dim"])
-        side, key_block = self._attention_block(rows, keys, head, element, rate)
-        row_blocks = ceil_div(rows, side)
-        flops = int(self.operators.matrix_flops[row])
-        executed = flops - int(self.operators.masked_flops[row])
-        inner = max(1, ceil_div(keys * executed, max(flops, 1)))
-        split = max(1, min(machine.cores // (pairs * row_blocks), ceil_div(inner, key_block) // SPLIT_STEPS))
-        inner = ceil_div(inner, split)
-        demand, useful = self._demand(work, rate)
-        demand = ceil_div(flops * demand, executed) if executed else flops
-        per_key = ceil_div(demand, pairs * rows * keys) * _padded(min(side, rows), min(rate.tile[:2]))
-        kv_bytes = 2 * head * element
-        kv_total = pairs * keys * kv_bytes
-        near = max(pairs * row_blocks * split * inner * kv_bytes, kv_total)
-        others = max(0, sum(work.read_size) - kv_total)
-        partial = (split > 1) * split * pairs * rows * head * ACCUMULATOR_BYTES
-        return Shape(
-            unit=rate.unit,
-            blocks=pairs * row_blocks * split,
-            steps=ceil_div(inner, key_block),
-            inner=inner,
-            step_size=key_block,
-            padded=rate.tile[1],
-            flops_per_inner=per_key,
-            core_rate=_per_core(rate.sustained, machine.cores),
-            useful_ticks=useful,
-            step_bytes=key_block * kv_bytes,
-            near_loads=near,
-            far_loads=self._attention_far(work, kv_total, row_blocks, pairs),
-            extra_near=others + partial,
-            extra_far=(0,) * (len(machine.shared) - 1),
-            partial_bytes=partial,
-            inner_vector=min(work.vector_core_ticks, self._softmax_core_ticks(row)),
-        )
+        anchor: cython.longlong = self.work.anchor
+        first: cython.longlong = anchor * DIMS
+        cores: cython.longlong = self.figures.cores
+        kv_heads: cython.longlong = self.classes.type_dims[first + 2]
+        groups: cython.longlong = max(1, self.classes.type_dims[first + 1] // max(1, kv_heads))
+        pairs: cython.longlong = max(1, product(self.classes.type_dims[first], kv_heads))
+        rows: cython.longlong = max(1, product(self.classes.type_dims[first + 3], groups))
+        keys: cython.longlong = max(1, self.classes.type_dims[first + 4])
+        head: cython.longlong = max(1, self.classes.type_dims[first + 5])
+        self.attention_block(rows, keys, head)
+        row_blocks: cython.longlong = ceil_div(rows, self.side)
+        blocks: cython.longlong = product(pairs, row_blocks)
+        flops: cython.longlong = self.classes.type_matrix[anchor]
+        executed: cython.longlong = flops - self.classes.type_masked[anchor]
+        inner: cython.longlong = max(1, ceil_share(keys, executed, max(flops, 1)))
+        split: cython.longlong = max(1, min(cores // blocks, ceil_div(inner, self.key_block) // SPLIT_STEPS))
+        self.inner = ceil_div(inner, split)
+        demand: cython.longlong = ceil_share(flops, self.demand, executed) if executed else flops
+        native: cython.longlong = min(self.figures.native(self.dtype, 0), self.figures.native(self.dtype, 1))
+        per_key: cython.longlong = ceil_div(demand, product(product(pairs, rows), keys))
+        self.flops_per_inner = product(per_key, padded_to(min(self.side, rows), native))
+        kv_bytes: cython.longlong = product(2 * self.element, head)
+        kv_total: cython.longlong = product(product(pairs, keys), kv_bytes)
+        self.blocks = product(blocks, split)
+        self.steps = ceil_div(self.inner, self.key_block)
+        self.step_size = self.key_block
+        self.padded = self.figures.native(self.dtype, 1)
+        self.step_bytes = product(self.key_block, kv_bytes)
+        self.near_loads = max(product(product(self.blocks, self.inner), kv_bytes), kv_total)
+        if split > 1:
+            self.partial_bytes = product(product(product(pairs, rows), head), ACCUMULATOR_BYTES * split)
+        self.extra_near = total(max(0, self.work.read_total - kv_total), self.partial_bytes)
+        self.inner_vector = min(self.work.vector_core_ticks, self.work.type_vector_ticks[anchor])
+        return self.attention_far(kv_total, row_blocks, pairs)
 
-    def _softmax_core_ticks(self, row: int) -> int:
-        table = self.operators
-        work = (int(table.vector_flops[row]), int(table.special_ops[row]))
-        return self.machine.vector_core_ticks(DType(int(table.dtype[row])), *work)
-
-    def _attention_block(self, rows: int, keys: int, head: int, element: int, rate: Rate) -> tuple[int, int]:
+    @cython.cfunc
+    def attention_block(self, rows: cython.longlong, keys: cython.longlong, head: cython.longlong) -> cython.longlong:
         """Queries and keys per block: the largest that fit the cores' memory."""
-        machine = self.machine
-        for key_block in KEY_BLOCKS:
-            side = QUERY_BLOCK
-            while side >= min(16, rate.tile[0]):
-                fits = (side + machine.depth * 2 * key_block) * head * element <= machine.staging
-                if fits and side * (head + key_block) * ACCUMULATOR_BYTES <= 2 * machine.accumulators:
-                    return max(min(side, _pow2_at_least(rows)), 1), min(key_block, _pow2_at_least(keys))
+        figures: Figures = self.figures
+        least: cython.longlong = min(16, figures.native(self.dtype, 0))
+        key_block: cython.longlong = KEY_BLOCK
+        while key_block >= LEAST_KEY_BLOCK:
+            side: cython.longlong = QUERY_BLOCK
+            while side >= least:
+                lines: cython.longlong = side + figures.depth * 2 * key_block
+                fits: cython.bint = lines <= figures.staging // self.element // head
+                if fits and head + key_block <= 2 * figures.accumulators // (side * ACCUMULATOR_BYTES):
+                    self.side = max(min(side, pow2_at_least(rows)), 1)
+                    self.key_block = min(key_block, pow2_at_least(keys))
+                    return 0
                 side //= 2
-        return min(16, rows), min(16, keys)
-
-    def _attention_far(self, work: KernelWork, kv_total: int, row_blocks: int, pairs: int) -> tuple[int, ...]:
-        """First-touch misses, and keys and values again for each wave when the cache cannot hold those in use."""
-        loads = []
-        in_use = kv_total * min(pairs, ceil_div(self.machine.cores, row_blocks)) // pairs
-        waves = max(1, row_blocks // self.machine.cores)
-        for level, tier in enumerate(self.machine.shared[:-1]):
-            again = 0 if in_use <= tier.capacity else (waves - 1) * kv_total
-            loads.append(sum(far[level] for far in work.read_far) + again)
-        return tuple(loads)
-
-
-def _per_core(rate: int, cores: int) -> int:
-    return rate if rate >= UNLIMITED else max(1, rate // cores)
-
-
-def _padded(length: int, native: int) -> int:
-    return ceil_div(length, native) * native
-
-
-def _pow2_at_least(value: int) -> int:
-    return 1 << max(0, value - 1).bit_length()
-
-
-def _sides(native: int, extent: int) -> Iterator[int]:
-    """native, 2·native, … up to the first that covers `extent`."""
-    side = native
-    while True:
-        yield side
-        if side >= extent or side >= native * 4096:
-            return
-        side *= 2
-
-
-def _inner_step(native: int, extent: int, room: int) -> int:
-    """The largest power-of-two multiple of the native inner side within `room`; 0 when none fits."""
-    if native > room:
+            key_block //= 2
+        self.side, self.key_block = min(16, rows), min(16, keys)
         return 0
-    step = native
-    while step * 2 <= min(room, native * INNER_TILES) and step < extent:
-        step *= 2
-    return step
 
-
-def _size(work: KernelWork, index: int) -> int:
-    """Bytes of a read; none where there is no such read."""
-    return work.read_size[index] if index >= 0 else 0
-
-
-def _turned(product: Product, native: tuple[int, int, int]) -> bool:
-    """Whether the product is computed as its transpose: libraries give the unit's longer side the longer extent."""
-    return (native[0] - native[1]) * (product.m - product.n) < 0
-
-
-def _partials(product: Product, tile: Blocking) -> int:
-    """Bytes of partial sums that a split inner dimension stores and reads once."""
-    return product.batch * product.m * product.n * ACCUMULATOR_BYTES * tile.split if tile.split > 1 else 0
-
-
-def _operands(work: KernelWork, expected: tuple[int, ...], *, convolution: bool) -> tuple[int, int]:
-    """Which reads are the two operands: the two whose sizes are nearest the expected ones, in order of reading."""
-    left = list(range(len(work.read_size)))
-    chosen = []
-    if convolution:
-        by_size = sorted(left, key=lambda index: (-work.read_size[index], index))[:2]
-        weight = min(by_size, key=lambda index: (abs(work.read_size[index] - expected[1]), -index), default=-1)
-        others = [index for index in by_size if index != weight]
-        return (others[0] if others else -1), weight
-    for size in expected:
-        best = min(left, key=lambda index: (abs(work.read_size[index] - size), index), default=-1)
-        if best >= 0:
-            left.remove(best)
-        chosen.append(best)
-    return chosen[0], chosen[1]
-
-
-def _passes(product: Product, tile: Blocking, sizes: tuple[int, ...], cores: int, capacity: int) -> tuple[int, int]:
-    """How often each operand is read from beyond a cache of `capacity` bytes.
-
-    A wave is a near-square rectangle of blocks; waves sweep a band of rows (or of columns, whichever moves less).
-    The band's own panel is used again by the next wave, the other operand by the next band.
-    """
-    rows, columns = ceil_div(product.m, tile.m), ceil_div(product.n, tile.n)
-    high = max(1, min(rows, isqrt(max(1, cores * tile.n // tile.m))))
-    wide = max(1, min(columns, ceil_div(cores, high)))
-    high = max(1, min(rows, ceil_div(cores, wide)))
-    a, b = (size // product.batch for size in sizes)
-    band_a, band_b = a * min(product.m, high * tile.m) // product.m, b * min(product.n, wide * tile.n) // product.n
-    wave = band_a + band_b
-    across, down = ceil_div(columns, wide), ceil_div(rows, high)
-    by_rows = (1 if wave <= capacity else across, 1 if b + band_a <= capacity else down)
-    by_columns = (1 if a + band_b <= capacity else across, 1 if wave <= capacity else down)
-    cost = [passes[0] * a + passes[1] * b for passes in (by_rows, by_columns)]
-    return by_rows if cost[0] <= cost[1] else by_columns
-
-
-def _sum_far(work: KernelWork, indices: Sequence[int], levels: int) -> tuple[int, ...]:
-    return tuple(sum(work.read_far[index][level] for index in indices) for level in range(levels))
+    @cython.cfunc
+    def attention_far(
+        self, kv_total: cython.longlong, row_blocks: cython.longlong, pairs: cython.longlong
+    ) -> cython.longlong:
+        """First-touch misses, and keys and values again for each wave when the cache cannot hold those in use."""
+        cores: cython.longlong = self.figures.cores
+        in_use: cython.longlong = floor_share(kv_total, min(pairs, ceil_div(cores, row_blocks)), pairs)
+        waves: cython.longlong = max(1, row_blocks // cores)
+        level: cython.longlong
+        index: cython.longlong
+        for level in range(self.work.levels):
+            loads: cython.longlong = 0
+            if in_use > self.figures.capacity(level):
+                loads = product(waves - 1, kv_total)
+            for index in range(self.work.reads):
+                loads = total(loads, self.work.far(index, level))
+            self.far_loads[level] = loads
+        return 0

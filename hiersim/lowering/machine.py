@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 from hiersim.errors import DesignError
+from hiersim.lowering.stages import DTYPE_FIELDS, Figures
 from hiersim.model.design import Design, Tier
 from hiersim.model.operators import BITS, DType
-from hiersim.model.program import Access, Resource
-from hiersim.units import TICKS_PER_SECOND, UNLIMITED, ceil_div
+from hiersim.model.program import Resource
+from hiersim.units import UNLIMITED
 
 MATRIX: Final = "matrix"
 VECTOR: Final = "vector"
@@ -37,25 +38,11 @@ class Machine:
     def __init__(self, design: Design) -> None:
         self.design = design
         self.cores = int(design.compute.cores)
-        self.depth = int(design.compute.buffer_depth)
         self.tiers = design.memory
         self.shared = design.shared_tiers
-        self.first_shared = len(design.core_tiers)
-        self.resources, self._port = _resources(design)
-        names = [resource.name for resource in self.resources]
-        self.unit: dict[str, int] = {name: names.index(name) for name in (MATRIX, VECTOR)}
+        self.first_shared = len(self.tiers) - len(self.shared)
+        self.resources, self.ports = _resources(design, self.first_shared)
         self.warnings: dict[str, None] = {}
-        self.bandwidth = [self._bandwidths(tier) for tier in self.shared]
-
-    @staticmethod
-    def _bandwidths(tier: Tier) -> tuple[int, int]:
-        """Achievable (read, write) bytes per second."""
-        pair = (tier.read_bandwidth, tier.write_bandwidth) if tier.full_duplex else (tier.bandwidth, tier.bandwidth)
-        return tuple(_derated(int(rate or UNLIMITED), tier.efficiency) for rate in pair)  # type: ignore[return-value]
-
-    def port(self, level: int, access: Access) -> int:
-        """Resource index of the port of shared tier `level` (0 = nearest)."""
-        return self._port[level, access]
 
     @property
     def buffer_tier(self) -> int:
@@ -63,20 +50,51 @@ class Machine:
         return self.first_shared - 1
 
     @property
-    def staging(self) -> int:
-        """Bytes per core for tiles in flight."""
-        tier = self.tiers[self.buffer_tier]
-        return int(tier.capacity) if self.first_shared > 1 else int(tier.capacity) // 2
+    def buffer_limit(self) -> int:
+        """Bytes of all cores' tiers that hold tiles in flight."""
+        return min(int(self.tiers[self.buffer_tier].capacity) * self.cores, UNLIMITED)
 
-    @property
-    def accumulators(self) -> int:
-        """Bytes per core for partial sums: half of the nearest tier."""
-        return int(self.tiers[0].capacity) // 2
+    def figures(self, matrix: Iterable[DType], vector: Iterable[DType]) -> Figures:
+        """This machine in integers, for graphs with matrix products and element-wise work of these dtypes.
 
-    @property
-    def stream_buffer(self) -> int:
-        """Bytes per core that a streaming kernel has in flight."""
-        return max(1, int(self.tiers[0].capacity) // STREAM_SHARE)
+        Raises
+        ------
+        DesignError
+            When no unit of this design has a rate for one of them.
+        """
+        compute = self.design.compute
+        nearest, buffers = int(self.tiers[0].capacity), int(self.tiers[self.buffer_tier].capacity)
+        units = len(self.resources)
+        numbers = {
+            "cores": self.cores,
+            "depth": int(compute.buffer_depth),
+            "staging": buffers if self.first_shared > 1 else buffers // 2,
+            "accumulators": nearest // 2,
+            "stream_buffer": max(1, nearest // STREAM_SHARE),
+            "buffer_limit": self.buffer_limit,
+            "load_rate": int(compute.load_bandwidth),
+            "special_rate": int(compute.vector.special),
+            "matrix_unit": units - 2,
+            "vector_unit": units - 1,
+            "vector_unlimited": int(self.vector_unlimited),
+        }
+        levels: list[int] = []
+        for tier, ports in zip(self.shared, self.ports, strict=True):
+            levels += (int(tier.capacity), *_bandwidths(tier), int(tier.latency), *ports)
+        return Figures(numbers, levels, self._dtype_table(matrix, vector, units))
+
+    def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
+        """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""
+        table = [0] * (DTYPE_FIELDS * len(DType))
+        for dtype in matrix:
+            rate = self.matrix_rate(dtype)
+            first = DTYPE_FIELDS * dtype
+            unit = units - 2 if rate.unit == MATRIX else units - 1
+            table[first : first + 5] = (unit, rate.sustained, *rate.tile)
+        for dtype in vector:
+            efficiency = self.design.compute.vector.efficiency
+            table[DTYPE_FIELDS * dtype + 5] = _derated(self.vector_peak(dtype), efficiency)
+        return table
 
     def matrix_rate(self, dtype: DType) -> Rate:
         """The unit that does matrix products of `dtype`, and its rate.
@@ -113,34 +131,10 @@ class Machine:
         vector = self.design.compute.vector
         return vector.special >= UNLIMITED and all(rate >= UNLIMITED for rate in vector.peak.values())
 
-    def vector_core_ticks(self, dtype: DType, flops: int, special: int) -> int:
-        """Ticks of one core for element-wise work; special functions take an issue slot and their own pipe.
-
-        Rounded up once, for one core, so that dividing it among cores rounds no more than once again.
-        """
-        vector = self.design.compute.vector
-        peak = int(vector.peak.get(dtype, vector.peak[DType.FP32]))
-        plain = _ticks((flops + special) * self.cores, _derated(peak, vector.efficiency))
-        return max(plain, _ticks(special * self.cores, int(vector.special)))
-
     def vector_peak(self, dtype: DType) -> int:
         """Datasheet FLOP/s of the vector unit for `dtype`."""
         vector = self.design.compute.vector
         return int(vector.peak.get(dtype, vector.peak[DType.FP32]))
-
-    def read_ticks(self, level: int, size: int, active: int, access: Access = Access.READ) -> int:
-        """Ticks to move `size` bytes through the port of shared tier `level` with `active` cores asking."""
-        ticks = _ticks(size, self.bandwidth[level][0 if access is Access.READ else 1])
-        if level == 0 and self.design.compute.load_bandwidth < UNLIMITED:
-            ticks = max(ticks, _ticks(size, int(self.design.compute.load_bandwidth) * active))
-        return ticks
-
-    def read_time(self, level: int, size: int, active: int) -> Fraction:
-        """Seconds of `read_ticks`, not rounded."""
-        rates = [self.bandwidth[level][0]]
-        if level == 0:
-            rates.append(int(self.design.compute.load_bandwidth) * active)
-        return max(Fraction(size, rate) if rate < UNLIMITED else Fraction(0) for rate in rates)
 
     def warn(self, text: str) -> None:
         """Keep a warning once."""
@@ -155,20 +149,24 @@ def _derated(rate: int, efficiency: float) -> int:
     return rate if rate >= UNLIMITED else max(1, int(rate * efficiency))
 
 
-def _ticks(amount: int, per_second: int) -> int:
-    return 0 if per_second >= UNLIMITED or amount <= 0 else ceil_div(amount * TICKS_PER_SECOND, per_second)
+def _bandwidths(tier: Tier) -> tuple[int, int]:
+    """Achievable (read, write) bytes per second."""
+    read, write = (tier.read_bandwidth, tier.write_bandwidth) if tier.full_duplex else (tier.bandwidth, tier.bandwidth)
+    return _derated(int(read or UNLIMITED), tier.efficiency), _derated(int(write or UNLIMITED), tier.efficiency)
 
 
-def _resources(design: Design) -> tuple[tuple[Resource, ...], dict[tuple[int, Access], int]]:
-    """Ports of the shared tiers, then units."""
+def _resources(design: Design, first_shared: int) -> tuple[tuple[Resource, ...], list[tuple[int, int]]]:
+    """Ports of the shared tiers, then units; and the (read, write) ports of each shared tier."""
     resources: list[Resource] = []
-    port: dict[tuple[int, Access], int] = {}
-    offset = len(design.core_tiers)
-    for level, tier in enumerate(design.shared_tiers):
-        for access, suffix in ((Access.READ, ".read"), (Access.WRITE, ".write")):
-            if tier.full_duplex or access is Access.READ:
-                resources.append(Resource(name=tier.name + (suffix if tier.full_duplex else ""), tier=offset + level))
-            port[level, access] = len(resources) - 1
+    ports: list[tuple[int, int]] = []
+    for index, tier in enumerate(design.memory[first_shared:], first_shared):
+        place = len(resources)
+        if tier.full_duplex:
+            resources.append(Resource(name=tier.name + ".read", tier=index))
+            resources.append(Resource(name=tier.name + ".write", tier=index))
+        else:
+            resources.append(Resource(name=tier.name, tier=index))
+        ports.append((place, len(resources) - 1))
     resources.append(Resource(name=MATRIX, tier=-1))
     resources.append(Resource(name=VECTOR, tier=-1))
-    return tuple(resources), port
+    return tuple(resources), ports

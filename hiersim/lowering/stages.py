@@ -1,175 +1,434 @@
-"""Tile types and loop nests as lowering builds them, and their packing into flat arrays."""
+"""Loop nests as they are written: stages into tiles, tiles into loops, equal nests once.
 
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `stages.pxd` declares what other compiled modules use.
+"""
+
+# ruff: noqa: SIM110 (generators are slow where compiled)
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
+import cython
 import numpy as np
 
-from hiersim.lowering.machine import Machine
-from hiersim.model.operators import IntArray
 from hiersim.model.program import Access
-from hiersim.units import LARGEST
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.units import UNLIMITED as NO_LIMIT
+
+if cython.compiled:
+    from cython.cimports.hiersim.exact import ceil_share, ceil_share3, product, total
+else:
+    from hiersim.exact import ceil_share, ceil_share3, product, total
+
+UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
+READ = cython.declare(cython.longlong, int(Access.READ))
+COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
+WRITE = cython.declare(cython.longlong, int(Access.WRITE))
+
+LEVEL_FIELDS = 6
+"""Per shared tier: capacity, read rate, write rate, latency, read port, write port."""
+DTYPE_FIELDS = 6
+"""Per dtype: unit and rate of matrix products, native tile (m, n, k), rate of element-wise work."""
+LEVEL = cython.declare(cython.longlong, LEVEL_FIELDS)
+DTYPE = cython.declare(cython.longlong, DTYPE_FIELDS)
+CELLS = cython.declare(cython.longlong, 8)
+"""Per stage: the columns `stage_*` of a `Program`, in their order."""
+WORK_CELLS = cython.declare(cython.longlong, 4)
+TILES = cython.declare(cython.longlong, 4)
+"""A nest has at most two loops of two tiles."""
+SEED = cython.declare(cython.longlong, 0x9E3779B97F4A7C1)
+MASK = cython.declare(cython.longlong, (1 << 40) - 1)
 
 
-class Stage(NamedTuple):
-    """One row of the program's stage columns."""
-
-    resource: int
-    access: Access
-    ticks: int
-    latency: int
-    size: int = 0
-    useful: int = 0
-    padding: int = 0
-    tail: int = 0
+def column(length: int) -> Any:
+    """A column of zeros to write: an array where compiled, a list where interpreted (lists are quicker there)."""
+    return np.zeros(length, np.int64) if cython.compiled else [0] * length
 
 
-class Tile(NamedTuple):
-    """A chain of stages; see `Program.release_stage` and `Program.complete_stage`."""
-
-    stages: tuple[Stage, ...]
-    release: int
-    complete: int
+def loaded(values: Any) -> Any:
+    """A column to read."""
+    array = np.ascontiguousarray(values, np.int64)
+    return array if cython.compiled else array.tolist()
 
 
-Body = list[tuple[int, Tile]]
+def longer(values: Any, length: int) -> Any:
+    """A column with room for `length` numbers that begins with `values`."""
+    if not cython.compiled:
+        return values + [0] * (length - len(values))
+    grown = np.zeros(length, np.int64)
+    grown[: len(values)] = values
+    return grown
 
 
-@dataclass(slots=True)
-class LoopNest:
-    """The tiles of one kernel: loops of (repeat, body)."""
+@cython.cclass
+class Figures:
+    """What lowering needs to know of a machine, in integers: see `Machine.figures`.
 
-    depth: int
-    loops: list[tuple[int, Body]] = field(default_factory=list)
-    free: IntArray | None = None
-    buffer_bytes: int = 0
-    """Largest use of the tier that holds the tiles in flight, all cores."""
+    Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
+    of one core; `buffer_limit` is the capacity of all cores' last tier together.
+    """
 
-    def add(self, repeat: int, *body: tuple[int, Tile]) -> None:
-        kept = [(count, tile) for count, tile in body if count > 0 and tile.stages]
-        if repeat > 0 and kept:
-            self.loops.append((repeat, kept))
+    def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int]) -> None:
+        self.cores = numbers["cores"]
+        self.depth = numbers["depth"]
+        self.staging = numbers["staging"]
+        self.accumulators = numbers["accumulators"]
+        self.stream_buffer = numbers["stream_buffer"]
+        self.buffer_limit = numbers["buffer_limit"]
+        self.load_rate = numbers["load_rate"]
+        self.special_rate = numbers["special_rate"]
+        self.matrix_unit = numbers["matrix_unit"]
+        self.vector_unit = numbers["vector_unit"]
+        self.vector_unlimited = numbers["vector_unlimited"]
+        self.level_table = loaded(levels)
+        self.dtype_table = loaded(dtypes)
+        self.levels = len(levels) // LEVEL
 
+    @cython.cfunc
+    def capacity(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL]
 
-class Work(NamedTuple):
-    """Compute of one tile on one unit: ticks, and how many of them are useful and how many tail."""
+    @cython.cfunc
+    def read_rate(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL + 1]
 
-    unit: str
-    ticks: int
-    useful: int
-    tail: int
+    @cython.cfunc
+    def unit(self, dtype: cython.longlong) -> cython.longlong:
+        """Resource that does matrix products of `dtype`."""
+        return self.dtype_table[dtype * DTYPE]
 
+    @cython.cfunc
+    def matrix_rate(self, dtype: cython.longlong) -> cython.longlong:
+        """Sustained FLOP/s of matrix products, all cores."""
+        return self.dtype_table[dtype * DTYPE + 1]
 
-class TileMaker:
-    """Makes tiles from bytes and work; bytes at ports that cost no time are summed in `free`."""
+    @cython.cfunc
+    def native(self, dtype: cython.longlong, side: cython.longlong) -> cython.longlong:
+        """Native tile of matrix products: sides 0 (m), 1 (n), 2 (k)."""
+        return self.dtype_table[dtype * DTYPE + 2 + side]
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.free = np.zeros((2, len(machine.tiers)), np.int64)
+    @cython.cfunc
+    def move_ticks(
+        self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
+    ) -> cython.longlong:
+        """Ticks to move `size` bytes through a port with `active` cores asking: bytes ÷ rate, rounded up."""
+        rate: cython.longlong = self.level_table[level * LEVEL + (1 if access == READ else 2)]
+        ticks: cython.longlong = 0
+        if rate < UNLIMITED:
+            ticks = ceil_share(size, SECOND, rate)
+        if level == 0 and active <= (UNLIMITED - 1) // self.load_rate:
+            ticks = max(ticks, ceil_share(size, SECOND, self.load_rate * active))
+        return ticks
 
-    def tile(self, times: int, active: int, reads: Sequence[int], work: Sequence[Work], writes: Sequence[int]) -> Tile:
-        """A tile that runs `times` times.
+    @cython.cfunc
+    def vector_core_ticks(
+        self, dtype: cython.longlong, flops: cython.longlong, special: cython.longlong
+    ) -> cython.longlong:
+        """Ticks of one core for element-wise work; special functions take an issue slot and their own pipe.
 
-        `reads` and `writes` are bytes by shared tier, nearest first. Loads come from far to near, stores go
-        from near to far; what goes beyond the nearest cache is write-back that nobody waits for.
+        Rounded up once, for one core, so that dividing it among cores rounds no more than once again.
         """
-        stages: list[Stage] = []
-        for level in reversed(range(len(reads))):
-            self._move(stages, times, level, Access.READ, reads[level], active)
-        stages.extend(self._compute(item) for item in work if item.ticks > 0)
-        release = len(stages) - 1
-        for level in range(len(writes)):
-            if self._move(stages, times, level, Access.WRITE, writes[level], active) and level == 0:
-                release = len(stages) - 1
-        release = max(release, 0)
-        return Tile(tuple(stages), release, release)
+        rate: cython.longlong = self.dtype_table[dtype * DTYPE + 5]
+        ticks: cython.longlong = 0
+        if rate < UNLIMITED:
+            ticks = ceil_share3(total(flops, special), self.cores, SECOND, rate)
+        if self.special_rate < UNLIMITED:
+            ticks = max(ticks, ceil_share3(special, self.cores, SECOND, self.special_rate))
+        return ticks
 
-    def _move(self, stages: list[Stage], times: int, level: int, access: Access, size: int, active: int) -> bool:
+    @cython.cfunc
+    def read_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
+        """Seconds of a read, not rounded; for estimates."""
+        rate: cython.longlong = self.level_table[level * LEVEL + 1]
+        seconds: cython.double = 0.0
+        if rate < UNLIMITED:
+            seconds = size / float(rate)
+        if level == 0:
+            load: cython.double = float(self.load_rate) * active
+            if load < float(UNLIMITED):
+                seconds = max(seconds, size / load)
+        return seconds
+
+
+@cython.cclass
+class Sheet:
+    """The loop nests of one program, written one after the other.
+
+    A nest is written between `begin` and `finish`: set `reads` and `writes` (bytes by shared tier, nearest first),
+    call `add_work` for what is computed, then `add_tile`. Bytes at ports that cost no time have no stage and are
+    summed in `free`: (2, levels), read and written. `ticks` and `moved` are all services with latencies and all bytes
+    of the nest.
+    """
+
+    def __init__(self, figures: Figures) -> None:
+        self.figures = figures
+        self.nests = self.loops = self.bodies = self.stages = 0
+        self.rooms = 32
+        rooms: cython.longlong = self.rooms
+        tiles: cython.longlong = rooms * TILES
+        self.arrays = {
+            "loop_ptr": column(rooms * 2 + 1),
+            "loop_repeat": column(rooms * 2),
+            "body_ptr": column(tiles + 1),
+            "body_count": column(tiles),
+            "stage_ptr": column(tiles + 1),
+            "release_stage": column(tiles),
+            "cells": column(tiles * self.most_stages() * CELLS),
+        }
+        self.nest_hash = column(rooms)
+        self.slots = column(rooms * 4)
+        self.view()
+        self.reads, self.writes = column(figures.levels), column(figures.levels)
+        self.free = column(2 * figures.levels)
+        self.work_cells = column(WORK_CELLS * 3)
+        self.works = self.times = self.ticks = self.moved = 0
+
+    def most_stages(self) -> int:
+        """Stages of the longest tile: every port in both directions, and three pieces of work."""
+        return 2 * self.figures.levels + 3
+
+    def view(self) -> None:
+        """Look at the arrays."""
+        arrays = self.arrays
+        self.loop_ptr, self.loop_repeat = arrays["loop_ptr"], arrays["loop_repeat"]
+        self.body_ptr, self.body_count = arrays["body_ptr"], arrays["body_count"]
+        self.stage_ptr, self.release, self.cells = arrays["stage_ptr"], arrays["release_stage"], arrays["cells"]
+
+    def grow(self) -> None:
+        """Twice the room."""
+        self.rooms *= 2
+        self.arrays = {name: longer(values, 2 * len(values)) for name, values in self.arrays.items()}
+        self.view()
+        self.nest_hash = longer(self.nest_hash, self.rooms)
+        self.slots = column(self.rooms * 4)
+        nest: cython.longlong
+        for nest in range(self.nests):
+            slot: cython.longlong = self.nest_hash[nest] & (self.rooms * 4 - 1)
+            while self.slots[slot] != 0:
+                slot = (slot + 1) & (self.rooms * 4 - 1)
+            self.slots[slot] = nest + 1
+
+    @cython.cfunc
+    def clear(self) -> cython.longlong:
+        """No bytes to read or write."""
+        level: cython.longlong
+        for level in range(self.figures.levels):
+            self.reads[level] = self.writes[level] = 0
+        return 0
+
+    @cython.cfunc
+    def begin(self) -> cython.longlong:
+        """Open a nest."""
+        if self.nests == self.rooms:
+            self.grow()
+        index: cython.longlong
+        for index in range(2 * self.figures.levels):
+            self.free[index] = 0
+        self.ticks = self.moved = 0
+        return 0
+
+    @cython.cfunc
+    def open_loop(self, repeat: cython.longlong) -> cython.longlong:
+        """The tiles that follow are repeated."""
+        self.times = repeat
+        return 0
+
+    @cython.cfunc
+    def close_loop(self) -> cython.longlong:
+        """Keep the loop unless it is empty."""
+        if self.bodies > self.body_ptr[self.loops]:
+            self.loop_repeat[self.loops] = self.times
+            self.loops += 1
+            self.body_ptr[self.loops] = self.bodies
+        return 0
+
+    @cython.cfunc
+    def add_work(
+        self, unit: cython.longlong, ticks: cython.longlong, useful: cython.longlong, tail: cython.longlong
+    ) -> cython.longlong:
+        """Compute of the next tile on one unit: ticks, and how many of them are useful and how many tail."""
+        first: cython.longlong = self.works * WORK_CELLS
+        self.work_cells[first] = unit
+        self.work_cells[first + 1] = ticks
+        self.work_cells[first + 2] = min(useful, ticks)
+        self.work_cells[first + 3] = min(tail, ticks - min(useful, ticks))
+        self.works += 1
+        return 0
+
+    @cython.cfunc
+    def add_tile(self, count: cython.longlong, active: cython.longlong) -> cython.longlong:
+        """A tile that runs `count` times in the loop, with the reads, work and writes that were set.
+
+        Loads come from far to near, stores go from near to far; what goes beyond the nearest cache is write-back
+        that nobody waits for.
+        """
+        first: cython.longlong = self.stages
+        level: cython.longlong
+        outer: cython.longlong = self.times
+        self.times = product(outer, count)  # how often the tile runs in all, while its stages are written
+        for level in range(self.figures.levels - 1, -1, -1):
+            self.move(level, READ, self.reads[level], active)
+        self.compute()
+        release: cython.longlong = self.stages - 1
+        for level in range(self.figures.levels):
+            if self.move(level, WRITE, self.writes[level], active) and level == 0:
+                release = self.stages - 1
+        self.times = outer
+        if self.stages > first:
+            self.release[self.bodies] = max(release - first, 0)
+            self.body_count[self.bodies] = count
+            self.bodies += 1
+            self.stage_ptr[self.bodies] = self.stages
+        return 0
+
+    @cython.cfunc
+    def compute(self) -> cython.longlong:
+        """Stages of the work that was set."""
+        index: cython.longlong
+        for index in range(self.works):
+            first: cython.longlong = index * WORK_CELLS
+            ticks: cython.longlong = self.work_cells[first + 1]
+            if ticks > 0:
+                cell: cython.longlong = self.stage(self.work_cells[first], COMPUTE, ticks, 0, 0)
+                useful: cython.longlong = self.work_cells[first + 2]
+                tail: cython.longlong = self.work_cells[first + 3]
+                self.cells[cell + 5] = useful
+                self.cells[cell + 6] = ticks - useful - tail
+                self.cells[cell + 7] = tail
+        self.works = 0
+        return 0
+
+    @cython.cfunc
+    def move(
+        self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
+    ) -> cython.longlong:
+        """A stage at a port; 1 when there is one."""
         if size <= 0:
-            return False
-        machine = self.machine
-        ticks = machine.read_ticks(level, size, active, access)
-        latency = int(machine.shared[level].latency)
+            return 0
+        figures: Figures = self.figures
+        ticks: cython.longlong = figures.move_ticks(level, access, size, active)
+        latency: cython.longlong = figures.level_table[level * LEVEL + 3]
         if ticks == 0 and latency == 0:
-            self.free[0 if access is Access.READ else 1, machine.first_shared + level] += size * times
+            place: cython.longlong = level + (0 if access == READ else figures.levels)
+            self.free[place] = total(self.free[place], product(size, self.times))
+            return 0
+        port: cython.longlong = figures.level_table[level * LEVEL + (4 if access == READ else 5)]
+        self.stage(port, access, max(1, ticks), latency, size)
+        return 1
+
+    @cython.cfunc
+    def stage(
+        self,
+        resource: cython.longlong,
+        access: cython.longlong,
+        ticks: cython.longlong,
+        latency: cython.longlong,
+        size: cython.longlong,
+    ) -> cython.longlong:
+        """Write a stage; the place of its cells."""
+        cell: cython.longlong = self.stages * CELLS
+        self.cells[cell] = resource
+        self.cells[cell + 1] = access
+        self.cells[cell + 2] = ticks
+        self.cells[cell + 3] = latency
+        self.cells[cell + 4] = size
+        self.cells[cell + 5] = self.cells[cell + 6] = self.cells[cell + 7] = 0
+        self.stages += 1
+        self.ticks = total(self.ticks, product(self.times, total(ticks, latency)))
+        self.moved = total(self.moved, product(self.times, size))
+        return cell
+
+    @cython.cfunc
+    def finish(self) -> cython.longlong:
+        """Close the nest: its number, or that of an equal one, in which case it is taken back."""
+        mask: cython.longlong = self.rooms * 4 - 1
+        nest: cython.longlong = self.nests
+        self.loop_ptr[nest + 1] = self.loops
+        mark: cython.longlong = self.content_hash(nest)
+        slot: cython.longlong = mark & mask
+        while self.slots[slot] != 0:
+            other: cython.longlong = self.slots[slot] - 1
+            if self.nest_hash[other] == mark and self.equal(other, nest):
+                self.take_back(nest)
+                return other
+            slot = (slot + 1) & mask
+        self.slots[slot] = nest + 1
+        self.nest_hash[nest] = mark
+        self.nests += 1
+        return nest
+
+    def take_back(self, nest: cython.longlong) -> None:
+        """Forget the last nest."""
+        self.loops = self.loop_ptr[nest]
+        self.bodies = self.body_ptr[self.loops]
+        self.stages = self.stage_ptr[self.bodies]
+
+    @cython.cfunc
+    def content_hash(self, nest: cython.longlong) -> cython.longlong:
+        """A number of 40 bits that equal nests share."""
+        mark: cython.longlong = SEED & MASK
+        loop: cython.longlong
+        body: cython.longlong
+        cell: cython.longlong
+        for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
+            mark = ((mark * 1000003) & MASK) ^ (self.loop_repeat[loop] & MASK)
+            for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
+                mark = ((mark * 1000003) & MASK) ^ (self.body_count[body] & MASK)
+                for cell in range(self.stage_ptr[body] * CELLS, self.stage_ptr[body + 1] * CELLS):
+                    mark = ((mark * 1000003) & MASK) ^ (self.cells[cell] & MASK)
+        return mark ^ (mark >> 20)
+
+    @cython.cfunc
+    def equal(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
+        """Whether two nests have the same loops over the same tiles."""
+        loop: cython.longlong
+        body: cython.longlong
+        shift: cython.longlong = self.loop_ptr[other] - self.loop_ptr[one]
+        if self.loop_ptr[one + 1] + shift != self.loop_ptr[other + 1]:
             return False
-        stages.append(Stage(machine.port(level, access), access, max(1, ticks), latency, size))
+        for loop in range(self.loop_ptr[one], self.loop_ptr[one + 1]):
+            along: cython.longlong = self.body_ptr[loop + shift] - self.body_ptr[loop]
+            if self.loop_repeat[loop] != self.loop_repeat[loop + shift]:
+                return False
+            if self.body_ptr[loop + 1] + along != self.body_ptr[loop + shift + 1]:
+                return False
+            for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
+                if self.body_count[body] != self.body_count[body + along] or not self.same_tile(body, body + along):
+                    return False
         return True
 
-    def _compute(self, work: Work) -> Stage:
-        useful = min(work.useful, work.ticks)
-        tail = min(work.tail, work.ticks - useful)
-        return Stage(
-            self.machine.unit[work.unit], Access.COMPUTE, work.ticks, 0, 0, useful, work.ticks - useful - tail, tail
-        )
+    @cython.cfunc
+    def same_tile(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
+        """Whether two tiles are the same chain of stages."""
+        begin: cython.longlong = self.stage_ptr[one] * CELLS
+        end: cython.longlong = self.stage_ptr[one + 1] * CELLS
+        shift: cython.longlong = self.stage_ptr[other] * CELLS - begin
+        if self.release[one] != self.release[other] or self.stage_ptr[other + 1] * CELLS != end + shift:
+            return False
+        cell: cython.longlong
+        for cell in range(begin, end):
+            if self.cells[cell] != self.cells[cell + shift]:
+                return False
+        return True
 
-
-class Packer:
-    """Collects loop nests, kernel by kernel, into the arrays of a `Program`; equal nests are kept once."""
-
-    def __init__(self, buffer_tier: int) -> None:
-        self.buffer_tier = buffer_tier
-        self.seen: dict[tuple[object, ...], int] = {}
-        self.nest, self.depth = list[int](), list[int]()
-        self.loop_ptr, self.loop_repeat = [0], list[int]()
-        self.body_ptr, self.body_count, self.body_tile = [0], list[int](), list[int]()
-        self.stage_ptr, self.release, self.complete = [0], list[int](), list[int]()
-        self.stages: list[Stage] = []
-        self.ticks = self.bytes = 0
-
-    def add(self, nest: LoopNest) -> None:
-        """Append one kernel.
-
-        Raises
-        ------
-        OverflowError
-            When all services and latencies, or all bytes, add up to more than a program can hold.
-        """
-        for repeat, body in nest.loops:
-            for count, tile in body:
-                self.ticks += repeat * count * sum(stage.ticks + stage.latency for stage in tile.stages)
-                self.bytes += repeat * count * sum(stage.size for stage in tile.stages)
-        if max(self.ticks, self.bytes) >= LARGEST:
-            raise OverflowError
-        key = (nest.depth, *((repeat, tuple(body)) for repeat, body in nest.loops))
-        self.nest.append(self.seen.setdefault(key, len(self.depth)))
-        if self.nest[-1] == len(self.depth):
-            self.pack(nest)
-
-    def pack(self, nest: LoopNest) -> None:
-        """Append one nest."""
-        self.depth.append(nest.depth)
-        for repeat, body in nest.loops:
-            self.loop_repeat.append(repeat)
-            for count, tile in body:
-                self.body_count.append(count)
-                self.body_tile.append(len(self.release))
-                self.stages.extend(tile.stages)
-                self.stage_ptr.append(len(self.stages))
-                self.release.append(tile.release)
-                self.complete.append(tile.complete)
-            self.body_ptr.append(len(self.body_count))
-        self.loop_ptr.append(len(self.loop_repeat))
-
-    def arrays(self) -> dict[str, IntArray]:
-        """Columns of a `Program` by field name."""
-        names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
-        table = np.array(self.stages, np.int64).reshape(-1, len(names)).T
-        columns = {f"stage_{name}": column.copy() for name, column in zip(names, table, strict=True)}
-        lists = {
-            "nest": self.nest,
-            "depth": self.depth,
-            "buffer_tier": [self.buffer_tier] * len(self.depth),
-            "loop_ptr": self.loop_ptr,
-            "loop_repeat": self.loop_repeat,
-            "body_ptr": self.body_ptr,
-            "body_count": self.body_count,
-            "body_tile": self.body_tile,
-            "stage_ptr": self.stage_ptr,
-            "release_stage": self.release,
-            "complete_stage": self.complete,
+    def columns(self) -> dict[str, Any]:
+        """Columns of a `Program` by field name, all but the kernels' own."""
+        sizes = {
+            "loop_ptr": self.nests + 1,
+            "loop_repeat": self.loops,
+            "body_ptr": self.loops + 1,
+            "body_count": self.bodies,
+            "stage_ptr": self.bodies + 1,
+            "release_stage": self.bodies,
         }
-        return {**columns, **{name: np.array(values, np.int64) for name, values in lists.items()}}
+        arrays = self.arrays
+        kept: dict[str, Any] = {name: np.array(arrays[name][:size], np.int64) for name, size in sizes.items()}
+        cells = np.array(arrays["cells"][: self.stages * CELLS], np.int64).reshape(self.stages, CELLS)
+        table = np.ascontiguousarray(cells.T)
+        names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
+        kept.update({"stage_" + name: table[index] for index, name in enumerate(names)})
+        kept["complete_stage"] = kept["release_stage"]
+        kept["body_tile"] = np.arange(self.bodies, dtype=np.int64)  # no two bodies share a tile
+        return kept

@@ -1,146 +1,388 @@
 """Tile rules: how a kernel's work is cut into waves of tiles over the cores.
 
-Three rules cover every kernel. A *contraction* (matrix product, convolution, attention) runs blocks in waves,
+Two rules cover every kernel. A *contraction* (matrix product, convolution, attention) runs blocks in waves,
 each block a loop over its inner dimension. A *stream* (element-wise, reduction, gather, copy, unknown)
-reads, computes and writes in order. Both give a `LoopNest` of few distinct tiles.
+reads, computes and writes in order. Both give loop nests of few distinct tiles.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results.
 """
 
+# ruff: noqa: SIM110 (generators are slow where compiled)
 from __future__ import annotations
 
-from typing import Final
+from typing import Any
 
-from hiersim.lowering.contraction import Shape
-from hiersim.lowering.machine import VECTOR, Machine
-from hiersim.lowering.stages import Body, LoopNest, TileMaker, Work
-from hiersim.lowering.work import KernelWork
-from hiersim.units import ceil_div
+import cython
+import numpy as np
 
-BLOCK_BYTES: Final = 4096
+from hiersim.lowering.stages import column
+
+if cython.compiled:
+    from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
+    from cython.cimports.hiersim.lowering.contraction import Cutter, ceil_div
+    from cython.cimports.hiersim.lowering.stages import Figures, Sheet
+    from cython.cimports.hiersim.lowering.work import KernelClasses, Work
+else:
+    from hiersim.exact import ceil_share, floor_share, product, total
+    from hiersim.lowering.contraction import Cutter, ceil_div
+    from hiersim.lowering.stages import Figures, Sheet
+    from hiersim.lowering.work import KernelClasses, Work
+
+BLOCK_BYTES = cython.declare(cython.longlong, 4096)
 """A streaming block: 256 threads with 16 bytes each."""
-MIN_TILE_BYTES: Final = 1024
+MIN_TILE_BYTES = cython.declare(cython.longlong, 1024)
 """Per core; smaller pieces would not fill a core's load queue."""
-MIN_TILES: Final = 8
+MIN_TILES = cython.declare(cython.longlong, 8)
 """A stream overlaps its own loads, arithmetic and stores at least this finely."""
 
 
-def stream(work: KernelWork, machine: Machine) -> LoopNest:
-    """Loop nest of a kernel without a contraction: equal tiles and a last one with the remainder."""
-    near_read = sum(work.read_size)
-    levels = len(machine.shared)
-    reads = [near_read, *(sum(far[level] for far in work.read_far) for level in range(levels - 1))]
-    writes = [work.write_size, *work.write_far]
-    largest = max(near_read, work.write_size)
-    active = min(machine.cores, max(1, ceil_div(largest, BLOCK_BYTES)))
-    per_tile = max(1, machine.stream_buffer // machine.depth)
-    tiles = max(1, ceil_div(largest, active * per_tile))
-    tiles = max(tiles, min(MIN_TILES, ceil_div(largest, active * MIN_TILE_BYTES)), 1)
-    maker, nest = TileMaker(machine), LoopNest(machine.depth)
-    first = (
-        [size // tiles for size in reads],
-        _vector(work.vector_core_ticks // tiles, active, machine),
-        [size // tiles for size in writes],
-    )
-    left = tiles - 1
-    last = (
-        [size - size // tiles * left for size in reads],
-        _vector(work.vector_core_ticks - work.vector_core_ticks // tiles * left, active, machine),
-        [size - size // tiles * left for size in writes],
-    )
-    nest.add(1, (left, maker.tile(left, active, *first)))
-    nest.add(1, (1, maker.tile(1, active, *last)))
-    nest.free = maker.free
-    nest.buffer_bytes = min(machine.depth, tiles) * max(sum(last[0][:1]), sum(last[2][:1]))
-    return nest
+@cython.cclass
+class Loom:
+    """Makes the loop nests of all kernel classes on one machine.
 
-
-def _vector(core_ticks: int, active: int, machine: Machine) -> list[Work]:
-    """Vector work of `core_ticks` of one core, done by `active` cores; moving data takes one tick at least."""
-    if machine.vector_unlimited:
-        return []
-    ticks = max(1, ceil_div(core_ticks, active))
-    tail = ticks * (machine.cores - active) // machine.cores
-    return [Work(VECTOR, ticks, ticks - tail, tail)]
-
-
-def contraction(work: KernelWork, shape: Shape, machine: Machine) -> LoopNest:
-    """Loop nest of a kernel around a matrix product, convolution or attention.
-
-    Full waves come first, then the last one, full or partial; each is a loop over the inner steps, of which the
-    last also takes what the epilogue reads, its arithmetic and the stores.
+    Classes of one shape that miss the same bytes are one *case*: the nest of a case is made once. Cases are found
+    through `slots`, a hash table of their shape and misses.
     """
-    cores, blocks = machine.cores, shape.blocks
-    active = blocks % cores or min(blocks, cores)
-    waves = (blocks - active) // cores
-    maker, nest = TileMaker(machine), LoopNest(machine.depth)
-    totals = _Totals(work, shape, machine)
-    if waves:
-        parts = _wave_tiles(maker, totals, shape, cores, waves, final=False)
-        nest.add(waves, *parts)
-    nest.add(1, *_wave_tiles(maker, totals, shape, active, 1, final=True))
-    nest.free = maker.free
-    nest.buffer_bytes = min(machine.depth, shape.steps) * min(blocks, cores) * shape.step_bytes
-    return nest
 
+    classes: KernelClasses
+    figures: Figures
+    work: Work
+    cutter: Cutter
+    sheet: Sheet
+    levels: cython.longlong
+    loads: cython.longlong[::1]
+    extra: cython.longlong[::1]
+    stores: cython.longlong[::1]
+    left: cython.longlong[::1]
+    cases: cython.longlong
+    case_shape: cython.longlong[::1]
+    case_nest: cython.longlong[::1]
+    case_ptr: cython.longlong[::1]
+    keys: cython.longlong[::1]
+    slots: cython.longlong[::1]
+    case_ticks: cython.longlong[::1]
+    case_moved: cython.longlong[::1]
+    case_free: cython.longlong[::1]
+    ticks: cython.longlong
+    moved: cython.longlong
+    buffers: cython.longlong
+    free: cython.longlong[::1]
 
-class _Totals:
-    """Bytes of a whole contraction that are still to be handed out to tiles."""
+    def __init__(self, classes: KernelClasses, figures: Figures) -> None:
+        self.classes, self.figures = classes, figures
+        self.work = Work(classes, figures)
+        self.cutter = Cutter(self.work)
+        self.sheet = Sheet(figures)
+        self.levels = figures.levels
+        self.loads, self.extra = column(self.levels), column(self.levels)
+        self.stores, self.left = column(self.levels), column(3 * self.levels)
+        self.cases = self.ticks = self.moved = self.buffers = 0
+        count: cython.longlong = classes.classes
+        self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
+        self.keys = column((len(classes.arrays["read_low"]) + count) * self.work.levels)
+        slots: cython.longlong = 4
+        while slots < 2 * count:
+            slots *= 2
+        self.slots = column(slots)
+        self.case_ticks, self.case_moved = column(count), column(count)
+        self.case_free = column(count * 2 * self.levels)
+        self.free = column(2 * self.levels)
 
-    def __init__(self, work: KernelWork, shape: Shape, machine: Machine) -> None:
-        self.work = work
-        self.machine = machine
-        self.loads = [shape.near_loads, *shape.far_loads]
-        self.extra_loads = [shape.extra_near, *shape.extra_far]
-        self.stores = [work.write_size + shape.partial_bytes, *work.write_far]
-        self.vector = work.vector_core_ticks
-        self.left = [list(self.loads), list(self.extra_loads), list(self.stores)]
+    def weave(self) -> Any:
+        """(C,) the nest of each class.
 
-    def take(self, which: int, numerator: int, denominator: int, times: int) -> list[int]:
-        """A share of each total, handed out `times` times."""
-        source = (self.loads, self.extra_loads, self.stores)[which]
-        sizes = [total * numerator // denominator for total in source]
-        for level, size in enumerate(sizes):
-            self.left[which][level] -= size * times
-        return sizes
+        Raises
+        ------
+        OverflowError
+            When all services and latencies, or all bytes, of all kernels add up to more than a program can hold.
+        """
+        nests = np.zeros(self.classes.classes, np.int64)
+        nest_of: cython.longlong[::1] = nests if cython.compiled else [0] * len(nests)
+        index: cython.longlong
+        for index in range(self.classes.classes):
+            self.work.look(index)
+            case: cython.longlong = self.find_case(index)
+            self.count(case, self.classes.class_count[index])
+            nest_of[index] = self.case_nest[case]
+        return nests if cython.compiled else np.array(nest_of, np.int64)
 
-    def rest(self, which: int) -> list[int]:
-        """All that is left."""
-        sizes, self.left[which] = self.left[which], [0] * len(self.left[which])
-        return sizes
+    @property
+    def nests(self) -> int:
+        """How many distinct nests there are."""
+        return self.sheet.nests
 
+    def columns(self) -> dict[str, Any]:
+        """Columns of a `Program` by field name: loops, bodies, tiles and stages."""
+        return self.sheet.columns()
 
-def _wave_tiles(maker: TileMaker, totals: _Totals, shape: Shape, active: int, waves: int, *, final: bool) -> Body:
-    """Tiles of one wave: (steps - 1) inner ones and the last."""
-    steps, blocks, machine = shape.steps, shape.blocks, totals.machine
-    weight, whole = shape.step_size, shape.inner
-    tail_weight = whole - weight * (steps - 1)
-    inner_reads = totals.take(0, active * weight, blocks * whole, waves * (steps - 1)) if steps > 1 else []
-    inner = maker.tile(waves * (steps - 1), active, inner_reads, _step_work(shape, machine, active, weight), ())
-    if final:
-        reads, extra, stores = totals.rest(0), totals.rest(1), totals.rest(2)
-    else:
-        reads = totals.take(0, active * tail_weight, blocks * whole, waves)
-        extra = totals.take(1, active, blocks, waves)
-        stores = totals.take(2, active, blocks, waves)
-    work = _step_work(shape, machine, active, tail_weight)
-    epilogue = totals.vector - shape.inner_vector
-    if epilogue > 0 and not machine.vector_unlimited:
-        useful = epilogue * active // (blocks * machine.cores)
-        ticks = max(1, ceil_div(epilogue, blocks))
-        work.append(Work(VECTOR, ticks, useful, ticks * (machine.cores - active) // machine.cores))
-    last = maker.tile(waves, active, [a + b for a, b in zip(reads, extra, strict=True)], work, stores)
-    return [(steps - 1, inner), (1, last)]
+    def tiles(self) -> Any:
+        """(T, 4) the tile chosen for each operator type: m, n, inner step and split; zeros where none was needed."""
+        return np.array(self.cutter.chosen, np.int64).reshape(-1, 4)
 
+    def totals(self) -> tuple[int, Any]:
+        """Largest use of the tile buffers, and bytes at ports that cost no time, (2, levels)."""
+        return self.buffers, np.array(self.free, np.int64).reshape(2, self.levels)
 
-def _step_work(shape: Shape, machine: Machine, active: int, weight: int) -> list[Work]:
-    """Matrix and inner vector work of one step of `weight` along the inner dimension, by `active` cores."""
-    idle = machine.cores - active
-    work = []
-    ticks = shape.step_ticks(weight)
-    if ticks:
-        useful = shape.useful_ticks * active * weight // (shape.blocks * shape.inner)
-        work.append(Work(shape.unit, ticks, useful, ticks * idle // machine.cores))
-    if shape.inner_vector and not machine.vector_unlimited:
-        useful = shape.inner_vector * active * weight // (shape.blocks * shape.inner * machine.cores)
-        ticks = max(1, ceil_div(shape.inner_vector * weight, shape.blocks * shape.inner))
-        work.append(Work(VECTOR, ticks, useful, ticks * idle // machine.cores))
-    return work
+    @cython.cfunc
+    def count(self, case: cython.longlong, kernels: cython.longlong) -> cython.longlong:
+        """Add what `kernels` kernels of that case do to the sums of the program."""
+        self.ticks = total(self.ticks, product(self.case_ticks[case], kernels))
+        self.moved = total(self.moved, product(self.case_moved[case], kernels))
+        place: cython.longlong
+        width: cython.longlong = 2 * self.levels
+        for place in range(width):
+            self.free[place] = total(self.free[place], product(self.case_free[case * width + place], kernels))
+        return 0
+
+    @cython.cfunc
+    def find_case(self, index: cython.longlong) -> cython.longlong:
+        """The case of class `index`; a new one is made."""
+        levels: cython.longlong = self.work.levels
+        first: cython.longlong = self.case_ptr[self.cases]
+        width: cython.longlong = (self.work.reads + 1) * levels
+        level: cython.longlong
+        place: cython.longlong
+        mark: cython.longlong = self.work.shape
+        for level in range(levels):
+            self.work.missing(index, level)
+        for place in range(width):
+            reads: cython.longlong = self.work.reads * levels
+            value: cython.longlong = self.work.read_far[place] if place < reads else self.work.write_far[place - reads]
+            self.keys[first + place] = value
+            mark = ((mark & 0xFFFFFFFFFF) * 1000003) ^ (value & 0xFFFFFFFFFF)
+        slot: cython.longlong = (mark ^ (mark >> 20)) & (len(self.slots) - 1)
+        while self.slots[slot] != 0:
+            case: cython.longlong = self.slots[slot] - 1
+            if self.case_shape[case] == self.work.shape and self.same_keys(self.case_ptr[case], first, width):
+                return case
+            slot = (slot + 1) & (len(self.slots) - 1)
+        self.slots[slot] = self.cases + 1
+        self.case_ptr[self.cases + 1] = first + width
+        return self.make_case()
+
+    @cython.cfunc
+    def same_keys(self, one: cython.longlong, other: cython.longlong, width: cython.longlong) -> cython.bint:
+        """Whether two cases miss the same bytes."""
+        place: cython.longlong
+        for place in range(width):
+            if self.keys[one + place] != self.keys[other + place]:
+                return False
+        return True
+
+    @cython.cfunc
+    def make_case(self) -> cython.longlong:
+        """Make the nest of what `work` looks at."""
+        case: cython.longlong = self.cases
+        sheet: Sheet = self.sheet
+        sheet.begin()
+        if self.work.anchor >= 0:
+            self.contraction()
+        else:
+            self.stream()
+        self.case_shape[case] = self.work.shape
+        self.case_ticks[case], self.case_moved[case] = sheet.ticks, sheet.moved
+        place: cython.longlong
+        for place in range(2 * self.levels):
+            self.case_free[case * 2 * self.levels + place] = sheet.free[place]
+        self.case_nest[case] = sheet.finish()
+        self.cases += 1
+        return case
+
+    @cython.cfunc
+    def hold(self, tiles: cython.longlong, cores: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Note that `tiles` tiles of `size` bytes on each of `cores` cores are in flight."""
+        limit: cython.longlong = self.figures.buffer_limit
+        each: cython.longlong = tiles * cores  # both at most 10^9
+        use: cython.longlong = limit if size > 0 and each > limit // size else each * size
+        self.buffers = max(self.buffers, use)
+        return 0
+
+    # --- streams
+
+    @cython.cfunc
+    def stream(self) -> cython.longlong:
+        """Nest of a kernel without a contraction: equal tiles and a last one with the remainder."""
+        work: Work = self.work
+        figures: Figures = self.figures
+        largest: cython.longlong = max(work.read_total, work.write_size)
+        active: cython.longlong = min(figures.cores, max(1, ceil_div(largest, BLOCK_BYTES)))
+        per_tile: cython.longlong = max(1, figures.stream_buffer // figures.depth)
+        tiles: cython.longlong = max(1, ceil_div(ceil_div(largest, active), per_tile))
+        tiles = max(tiles, min(MIN_TILES, ceil_div(largest, active * MIN_TILE_BYTES)))
+        self.gather()
+        self.sheet.open_loop(1)
+        if tiles > 1:
+            self.stream_tile(tiles, tiles - 1, active, False)
+            self.sheet.close_loop()
+        last: cython.longlong = self.stream_tile(tiles, 1, active, True)
+        self.sheet.close_loop()
+        return self.hold(min(figures.depth, tiles), 1, last)
+
+    @cython.cfunc
+    def gather(self) -> cython.longlong:
+        """Bytes of the whole kernel that each shared tier reads (`loads`) and writes (`stores`)."""
+        work: Work = self.work
+        level: cython.longlong
+        index: cython.longlong
+        self.loads[0], self.stores[0] = work.read_total, work.write_size
+        for level in range(work.levels):
+            missed: cython.longlong = 0
+            for index in range(work.reads):
+                missed += work.far(index, level)  # at most `read_total`
+            self.loads[level + 1] = missed
+            self.stores[level + 1] = work.write_far[level]
+        return 0
+
+    @cython.cfunc
+    def stream_tile(
+        self, tiles: cython.longlong, count: cython.longlong, active: cython.longlong, last: cython.bint
+    ) -> cython.longlong:
+        """One of `tiles` equal parts of a stream, or the last with the remainder; its bytes at the nearest tier."""
+        sheet: Sheet = self.sheet
+        level: cython.longlong
+        before: cython.longlong = tiles - 1 if last else 0
+        for level in range(self.levels):
+            sheet.reads[level] = self.loads[level] // tiles
+            sheet.writes[level] = self.stores[level] // tiles
+            if last:
+                sheet.reads[level] = self.loads[level] - sheet.reads[level] * before
+                sheet.writes[level] = self.stores[level] - sheet.writes[level] * before
+        ticks: cython.longlong = self.work.vector_core_ticks // tiles
+        if last:
+            ticks = self.work.vector_core_ticks - ticks * before
+        if not self.figures.vector_unlimited:
+            ticks = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
+            tail: cython.longlong = self.idle_share(ticks, active)
+            sheet.add_work(self.figures.vector_unit, ticks, ticks - tail, tail)
+        sheet.add_tile(count, active)
+        return max(sheet.reads[0], sheet.writes[0])
+
+    @cython.cfunc
+    def idle_share(self, ticks: cython.longlong, active: cython.longlong) -> cython.longlong:
+        """The part of `ticks` that idle cores make up."""
+        cores: cython.longlong = self.figures.cores
+        return floor_share(ticks, cores - active, cores)
+
+    # --- contractions
+
+    @cython.cfunc
+    def contraction(self) -> cython.longlong:
+        """Nest of a kernel around a matrix product, convolution or attention.
+
+        Full waves come first, then the last one, full or partial; each is a loop over the inner steps, of which the
+        last also takes what the epilogue reads, its arithmetic and the stores.
+        """
+        cutter: Cutter = self.cutter
+        cutter.cut()
+        cores: cython.longlong = self.figures.cores
+        active: cython.longlong = cutter.blocks % cores
+        if active == 0:
+            active = min(cutter.blocks, cores)
+        waves: cython.longlong = (cutter.blocks - active) // cores
+        self.hand_out()
+        if waves > 0:
+            self.wave(cores, waves, False)
+        self.wave(active, 1, True)
+        return self.hold(min(self.figures.depth, cutter.steps), min(cutter.blocks, cores), cutter.step_bytes)
+
+    @cython.cfunc
+    def hand_out(self) -> cython.longlong:
+        """Bytes of the whole kernel: operands, what the epilogue reads, stores; all of it is `left`."""
+        cutter: Cutter = self.cutter
+        level: cython.longlong
+        self.loads[0], self.extra[0] = cutter.near_loads, cutter.extra_near
+        self.stores[0] = total(self.work.write_size, cutter.partial_bytes)
+        for level in range(self.work.levels):
+            self.loads[level + 1], self.extra[level + 1] = cutter.far_loads[level], cutter.extra_far[level]
+            self.stores[level + 1] = self.work.write_far[level]
+        for level in range(self.levels):
+            self.left[level] = self.loads[level]
+            self.left[self.levels + level] = self.extra[level]
+            self.left[2 * self.levels + level] = self.stores[level]
+        return 0
+
+    @cython.cfunc
+    def take(
+        self, place: cython.longlong, share: cython.longlong, whole: cython.longlong, times: cython.longlong
+    ) -> cython.longlong:
+        """share ÷ whole of the sum at `place` of `left`, handed out `times` times."""
+        level: cython.longlong = place % self.levels
+        amount: cython.longlong = self.loads[level]
+        if place >= self.levels:
+            amount = self.extra[level] if place < 2 * self.levels else self.stores[level]
+        size: cython.longlong = floor_share(amount, share, whole)
+        self.left[place] -= size * times
+        return size
+
+    @cython.cfunc
+    def wave(self, active: cython.longlong, waves: cython.longlong, last: cython.bint) -> cython.longlong:
+        """The loop of one kind of wave: (steps - 1) inner tiles and the one that ends the blocks."""
+        cutter: Cutter = self.cutter
+        steps: cython.longlong = cutter.steps
+        whole: cython.longlong = product(cutter.blocks, cutter.inner)
+        end: cython.longlong = cutter.inner - cutter.step_size * (steps - 1)
+        level: cython.longlong
+        self.sheet.open_loop(waves)
+        if steps > 1:
+            self.sheet.clear()
+            for level in range(self.levels):
+                share: cython.longlong = active * cutter.step_size
+                self.sheet.reads[level] = self.take(level, share, whole, waves * (steps - 1))
+            self.step_work(active, cutter.step_size, whole)
+            self.sheet.add_tile(steps - 1, active)
+        if last:
+            self.rest()
+        else:
+            self.part(active, end, whole, waves)
+        self.step_work(active, end, whole)
+        self.epilogue(active)
+        self.sheet.add_tile(1, active)
+        return self.sheet.close_loop()
+
+    @cython.cfunc
+    def part(
+        self, active: cython.longlong, length: cython.longlong, whole: cython.longlong, waves: cython.longlong
+    ) -> cython.longlong:
+        """Bytes of the tile that ends the blocks of a wave."""
+        level: cython.longlong
+        blocks: cython.longlong = self.cutter.blocks
+        for level in range(self.levels):
+            reads: cython.longlong = self.take(level, active * length, whole, waves)
+            self.sheet.reads[level] = total(reads, self.take(self.levels + level, active, blocks, waves))
+            self.sheet.writes[level] = self.take(2 * self.levels + level, active, blocks, waves)
+        return 0
+
+    @cython.cfunc
+    def rest(self) -> cython.longlong:
+        """All bytes that are left, for the last tile."""
+        level: cython.longlong
+        for level in range(self.levels):
+            self.sheet.reads[level] = total(self.left[level], self.left[self.levels + level])
+            self.sheet.writes[level] = self.left[2 * self.levels + level]
+        return 0
+
+    @cython.cfunc
+    def step_work(self, active: cython.longlong, length: cython.longlong, whole: cython.longlong) -> cython.longlong:
+        """Matrix and inner vector work of one step of `length` along the inner dimension."""
+        cutter: Cutter = self.cutter
+        ticks: cython.longlong = cutter.step_ticks(length)
+        if ticks > 0:
+            useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
+            self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))
+        if cutter.inner_vector > 0 and not self.figures.vector_unlimited:
+            ticks = max(1, ceil_share(cutter.inner_vector, length, whole))
+            done: cython.longlong = floor_share(cutter.inner_vector, active * length, whole) // self.figures.cores
+            self.sheet.add_work(self.figures.vector_unit, ticks, done, self.idle_share(ticks, active))
+        return 0
+
+    @cython.cfunc
+    def epilogue(self, active: cython.longlong) -> cython.longlong:
+        """Vector work at the end of a block: all that is not done inside the steps."""
+        cutter: Cutter = self.cutter
+        work: cython.longlong = self.work.vector_core_ticks - cutter.inner_vector
+        if work > 0 and not self.figures.vector_unlimited:
+            useful: cython.longlong = floor_share(work, active, cutter.blocks) // self.figures.cores
+            ticks: cython.longlong = max(1, ceil_div(work, cutter.blocks))
+            self.sheet.add_work(self.figures.vector_unit, ticks, useful, self.idle_share(ticks, active))
+        return 0

@@ -1,103 +1,191 @@
-"""What one kernel asks of a machine: arithmetic by unit, bytes by tier, and the operator that shapes its tiles."""
+"""What the kernels of one class ask of a machine: arithmetic by unit, bytes by tier, the operator that shapes tiles.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `work.pxd` declares what other compiled modules use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+import cython
 import numpy as np
 
-from hiersim.lowering.machine import Machine
-from hiersim.lowering.residency import ReuseProfile
-from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import BITS, DType, IntArray, Kind
-from hiersim.units import TICKS_PER_SECOND, UNLIMITED
+from hiersim.lowering.stages import column, loaded
+from hiersim.model.operators import IntArray, Kind
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.units import UNLIMITED as NO_LIMIT
 
-CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
+if cython.compiled:
+    from cython.cimports.hiersim.exact import floor_share, total
+    from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.libc.math import floor
+else:
+    from math import floor
 
+    from hiersim.exact import floor_share, total
+    from hiersim.lowering.stages import Figures
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelWork:
-    """One kernel, ready for a tile rule. Levels count shared tiers from the nearest."""
+UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
+GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
+CONV = cython.declare(cython.longlong, int(Kind.CONV))
+ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
 
-    name: str
-    anchor: int
-    """Row of the contraction that shapes the tiles; -1 where there is none."""
-    contractions: tuple[int, ...]
-    """Rows of all contractions, the anchor among them."""
-    vector_core_ticks: int
-    """Ticks of one core for everything that is not a contraction's matrix arithmetic."""
-    read_size: tuple[int, ...]
-    """Bytes of each read."""
-    read_far: tuple[tuple[int, ...], ...]
-    """Per read, bytes that tier level 1, 2, … must supply (what the nearer caches miss)."""
-    write_size: int
-    write_far: tuple[int, ...]
-    """Bytes written back to level 1, 2, …"""
+NEVER = NO_LIMIT
+"""Reuse distance of bytes that were not touched before: more than any cache holds."""
 
 
-class WorkList:
-    """`KernelWork` of every kernel of a graph on a machine."""
+@cython.cclass
+class KernelClasses:
+    """The distinct kernels of a graph, in flat columns; no design enters it. C classes, S shapes, T operator types.
 
-    def __init__(self, graph: KernelGraph, machine: Machine, profile: ReuseProfile) -> None:
-        self.graph = graph
-        self.machine = machine
-        caches = [int(tier.capacity) for tier in machine.shared[:-1]]
-        self.far_reads = [profile.read_misses(graph.reads.size, capacity) for capacity in caches]
-        self.far_writes = [profile.write_backs(len(graph), capacity) for capacity in caches]
-        self.vector = _vector_core_ticks(graph, machine)
+    Kernels of one *shape* have equal operators and equal accesses; those of one *class* also reuse equally: `columns`
+    has the fields of `work.pxd` by name. `class_read_ptr`, `chunk_ptr` (C + 1,), `interval_ptr`, `shape_read_ptr` and
+    `shape_type_ptr` are CSR; `type_dims` is (T, 7).
+    """
 
-    def work(self, kernel: int) -> KernelWork:
-        """The work of one kernel."""
-        graph = self.graph
-        rows = range(int(graph.operator_ptr[kernel]), int(graph.operator_ptr[kernel + 1]))
-        low, high = int(graph.reads.ptr[kernel]), int(graph.reads.ptr[kernel + 1])
-        contractions = self._contractions(rows)
-        written = graph.writes.size[int(graph.writes.ptr[kernel]) : int(graph.writes.ptr[kernel + 1])]
-        return KernelWork(
-            name=graph.names[kernel],
-            anchor=max(contractions, key=self._weight, default=-1),
-            contractions=contractions,
-            vector_core_ticks=sum(self.vector[rows.start : rows.stop]),
-            read_size=tuple(graph.reads.size[low:high].tolist()),
-            read_far=tuple(zip(*(far[low:high].tolist() for far in self.far_reads), strict=True))
-            or ((),) * (high - low),
-            write_size=int(written.sum()),
-            write_far=tuple(int(far[kernel]) for far in self.far_writes),
-        )
-
-    def _contractions(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """The rows among `rows` with matrix arithmetic."""
-        operators = self.graph.operators
-        return tuple(
-            row for row in rows if Kind(int(operators.kind[row])) in CONTRACTIONS and operators.matrix_flops[row] > 0
-        )
-
-    def _weight(self, row: int) -> tuple[int, int, int]:
-        """The contraction that takes longest shapes the tiles; of equals the first with the most arithmetic."""
-        operators = self.graph.operators
-        flops = int(operators.matrix_flops[row])
-        rate = self.machine.matrix_rate(DType(int(operators.dtype[row]))).sustained
-        return (0 if rate >= UNLIMITED else flops * TICKS_PER_SECOND // rate, flops, -row)
+    def __init__(self, columns: Mapping[str, IntArray]) -> None:
+        self.arrays = columns
+        self.class_shape, self.class_count = loaded(columns["class_shape"]), loaded(columns["class_count"])
+        self.class_read_ptr, self.read_low = loaded(columns["class_read_ptr"]), loaded(columns["read_low"])
+        self.read_high, self.read_covered = loaded(columns["read_high"]), loaded(columns["read_covered"])
+        self.chunk_ptr, self.chunk_bytes = loaded(columns["chunk_ptr"]), loaded(columns["chunk_bytes"])
+        self.chunk_flush, self.interval_ptr = loaded(columns["chunk_flush"]), loaded(columns["interval_ptr"])
+        self.interval_low, self.interval_high = loaded(columns["interval_low"]), loaded(columns["interval_high"])
+        self.shape_read_ptr, self.read_size = loaded(columns["shape_read_ptr"]), loaded(columns["read_size"])
+        self.shape_write = loaded(columns["shape_write"])
+        self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
+        self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
+        self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
+        self.type_masked, self.type_vector = loaded(columns["type_masked"]), loaded(columns["type_vector"])
+        self.type_special, self.type_dims = loaded(columns["type_special"]), loaded(columns["type_dims"])
+        self.classes, self.shapes = len(columns["class_shape"]), len(columns["shape_write"])
+        self.types = len(columns["type_kind"])
+        self.most_reads = int(np.diff(columns["shape_read_ptr"]).max(initial=0))
 
 
-def _vector_core_ticks(graph: KernelGraph, machine: Machine) -> list[int]:
-    """(N,) ticks of one core for each operator's element-wise work."""
-    operators = graph.operators
-    columns = (operators.dtype.tolist(), operators.vector_flops.tolist(), operators.special_ops.tolist())
-    return [
-        machine.vector_core_ticks(DType(dtype), flops, special) if flops or special else 0
-        for dtype, flops, special in zip(*columns, strict=True)
-    ]
+@cython.cfunc
+def held(low: cython.double, high: cython.double, capacity: cython.double) -> cython.double:
+    """Share of a block whose reuse distance runs from `low` to `high` that an LRU cache still holds."""
+    if high > low:
+        return min(max((capacity - low) / (high - low), 0.0), 1.0)
+    return 1.0 if low <= capacity else 0.0
 
 
-def element_bytes(dtype: int, count: int) -> int:
-    """Bytes of `count` elements."""
-    return -(-count * BITS[DType(dtype)] // 8)
+@cython.cclass
+class Work:
+    """One class at a time on one machine, ready for a tile rule; `look` chooses it.
 
+    `levels` counts the shared tiers beyond the nearest. `read_far` (reads, levels) are the bytes that each of them
+    must supply (what nearer caches miss), `write_far` (levels,) those written back to it. `vector_core_ticks` are the
+    ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
+    the contraction that shapes the tiles, -1 where there is none.
+    """
 
-def useful_flops(graph: KernelGraph) -> tuple[IntArray, IntArray]:
-    """(N,) matrix FLOPs that kernels really execute, and vector FLOPs with special functions as one each."""
-    operators = graph.operators
-    matrix = operators.matrix_flops - operators.masked_flops
-    return matrix, np.asarray(operators.vector_flops + operators.special_ops, np.int64)
+    def __init__(self, classes: KernelClasses, figures: Figures) -> None:
+        self.classes = classes
+        self.figures = figures
+        self.levels = figures.levels - 1
+        self.read_far = column(classes.most_reads * self.levels)
+        self.write_far = column(self.levels)
+        self.type_vector_ticks, self.type_matrix_ticks = column(classes.types), column(classes.types)
+        self.prepare()
+
+    @cython.cfunc
+    def prepare(self) -> cython.longlong:
+        """Ticks of every operator type: of one core on the vector unit, of all cores on the matrix unit."""
+        classes: KernelClasses = self.classes
+        kind: cython.longlong
+        for kind in range(classes.types):
+            dtype: cython.longlong = classes.type_dtype[kind]
+            flops: cython.longlong = classes.type_vector[kind]
+            special: cython.longlong = classes.type_special[kind]
+            if flops or special:
+                self.type_vector_ticks[kind] = self.figures.vector_core_ticks(dtype, flops, special)
+            if self.is_contraction(kind):
+                rate: cython.longlong = self.figures.matrix_rate(dtype)
+                if rate < UNLIMITED:
+                    self.type_matrix_ticks[kind] = floor_share(classes.type_matrix[kind], SECOND, rate)
+        return 0
+
+    @cython.cfunc
+    def is_contraction(self, kind_of: cython.longlong) -> cython.bint:
+        """Whether operators of that type have matrix arithmetic that shapes tiles."""
+        kind: cython.longlong = self.classes.type_kind[kind_of]
+        return kind in (GEMM, CONV, ATTENTION) and self.classes.type_matrix[kind_of] > 0
+
+    @cython.cfunc
+    def look(self, index: cython.longlong) -> cython.longlong:
+        """Turn to the shape of class `index`; its misses are not counted yet.
+
+        The contraction that takes longest shapes the tiles; of equals the first with the most arithmetic.
+        """
+        classes: KernelClasses = self.classes
+        shape: cython.longlong = classes.class_shape[index]
+        self.shape, self.anchor = shape, -1
+        self.first_read = classes.shape_read_ptr[shape]
+        self.reads = classes.shape_read_ptr[shape + 1] - self.first_read
+        self.write_size = classes.shape_write[shape]
+        self.vector_core_ticks = self.read_total = 0
+        place: cython.longlong
+        for place in range(self.reads):
+            self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
+        for place in range(classes.shape_type_ptr[shape], classes.shape_type_ptr[shape + 1]):
+            kind: cython.longlong = classes.shape_type[place]
+            self.vector_core_ticks = total(self.vector_core_ticks, self.type_vector_ticks[kind])
+            if self.is_contraction(kind) and (self.anchor < 0 or self.outweighs(kind, self.anchor)):
+                self.anchor = kind
+        return 0
+
+    @cython.cfunc
+    def outweighs(self, kind: cython.longlong, other: cython.longlong) -> cython.bint:
+        """Whether a contraction takes longer than another; of equals, has more arithmetic."""
+        if self.type_matrix_ticks[kind] != self.type_matrix_ticks[other]:
+            return self.type_matrix_ticks[kind] > self.type_matrix_ticks[other]
+        return self.classes.type_matrix[kind] > self.classes.type_matrix[other]
+
+    @cython.cfunc
+    def missing(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
+        """Count what the cache at `level` misses of each read of class `index`, and what it writes back."""
+        classes: KernelClasses = self.classes
+        capacity: cython.double = float(self.figures.capacity(level))
+        first: cython.longlong = classes.class_read_ptr[index]
+        sizes: cython.longlong = classes.shape_read_ptr[classes.class_shape[index]]
+        place: cython.longlong
+        for place in range(classes.class_read_ptr[index + 1] - first):
+            covered: cython.longlong = classes.read_covered[first + place]
+            low: cython.double = float(classes.read_low[first + place])
+            share: cython.double = held(low, float(classes.read_high[first + place]), capacity)
+            hits: cython.longlong = cython.cast(cython.longlong, floor(share * float(covered)))
+            self.read_far[place * self.levels + level] = classes.read_size[sizes + place] - min(hits, covered)
+        self.write_far[level] = self.write_back(index, self.figures.capacity(level))
+        return 0
+
+    @cython.cfunc
+    def write_back(self, index: cython.longlong, capacity: cython.longlong) -> cython.longlong:
+        """Bytes that leave a cache of `capacity` for the next tier, of what a kernel of class `index` wrote."""
+        classes: KernelClasses = self.classes
+        chunk: cython.longlong
+        place: cython.longlong
+        leaving: cython.double = 0.0
+        for chunk in range(classes.chunk_ptr[index], classes.chunk_ptr[index + 1]):
+            lost: cython.double = 1.0
+            if not classes.chunk_flush[chunk]:
+                survives: cython.double = 1.0
+                for place in range(classes.interval_ptr[chunk], classes.interval_ptr[chunk + 1]):
+                    low: cython.double = float(classes.interval_low[place])
+                    survives *= held(low, float(classes.interval_high[place]), float(capacity))
+                lost = 1.0 - survives
+            leaving += lost * float(classes.chunk_bytes[chunk])
+        return cython.cast(cython.longlong, floor(leaving + 1e-6))
+
+    @cython.cfunc
+    def read_size(self, index: cython.longlong) -> cython.longlong:
+        """Bytes of a read; none where there is no such read."""
+        return self.classes.read_size[self.first_read + index] if index >= 0 else 0
+
+    @cython.cfunc
+    def far(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
+        """Bytes of a read that far tier `level` must supply."""
+        return self.read_far[index * self.levels + level]

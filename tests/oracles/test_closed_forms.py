@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from build import design_from, matmul, pointwise
 
-from hiersim.lowering.contraction import Contractions, Product
+from build import design_from, matmul, pointwise
+from hiersim.fusion.eager import eager
 from hiersim.lowering.machine import Machine
+from hiersim.lowering.tiling import Loom
+from hiersim.lowering.workload import prepare
 from hiersim.model.operators import DType
 from hiersim.run import simulate
 from hiersim.units import ceil_div
@@ -30,16 +32,15 @@ def test_any_matmul_without_memory_takes_waves_times_steps(m: int, n: int, k: in
     """waves × (full steps + the shorter last one), each padded to the native tile."""
     design = design_from()
     trace = matmul(m, n, k, tmp_path)
-    machine = Machine(design)
-    tile = Contractions(machine, trace.graph.operators).blocking(
-        Product(1, m, n, k, 4), machine.matrix_rate(DType.FP32)
-    )
-    assert tile.split == 1 or tile.split <= machine.cores
-    blocks = ceil_div(m, tile.m) * ceil_div(n, tile.n) * tile.split
-    inner = ceil_div(k, tile.split)
-    side = ceil_div(tile.m, 8) * 8 * ceil_div(tile.n, 8) * 8
+    loom = Loom(prepare(eager(trace)).classes, Machine(design).figures([DType.FP32], []))
+    loom.weave()
+    tile_m, tile_n, tile_k, split = loom.tiles()[0].tolist()
+    assert split == 1 or split <= 4
+    blocks = ceil_div(m, tile_m) * ceil_div(n, tile_n) * split
+    inner = ceil_div(k, split)
+    side = ceil_div(tile_m, 8) * 8 * ceil_div(tile_n, 8) * 8
     per_core_rate = 1 / 4  # FLOP per tick
-    lengths = [tile.k] * (ceil_div(inner, tile.k) - 1)
+    lengths = [tile_k] * (ceil_div(inner, tile_k) - 1)
     lengths.append(inner - sum(lengths))
     block_ticks = sum(int(2 * side * ceil_div(length, 8) * 8 / per_core_rate) for length in lengths)
     assert simulate(trace, design).makespan == ceil_div(blocks, 4) * block_ticks

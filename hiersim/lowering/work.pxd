@@ -1,0 +1,30 @@
+# What other compiled modules use of work.py.
+from hiersim.lowering.stages cimport Figures
+
+
+cdef class KernelClasses:
+    cdef readonly long long classes, shapes, types, most_reads
+    cdef readonly object arrays
+    cdef long long[::1] class_shape, class_count
+    cdef long long[::1] class_read_ptr, read_low, read_high, read_covered
+    cdef long long[::1] chunk_ptr, chunk_bytes, chunk_flush, interval_ptr, interval_low, interval_high
+    cdef long long[::1] shape_read_ptr, read_size, shape_write, shape_type_ptr, shape_type
+    cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special
+    cdef long long[::1] type_dims
+
+
+cdef class Work:
+    cdef KernelClasses classes
+    cdef Figures figures
+    cdef readonly long long levels, shape, anchor, reads, write_size, read_total, vector_core_ticks
+    cdef long long first_read
+    cdef long long[::1] read_far, write_far
+    cdef long long[::1] type_vector_ticks, type_matrix_ticks
+    cdef long long look(self, long long index)
+    cdef long long missing(self, long long index, long long level)
+    cdef long long write_back(self, long long index, long long capacity)
+    cdef long long prepare(self)
+    cdef long long read_size(self, long long index)
+    cdef long long far(self, long long index, long long level)
+    cdef bint outweighs(self, long long kind, long long other)
+    cdef bint is_contraction(self, long long kind_of)
