@@ -85,6 +85,9 @@ def main() -> None:
     """
 
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic reads every installed package's metadata
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: exit status 0 done, 1 a sound input that cannot be carried out, 2 a wrong input."""
     sys.exit(status(arguments))

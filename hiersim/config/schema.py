@@ -72,7 +72,7 @@ Text = Annotated[str, StringConstraints(max_length=400)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # build one validator, that of the whole
 
 
 class MatrixModel(_Strict):

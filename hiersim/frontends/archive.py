@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -38,6 +38,11 @@ MAX_FILE: Final = 16 * 2**20
 """Bytes on disk: bounds the entries that a directory of an archive may list."""
 _TABLES: Final = {"tensors": TensorTable, "operators": OperatorTable, "reads": Accesses, "writes": Accesses}
 _NPY_MAGIC: Final = b"\x93NUMPY"
+_NPY_HEADER: Final = re.compile(
+    rb"\x93NUMPY\x01\x00(?s:(..))"
+    rb"\{'descr': '(\|i1|<i2|<i4|<i8)', 'fortran_order': False, 'shape': \((0|[1-9]\d{0,8}),\), \} *\n"
+)
+"""What `save_trace` writes before a column; any other header is left to NumPy."""
 _UNREADABLE: Final = (
     zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, OverflowError,
     struct.error, MemoryError,
@@ -53,6 +58,8 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     header["schedules"] = {
         name: _split(f"schedules/{name}", kernels, columns) for name, kernels in sorted(trace.schedules.items())
     }
+    import tempfile
+
     target = Path(path)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
         try:
@@ -141,10 +148,11 @@ class _Archive:
             raise TraceError(f"'{name}' is larger than it says", file=self.file)
         return data
 
-    def column(self, name: str) -> IntArray:
-        data = self.read(f"{name}.npy", 8 * self.left + 4096)
-        if not data.startswith(_NPY_MAGIC):
-            raise TraceError("is not a NumPy column", file=self.file, key=name)
+    def npy_header(self, name: str, data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+        """Shape, dtype and where the numbers begin."""
+        plain = _NPY_HEADER.match(data)
+        if plain and plain.end() == 10 + int.from_bytes(plain[1], "little"):
+            return (int(plain[3]),), np.dtype(plain[2].decode()), plain.end()
         stream = io.BytesIO(data)
         try:
             if np.lib.format.read_magic(stream) != (1, 0):
@@ -152,9 +160,15 @@ class _Archive:
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1024)
         except Exception:  # NumPy reads it as Python source, which may fail in many ways
             raise TraceError("has a broken NumPy header", file=self.file, key=name, expected="version 1.0") from None
+        return shape, dtype, stream.tell()
+
+    def column(self, name: str) -> IntArray:
+        data = self.read(f"{name}.npy", 8 * self.left + 4096)
+        if not data.startswith(_NPY_MAGIC):
+            raise TraceError("is not a NumPy column", file=self.file, key=name)
+        shape, dtype, start = self.npy_header(name, data)
         if dtype.kind not in "iu" or dtype.itemsize > 8 or dtype == np.uint64 or dtype.hasobject:
             raise TraceError(f"has dtype {dtype}", file=self.file, key=name, expected="a signed integer column")
-        start = stream.tell()
         if len(shape) != 1 or shape[0] * dtype.itemsize != len(data) - start:
             raise TraceError(
                 f"has shape {shape}, which its bytes do not fill", file=self.file, key=name, expected="one dimension"

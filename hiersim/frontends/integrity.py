@@ -161,11 +161,23 @@ def _check_contractions(table: OperatorTable, check: Checker) -> None:
     if len(bad):
         kind = Kind(int(table.kind[bad[0]]))
         check.fail(f"operators.matrix_flops[{bad[0]}]", f"is not 0 for a {kind.name.lower()} operator")
-    for row in np.flatnonzero(contraction).tolist():
+    for row in _long_nests(table):
         dims = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
         named = zip(DIMS[Kind(int(table.kind[row]))], dims, strict=True)
         if 2 * prod(max(1, side) for name, side in named if name not in _NO_LOOPS) >= LARGEST:
             check.fail(f"operators.dims[{row}]", "make a loop nest of more than 2^61 steps", "smaller sizes")
+
+
+def _long_nests(table: OperatorTable) -> list[int]:
+    """Rows of contractions whose loop nests may be too long, in order; the products here are approximate."""
+    found: list[int] = []
+    for kind in CONTRACTIONS:
+        rows = np.flatnonzero(table.kind == kind)
+        loops = [index for index, name in enumerate(DIMS[kind]) if name not in _NO_LOOPS]
+        sides = table.dims[table.dims_ptr[rows][:, None] + np.array(loops)]
+        steps = 2 * np.prod(np.maximum(sides, 1).astype(np.float64), axis=1)
+        found += rows[steps >= 0.999 * LARGEST].tolist()
+    return sorted(found)
 
 
 def _check_tensors(table: TensorTable, rows: int, check: Checker) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from hiersim import bundled
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.archive import load_archive
-from hiersim.frontends.rows import load_rows
 from hiersim.model.trace import Trace
 
-FORMS = {".npz": load_archive, ".jsonl": load_rows, ".gz": load_rows, ".json": load_rows}
+ARCHIVES = (".npz",)
+ROWS = (".jsonl", ".gz", ".json")
 
 
 def load_trace(name: str | Path) -> Trace:
@@ -26,8 +26,12 @@ def load_trace(name: str | Path) -> Trace:
     if text in known:
         return load_archive(known[text])
     path = Path(text)
-    if path.suffix in FORMS:
-        return FORMS[path.suffix](path)
+    if path.suffix in ARCHIVES:
+        return load_archive(path)
+    if path.suffix in ROWS:
+        from hiersim.frontends.rows import load_rows
+
+        return load_rows(path)
     if _exists(path):
         raise TraceError("has an unknown form", file=text, expected="a name that ends in .npz, .jsonl or .jsonl.gz")
     raise TraceError(f"'{text[:100]}' is neither a bundled trace nor a file", expected=nearest(text, known))
