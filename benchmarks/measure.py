@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +194,15 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("hiersim", "numpy", "simpy", "cython")},
         "commit": _commit(),
+        "interpreted": interpreted(),
     }
+
+
+def interpreted() -> list[str]:
+    """Modules that are meant to be compiled and are not: with them, times are those of Python."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    names = tomllib.loads(project.read_text())["tool"]["hatch"]["build"]["hooks"]["custom"]["modules"]
+    return [name for name in names if str(getattr(find_spec(name), "origin", "")).endswith(".py")]
 
 
 def _cpu() -> str:

@@ -45,6 +45,8 @@ def markdown(machine: Mapping[str, Any], lines: Sequence[Line]) -> str:
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores (load {machine['load_before']} before), "
         f"{machine['system']}, Python {machine['python']}, {versions}, commit {machine['commit']}."
     )
+    if machine["interpreted"]:
+        head += f" **Interpreted, not compiled: {', '.join(machine['interpreted'])}.**"
     groups = dict.fromkeys(line.group for line in lines)
     parts = [head, *(_table(group, [line for line in lines if line.group == group]) for group in groups)]
     return "\n\n".join(parts) + "\n"
