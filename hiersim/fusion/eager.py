@@ -55,7 +55,7 @@ def kernels_of(graph: OperatorGraph, policy: str) -> KernelGraph:
         operators=operators,
         recomputed=np.zeros(kernels, np.int64),
         operator_ptr=np.arange(kernels + 1, dtype=np.int64),
-        names=tuple(operators.label(row) for row in range(kernels)),
+        names=tuple(map(operators.strings.__getitem__, operators.name.tolist())),
         launch=np.full(kernels, Launch.EAGER, np.int64),
         host_views=views,
         host_syncs=np.minimum(syncs, 1),

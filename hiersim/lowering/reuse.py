@@ -29,6 +29,14 @@ def _filled(length: int, value: int = 0) -> Any:
     return np.full(length, value, np.int64) if cython.compiled else [value] * length
 
 
+def _numbered(values: Any) -> tuple[int, Any]:
+    """How many values differ, and the number of each among them (np.unique would import masked arrays)."""
+    order = np.argsort(values, kind="stable")
+    number = np.zeros(len(order), np.int64)
+    number[order[1:]] = np.cumsum(np.diff(values[order]) > 0)
+    return (int(number.max()) + 1 if len(order) else 0), number
+
+
 def _share(size: Any, prior: Any, whole: Any) -> Any:
     """size · prior ÷ whole, rounded down; the product may need more than 64 bits."""
     return int(size) * int(prior) // int(whole)
@@ -100,8 +108,8 @@ class Walk:
         self.size, self.storage_of = _column(table.storage_bytes), _column(table.tensor_storage)
         self.block = _column(np.arange(storages))
         self.fresh = _column(np.isin(table.storage_role, [int(role) for role in PRODUCED]))
-        sizes, kind = np.unique(table.storage_bytes, return_inverse=True)
-        self.kind, self.idle, self.idle_next = _column(kind), _filled(len(sizes), NONE), _filled(storages, NONE)
+        sizes, kind = _numbered(table.storage_bytes)
+        self.kind, self.idle, self.idle_next = _column(kind), _filled(sizes, NONE), _filled(storages, NONE)
         freed = np.flatnonzero(table.storage_free >= 0)
         self.release = _column(freed[np.argsort(table.storage_free[freed], kind="stable")])
         counts = np.bincount(table.storage_free[freed], minlength=len(graph))
