@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import engines, processes, road
-from benchmarks.measure import Figure, Sample, machine
+from benchmarks.measure import Figure, Line, Sample, Skipped, machine
 from benchmarks.report import markdown, save
-from benchmarks.road import Line, Skipped
 from benchmarks.workloads import roomy, trace_of
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {

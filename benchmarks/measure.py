@@ -77,6 +77,18 @@ class Figure:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A line that was not measured, and why."""
+
+    group: str
+    name: str
+    why: str
+
+
+Line = Figure | Skipped
+
+
 def _spread(seconds: Sequence[float]) -> dict[str, float | int]:
     return {
         "min": min(seconds), "median": statistics.median(seconds), "max": max(seconds), "repeats": len(seconds)

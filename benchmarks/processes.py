@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from benchmarks.measure import Figure, whole_process
-from benchmarks.road import Line, Skipped, engine_name
+from benchmarks.measure import Figure, Line, Skipped, whole_process
+from benchmarks.road import engine_name
 
 HIERSIM = (sys.executable, "-m", "hiersim")
 LLAMA = ("run", "llama3-70b-prefill", "--design", "h100-sxm", "--set", "memory.hbm.capacity=160GB")

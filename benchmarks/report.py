@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Figure
-from benchmarks.road import Line, Skipped
+from benchmarks.measure import Figure, Line, Skipped
 
 SHOWN = {
     "times_reference": ("x reference", "{:.1f}"),
