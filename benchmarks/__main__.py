@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import engines, processes, road
 from benchmarks.measure import Figure, Line, Sample, Skipped, machine
-from benchmarks.report import markdown, save
+from benchmarks.report import markdown, paste, save
 from benchmarks.workloads import roomy, trace_of
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder for the results")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--largest", type=int, default=10**6, help="tiles and operators of the largest case")
+    parser.add_argument("--paste", type=Path, metavar="PAGE", help="put the tables between the marks of this page")
     options = parser.parse_args()
     unknown = [name for name in options.groups if name not in GROUPS]
     if unknown:
@@ -80,6 +81,8 @@ def main() -> None:
             lines.append(line)
             save(options.out, facts, lines)
     sys.stdout.write(markdown(facts, lines))
+    if options.paste:
+        paste(options.paste, markdown(facts, lines))
 
 
 if __name__ == "__main__":

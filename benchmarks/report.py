@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.aims import aims
 from benchmarks.measure import Figure, Line, Skipped
 
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SHOWN = {
     "times_reference": ("x reference", "{:.1f}"),
     "kernels": ("kernels", "{:,}"),
@@ -47,8 +49,36 @@ def markdown(machine: Mapping[str, Any], lines: Sequence[Line]) -> str:
     if machine["interpreted"]:
         head += f" **Interpreted, not compiled: {', '.join(machine['interpreted'])}.**"
     groups = dict.fromkeys(line.group for line in lines)
-    parts = [head, *(_table(group, [line for line in lines if line.group == group]) for group in groups)]
+    parts = [
+        head,
+        _aims([line for line in lines if isinstance(line, Figure)]),
+        *(_table(group, [line for line in lines if line.group == group]) for group in groups),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _aims(figures: Sequence[Figure]) -> str:
+    """Promises beside what was seen; processor seconds."""
+    words = {True: "yes", False: "**no**", None: ""}
+    rows = [[aim.what, aim.wanted, aim.seen or "not measured", words[aim.held]] for aim in aims(figures)]
+    return "\n".join(
+        ["### Aims", "", "| what | wanted | seen | held |", "| --- | --: | --: | --- |", *map(_markdown_row, rows)]
+    )
+
+
+def paste(page: Path, text: str) -> None:
+    """Put `text` between the marks of `page`.
+
+    Raises
+    ------
+    ValueError
+        When the page lacks the marks.
+    """
+    head, _, rest = page.read_text().partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} lacks {BEGIN} … {END}")
+    page.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}")
 
 
 def _table(group: str, lines: Sequence[Line]) -> str:
