@@ -13,6 +13,7 @@ from benchmarks.measure import Figure, Line, Skipped
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SHOWN = {
     "times_reference": ("x reference", "{:.1f}"),
+    "times_c_events": ("x C event loop", "{:.2f}"),
     "kernels": ("kernels", "{:,}"),
     "nests": ("nests", "{:,}"),
     "exponent": ("exponent", "{:.2f}"),
