@@ -66,27 +66,28 @@ def equal_rows(columns: Sequence[Column]) -> tuple[IntArray, IntArray]:
 def _hashes(column: Column, seed: int) -> npt.NDArray[np.uint64]:
     """(N,) 64-bit hashes; lists that differ in a value, its place or their length differ but for chance."""
     if not isinstance(column, Ragged):
-        return _mixed(column.astype(np.uint64) + _seed(seed, 2))
+        return _mixed(column, seed)
     lengths = column.lengths
-    place = np.arange(len(column.values), dtype=np.int64) - np.repeat(column.ptr[:-1], lengths)
-    marks = _mixed(column.values.astype(np.uint64) + _mixed(place.astype(np.uint64) + _seed(seed, 1)))
-    total = _mixed(lengths.astype(np.uint64) + _seed(seed, 2))
+    total = _mixed(lengths, seed)
     filled = lengths > 0
-    if len(marks):
-        total[filled] += np.add.reduceat(marks, column.ptr[:-1][filled])
+    if len(column.values):
+        place = np.arange(len(column.values), dtype=np.int64) - np.repeat(column.ptr[:-1], lengths)
+        place *= int(_MIX[1] >> np.uint64(1))  # wraps: far apart for neighbours
+        place += column.values
+        total[filled] += np.add.reduceat(_mixed(place, seed), column.ptr[:-1][filled])
     return total
 
 
-def _seed(seed: int, which: int) -> np.uint64:
-    return np.uint64(seed * int(_MIX[which]) % 2**64)
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mixed(values: IntArray, seed: int) -> npt.NDArray[np.uint64]:
     """Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014 (the finisher of SplitMix)."""
-    mixed = values + _MIX[0]
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX[1]
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX[2]
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed = values.astype(np.uint64)
+    mixed += np.uint64(seed * int(_MIX[0]) % 2**64)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _MIX[1]
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MIX[2]
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def _same(column: Column, twin: IntArray) -> bool:

@@ -43,6 +43,7 @@ class Machine:
         self.first_shared = len(self.tiers) - len(self.shared)
         self.resources, self.ports = _resources(design, self.first_shared)
         self.warnings: dict[str, None] = {}
+        self._rates: dict[DType, Rate] = {}
 
     @property
     def buffer_tier(self) -> int:
@@ -104,6 +105,11 @@ class Machine:
         DesignError
             When no unit of this design has a rate for it.
         """
+        if dtype not in self._rates:
+            self._rates[dtype] = self._matrix_rate(dtype)
+        return self._rates[dtype]
+
+    def _matrix_rate(self, dtype: DType) -> Rate:
         compute = self.design.compute
         if compute.matrix is not None:
             unit = compute.matrix

@@ -38,8 +38,9 @@ CELLS = cython.declare(cython.longlong, 8)
 WORK_CELLS = cython.declare(cython.longlong, 4)
 TILES = cython.declare(cython.longlong, 4)
 """A nest has at most two loops of two tiles."""
-SEED = cython.declare(cython.longlong, 0x9E3779B97F4A7C1)
-MASK = cython.declare(cython.longlong, (1 << 40) - 1)
+PRIME = cython.declare(cython.longlong, 1000003)
+MASK = cython.declare(cython.longlong, 2**40 - 1)
+"""Hashes have 40 bits, so that their products with the prime stay inside 63."""
 
 
 def column(length: int) -> Any:
@@ -368,16 +369,18 @@ class Sheet:
     @cython.cfunc
     def content_hash(self, nest: cython.longlong) -> cython.longlong:
         """A number of 40 bits that equal nests share."""
-        mark: cython.longlong = SEED & MASK
+        mark: cython.longlong = 1
         loop: cython.longlong
         body: cython.longlong
-        cell: cython.longlong
+        stage: cython.longlong
         for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
-            mark = ((mark * 1000003) & MASK) ^ (self.loop_repeat[loop] & MASK)
+            mark = ((mark * PRIME) & MASK) ^ (self.loop_repeat[loop] & MASK)
             for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
-                mark = ((mark * 1000003) & MASK) ^ (self.body_count[body] & MASK)
-                for cell in range(self.stage_ptr[body] * CELLS, self.stage_ptr[body + 1] * CELLS):
-                    mark = ((mark * 1000003) & MASK) ^ (self.cells[cell] & MASK)
+                mark = ((mark * PRIME) & MASK) ^ (self.body_count[body] & MASK)
+                for stage in range(self.stage_ptr[body], self.stage_ptr[body + 1]):
+                    cell: cython.longlong = stage * CELLS  # ticks, bytes and useful tell most stages apart
+                    value: cython.longlong = self.cells[cell + 2] ^ (self.cells[cell + 4] << 1) ^ self.cells[cell + 5]
+                    mark = ((mark * PRIME) & MASK) ^ (value & MASK)
         return mark ^ (mark >> 20)
 
     @cython.cfunc

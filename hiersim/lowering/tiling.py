@@ -29,6 +29,9 @@ else:
     from hiersim.lowering.stages import Figures, Sheet
     from hiersim.lowering.work import KernelClasses, Work
 
+PRIME = cython.declare(cython.longlong, 1000003)
+MASK = cython.declare(cython.longlong, 2**40 - 1)
+"""Hashes have 40 bits, so that their products with the prime stay inside 63."""
 BLOCK_BYTES = cython.declare(cython.longlong, 4096)
 """A streaming block: 256 threads with 16 bytes each."""
 MIN_TILE_BYTES = cython.declare(cython.longlong, 1024)
@@ -150,7 +153,7 @@ class Loom:
             reads: cython.longlong = self.work.reads * levels
             value: cython.longlong = self.work.read_far[place] if place < reads else self.work.write_far[place - reads]
             self.keys[first + place] = value
-            mark = ((mark & 0xFFFFFFFFFF) * 1000003) ^ (value & 0xFFFFFFFFFF)
+            mark = ((mark & MASK) * PRIME) ^ (value & MASK)
         slot: cython.longlong = (mark ^ (mark >> 20)) & (len(self.slots) - 1)
         while self.slots[slot] != 0:
             case: cython.longlong = self.slots[slot] - 1
