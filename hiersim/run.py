@@ -29,9 +29,9 @@ from hiersim.tally import tally
 
 Engine = Callable[..., Timeline]
 Progress = Callable[[str, int], None]
-DEFAULT_ENGINE: Final = "reference"
+DEFAULT_ENGINE: Final = "compiled"
 GROUP: Final = "hiersim.engines"
-_BUILT_IN: Final = {"reference": "hiersim.engines.reference"}
+_BUILT_IN: Final = {"compiled": "hiersim.engines.compiled", "reference": "hiersim.engines.reference"}
 """Name → module with a function `simulate`; imported when it is asked for."""
 
 
