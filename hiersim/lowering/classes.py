@@ -53,11 +53,14 @@ def equal_rows(columns: Sequence[Column]) -> tuple[IntArray, IntArray]:
         The first row of each class.
     """
     marks = sum((_hashes(column, seed) for seed, column in enumerate(columns, 1)), np.uint64(0))
-    _, first, label = np.unique(marks, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    label, first = rank[label.reshape(-1)], np.asarray(first[order], np.int64)
+    order = np.argsort(marks, kind="stable")  # np.unique would import masked arrays
+    starts = np.append(True, np.diff(marks[order]) != 0)[: len(order)]
+    first = order[starts]
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    label = np.empty(len(order), np.int64)
+    label[order] = rank[np.cumsum(starts) - 1]
+    first = np.sort(first)
     if all(_same(column, first[label]) for column in columns):
         return label, first
     return _by_content(columns)  # two lists of one hash

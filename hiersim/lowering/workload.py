@@ -95,13 +95,13 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
 
 def _dtypes(column: IntArray) -> tuple[DType, ...]:
     """The dtypes of a column by first appearance."""
-    values, first = np.unique(column, return_index=True)
-    return tuple(DType(int(value)) for value in values[np.argsort(first)])
+    present = np.flatnonzero(np.bincount(column)).tolist()
+    return tuple(DType(value) for value in sorted(present, key=lambda value: int((column == value).argmax())))
 
 
 def _by_dtype(dtype: IntArray, amount: IntArray) -> dict[DType, int]:
     """Sums that are not zero, by dtype."""
-    sums = {DType(int(value)): int(amount[dtype == value].sum()) for value in np.unique(dtype)}
+    sums = {value: int(amount[dtype == value].sum()) for value in DType}
     return {value: total for value, total in sums.items() if total}
 
 
@@ -109,7 +109,7 @@ def _unknown(operators: OperatorTable) -> str:
     rows = np.flatnonzero(operators.kind == Kind.OPAQUE)
     if not len(rows):
         return ""
-    names = sorted({operators.strings[index] for index in np.unique(operators.name[rows]).tolist()})
+    names = sorted({operators.strings[index] for index in np.flatnonzero(np.bincount(operators.name[rows])).tolist()})
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(rows)} operators without a cost formula count as memory traffic only: {shown}"
 
