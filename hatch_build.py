@@ -7,6 +7,7 @@ installed as they are and run interpreted: same results, slower. `python hatch_b
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -54,13 +55,24 @@ def compile_in_place() -> list[str]:
         ]  # fmt: skip
         made = cythonize(extensions, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True)
         command = build_ext(Distribution({"name": "hiersim", "ext_modules": made}))
-        command.inplace = True
-        command.build_temp = "build/objects"
+        command.build_lib, command.build_temp = "build/libraries", "build/objects"
         command.ensure_finalized()
         command.run()
-        return [command.get_ext_filename(name) for name in modules()]
+        libraries = [command.get_ext_filename(name) for name in modules()]
+        for library in libraries:
+            _place(Path(command.build_lib) / library, Path(library))
+        return libraries
     finally:
         os.chdir(before)
+
+
+def _place(built: Path, target: Path) -> None:
+    """Put a library beside its source in one step: processes that run the old one keep it."""
+    if target.exists() and target.read_bytes() == built.read_bytes():
+        return
+    copy = target.with_name(target.name + ".new")
+    shutil.copy2(built, copy)
+    os.replace(copy, target)
 
 
 class CustomBuildHook(BuildHookInterface):
