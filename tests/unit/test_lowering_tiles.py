@@ -101,6 +101,13 @@ def test_machines_that_differ_by_a_factor_of_all_rates_choose_the_same_tiles(fac
         assert any(sides[0] for sides in tiles[0])
 
 
+@pytest.mark.parametrize("sides", [(4096, 64, 4096), (100, 4096, 4096), (4096, 128, 4096), (100, 4096, 1000)])
+def test_rounding_decides_between_no_two_tiles(sides: tuple[int, int, int]) -> None:
+    """Several tiles take the same time here, and their estimates differ in the last bit at some of these rates."""
+    graph, design = product(*sides), load_design("h100-sxm")
+    assert len({tile(graph, faster(design, factor)) for factor in (1, 3, 7, 10, 999)}) == 1
+
+
 def faster(design: Design, factor: int) -> Design:
     """All rates that enter a tile's time multiplied, with efficiencies of one so that no rate is rounded."""
     whole = {"efficiency": 1.0}
