@@ -33,7 +33,7 @@ GFLOP = {
     "bert-large-prefill": 2680,
     "llama3-8b-prefill": 30787,
     "llama3-8b-decode": 129 / 8,
-    "llama3-70b-prefill": 291_372,  # 2 x 2048 x 68.45e9 weights of the layers + 4 x 2048^2 x 8192 x 80 + the last logits
+    "llama3-70b-prefill": 291_372,  # 2 x 2048 x 68.45e9 weights of layers + 4 x 2048^2 x 8192 x 80 + the last logits
     "llama3-70b-decode": 144.4,
     "resnet50-infer": 262,
     "vit-large-infer": 1970,
