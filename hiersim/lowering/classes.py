@@ -52,7 +52,7 @@ def equal_rows(columns: Sequence[Column]) -> tuple[IntArray, IntArray]:
     (C,) array of int
         The first row of each class.
     """
-    marks = sum((_hashes(column, seed) for seed, column in enumerate(columns, 1)), np.uint64(0))
+    marks = np.add.reduce([_hashes(column, seed) for seed, column in enumerate(columns, 1)])
     order = np.argsort(marks, kind="stable")  # np.unique would import masked arrays
     starts = np.append(True, np.diff(marks[order]) != 0)[: len(order)]
     first = order[starts]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interpreted import interpreted_lower
+from interpreted_lowering import interpreted_lower
 
 from hiersim.config.load import load_design
 from hiersim.errors import DesignError, HiersimError
