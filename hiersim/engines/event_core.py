@@ -17,13 +17,14 @@ import numpy as np
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase, distinct_ledgers, ledger_width
 
 if cython.compiled:
-    from cython.cimports.cpython.exc import PyErr_CheckSignals  # type: ignore[import-not-found]
+    from cython.cimports.cpython.exc import PyErr_CheckSignals
 else:
 
     def PyErr_CheckSignals() -> None:  # noqa: N802
         """Interpreted code can be interrupted anyway."""
 
 
+ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
@@ -52,7 +53,9 @@ LOOP = cython.declare(cython.longlong, 1)
 
 def column(length: int, value: int = 0) -> Any:
     """A column of integers: an array where compiled, a list where interpreted (quicker there)."""
-    return np.full(length, value, np.int64) if cython.compiled else [value] * length
+    if not cython.compiled:
+        return [value] * length
+    return np.full(length, value, np.int64) if value else np.zeros(length, np.int64)
 
 
 def loaded(values: Any) -> Any:
@@ -351,6 +354,7 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------------ the event loop
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def next_event(self) -> cython.longlong:
@@ -366,6 +370,7 @@ class Machine:
                 time = self.tile_time[head]
         return time
 
+    @cython.final
     @cython.cfunc
     def advance(self) -> cython.longlong:
         """Go to the next event; 0 when nothing is left."""
@@ -378,6 +383,7 @@ class Machine:
             PyErr_CheckSignals()
         return 1
 
+    @cython.final
     @cython.cfunc
     def completions(self) -> cython.longlong:
         """All services and flights that end now take effect."""
@@ -397,6 +403,7 @@ class Machine:
                 head = self.flight_head[place]
         return 0
 
+    @cython.final
     @cython.cfunc
     def served(self, place: cython.longlong) -> cython.longlong:
         """The service at `place` ends: its buffer may become free, its data is on the way."""
@@ -422,6 +429,7 @@ class Machine:
             self.fly(slot, place, self.now + delay)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def fly(self, slot: cython.longlong, place: cython.longlong, time: cython.longlong) -> cython.longlong:
@@ -443,6 +451,7 @@ class Machine:
             self.flight_tail[place] = slot
         return 0
 
+    @cython.final
     @cython.cfunc
     def land(self, slot: cython.longlong) -> cython.longlong:
         """The data of a tile's stage has arrived: on to the next stage, or out."""
@@ -464,6 +473,7 @@ class Machine:
             self.enqueue(slot, self.resource[stage + 1])
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def retire(self, slot: cython.longlong, arrival: cython.longlong) -> cython.longlong:
@@ -482,6 +492,7 @@ class Machine:
             self.free_slot = slot
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def enqueue(self, slot: cython.longlong, place: cython.longlong) -> cython.longlong:
@@ -513,6 +524,7 @@ class Machine:
             self.queue_tail[place] = slot
         return 0
 
+    @cython.final
     @cython.cfunc
     def grants(self) -> cython.longlong:
         """Every idle resource serves the first in its queue."""
@@ -542,6 +554,7 @@ class Machine:
                 self.record(slot, stage)
         return 0
 
+    @cython.final
     @cython.cfunc
     def record(self, slot: cython.longlong, stage: cython.longlong) -> cython.longlong:
         """One row of the stage log: kernel, tile, stage, request, grant, end, buffer."""
@@ -559,6 +572,7 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------------------- kernels
 
+    @cython.final
     @cython.cfunc
     def activate(self, kernel: cython.longlong) -> cython.longlong:
         """A kernel starts now. Returns 1 when it has no tiles and is done already."""
@@ -586,6 +600,7 @@ class Machine:
         self.enter_loop(place)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def enter_loop(self, active: cython.longlong) -> cython.longlong:
@@ -597,6 +612,7 @@ class Machine:
         self.saved_valid[LOOP] = 0
         return 0
 
+    @cython.final
     @cython.cfunc
     def issue(self, active: cython.longlong) -> cython.longlong:
         """Give the free buffers of a kernel to its next tiles, in order."""
@@ -624,6 +640,7 @@ class Machine:
             self.next_tile(active)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def next_tile(self, active: cython.longlong) -> cython.longlong:
@@ -644,6 +661,7 @@ class Machine:
         self.active_count[active] = self.body_count[self.active_body[active]]
         return 0
 
+    @cython.final
     @cython.cfunc
     def finish(self, active: cython.longlong) -> cython.longlong:
         """A kernel's tiles have all arrived: note how it drained, and give its place away."""
@@ -667,6 +685,7 @@ class Machine:
             self.move_active(self.actives, active)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def move_active(self, source: cython.longlong, target: cython.longlong) -> cython.longlong:
@@ -684,6 +703,7 @@ class Machine:
                 self.tile_active[slot] = target
         return 0
 
+    @cython.final
     @cython.cfunc
     def drained(self, piece: cython.longlong, worked: cython.longlong) -> cython.longlong:
         """One interval of a kernel's drain; `worked` until it begins. Returns that until it ends."""
@@ -702,6 +722,7 @@ class Machine:
 
     # ---------------------------------------------------------------------------------------------------- the ledger
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def row(self, kernel: cython.longlong) -> cython.longlong:
@@ -710,12 +731,14 @@ class Machine:
             return kernel * self.row_size
         return 0 if kernel == self.current else self.row_size
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def name(self, entry: cython.longlong, tier: cython.longlong, phase: cython.longlong) -> cython.longlong:
         """Ledger column of a blamed entry."""
         return CAPACITY + ((entry - CAPACITY) * self.tiers + tier) * PHASES + phase
 
+    @cython.final
     @cython.cfunc
     def work(self, place: cython.longlong, slot: cython.longlong, stage: cython.longlong) -> cython.longlong:
         """A unit begins a service: the gaps that it ends get their names, and its own ticks theirs."""
@@ -741,6 +764,7 @@ class Machine:
             self.worked_cover[engine] = self.worked_until(end)
         return 0
 
+    @cython.final
     @cython.cfunc
     def account(
         self, engine: cython.longlong, slot: cython.longlong, kernel: cython.longlong, stage: cython.longlong,
@@ -760,6 +784,7 @@ class Machine:
             self.covered[engine] = end
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def labour(
@@ -776,6 +801,7 @@ class Machine:
             self.book[row + TAIL] += end - max(begin, high)
         return 0
 
+    @cython.final
     @cython.cfunc
     def gap(
         self, engine: cython.longlong, slot: cython.longlong, begin: cython.longlong, phase: cython.longlong
@@ -805,6 +831,7 @@ class Machine:
             self.book[row + self.piece_column[index]] += idle
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def dependency(
@@ -838,6 +865,7 @@ class Machine:
             )
         return 0
 
+    @cython.final
     @cython.cfunc
     def describe(
         self, slot: cython.longlong, last: cython.longlong, begin: cython.longlong, end: cython.longlong,
@@ -882,6 +910,7 @@ class Machine:
             time = arrive
         return 0
 
+    @cython.final
     @cython.cfunc
     def piece(self, begin: cython.longlong, end: cython.longlong, name: cython.longlong) -> cython.longlong:
         """[begin, end) has one name."""
@@ -895,6 +924,7 @@ class Machine:
         self.pieces += 1
         return 0
 
+    @cython.final
     @cython.cfunc
     def paced(
         self, place: cython.longlong, name: cython.longlong, begin: cython.longlong, end: cython.longlong,
@@ -926,6 +956,7 @@ class Machine:
         self.piece(begin, end, name)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def worked_until(self, time: cython.longlong) -> cython.longlong:
@@ -939,6 +970,7 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------------------ the past
 
+    @cython.final
     @cython.cfunc
     def remember(self, place: cython.longlong, kernel: cython.longlong, end: cython.longlong) -> cython.longlong:
         """The port `place` serves `kernel` from now on; adjoining services of one kernel are one."""
@@ -957,6 +989,7 @@ class Machine:
         self.past_count[place] += 1
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def horizon(self) -> cython.longlong:
@@ -980,6 +1013,7 @@ class Machine:
                 slot = self.after[slot]
         return time
 
+    @cython.final
     @cython.cfunc
     def forget(self) -> cython.longlong:
         """Drop services that nobody can ask about; make room when that is not enough."""
@@ -1015,6 +1049,7 @@ class Machine:
         self.past_start, self.past_end, self.past_kernel = starts, ends, kernels
         self.past = new
 
+    @cython.final
     @cython.cfunc
     def forget_work(self) -> cython.longlong:
         """Drop work that nobody can ask about; make room when that is not enough."""
@@ -1033,16 +1068,25 @@ class Machine:
 
     # -------------------------------------------------------------------------------------- fast-forward of tile loops
 
+    @cython.final
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
     def put(self, value: cython.longlong) -> cython.longlong:
         """One more word of the state that is being written down."""
         if self.word_count == len(self.words):
-            self.words = longer(self.words, 2 * self.word_count)
+            self.more_words()
         self.words[self.word_count] = value
         self.word_count += 1
         return 0
 
+    def more_words(self) -> None:
+        """Room for twice as many words."""
+        self.words = longer(self.words, 2 * len(self.words))
+
+    @cython.final
     @cython.cfunc
+    @cython.exceptval(check=False)
     def put_tile(
         self, slot: cython.longlong, kernel: cython.longlong, number: cython.longlong, stages: cython.longlong
     ) -> cython.longlong:
@@ -1059,6 +1103,7 @@ class Machine:
             self.put(self.granted[index] - self.now)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def few_tiles(self, kernel: cython.longlong) -> cython.longlong:
@@ -1086,6 +1131,7 @@ class Machine:
                 slot = self.after[slot]
         return 1
 
+    @cython.final
     @cython.cfunc
     def write_down(self, kernel: cython.longlong, number: cython.longlong, limit: cython.longlong) -> cython.longlong:
         """All that resources hold, and the past of ports after `limit`, as words relative to now."""
@@ -1123,6 +1169,7 @@ class Machine:
         self.put(INFINITY)
         return 0
 
+    @cython.final
     @cython.cfunc
     def checkpoint(self, active: cython.longlong) -> cython.longlong:
         """Just before a tile is issued: has the machine been in this state before, some tiles ago?"""
@@ -1137,6 +1184,7 @@ class Machine:
             self.look(active, RUN, count - self.active_count[active])
         return 0
 
+    @cython.final
     @cython.cfunc
     def look(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
         """Compare with the saved state of a level; save anew at steps 1, 2, 4, 8, … (Brent, BIT 20, 1980)."""
@@ -1161,6 +1209,7 @@ class Machine:
             self.saved_due[level] = 2 * step
         return 0
 
+    @cython.final
     @cython.cfunc
     def describe_loop(self, active: cython.longlong) -> cython.longlong:
         """The state of a kernel's loop as words: the resources, the last work, buffers and phases."""
@@ -1179,6 +1228,7 @@ class Machine:
             self.put(self.begun[kernel * self.wide * N_ENGINES + index])
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def same(self, active: cython.longlong, level: cython.longlong) -> cython.longlong:
@@ -1196,6 +1246,7 @@ class Machine:
                 return 0
         return 1 if self.computed[place] - self.saved_computed[level] in (0, moved) else 0
 
+    @cython.final
     @cython.cfunc
     def save(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
         """Keep the words and every counter."""
@@ -1222,6 +1273,7 @@ class Machine:
             self.saved_book[level * self.row_size + index] = self.book[row + index]
         return 0
 
+    @cython.final
     @cython.cfunc
     def jump(
         self, active: cython.longlong, level: cython.longlong, times: cython.longlong, period: cython.longlong
@@ -1257,6 +1309,7 @@ class Machine:
         self.shift(moved * times, tiles)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def shift(self, moved: cython.longlong, tiles: cython.longlong) -> cython.longlong:
@@ -1289,6 +1342,7 @@ class Machine:
                 self.past_end[index] += moved
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def shift_tile(self, slot: cython.longlong, moved: cython.longlong, tiles: cython.longlong) -> cython.longlong:
@@ -1303,6 +1357,7 @@ class Machine:
 
     # -------------------------------------------------------------------------------------------------- the end of it
 
+    @cython.final
     @cython.cfunc
     def trailing(self, makespan: cython.longlong) -> cython.longlong:
         """The gaps that no tile ends, named after the tile that arrived last."""
@@ -1333,6 +1388,7 @@ class Machine:
             self.book[row + DEPENDENCY] += max(makespan - max(begin, self.last_time), 0)
         return 0
 
+    @cython.final
     @cython.cfunc
     def makespan(self) -> cython.longlong:
         """The last arrival, or the last end of a kernel."""
@@ -1355,6 +1411,7 @@ class Machine:
         }  # fmt: skip
 
 
+@cython.final
 @cython.cclass
 class Graph(Machine):
     """Kernels that need any others: every one is played."""
@@ -1375,7 +1432,7 @@ class Graph(Machine):
     host_free: cython.longlong
     ended: cython.longlong
     ended_time: cython.longlong
-    pending: list
+    pending: list[tuple[int, int]]
 
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
         Machine.__init__(self, program, True, keep_log, fast)
@@ -1517,6 +1574,7 @@ class Graph(Machine):
         }  # fmt: skip
 
 
+@cython.final
 @cython.cclass
 class Index:
     """Open-addressed map from `width` integers to dense ids, in order of insertion."""
@@ -1536,11 +1594,13 @@ class Index:
     @cython.exceptval(check=False)
     def place(self, start: cython.longlong, words: cython.longlong[::1]) -> cython.ulonglong:
         """Where the key at `words[start:]` is, or would be."""
-        mixed: cython.ulonglong = 14695981039346656037
+        mixed: cython.ulonglong = ALL_BITS
+        word: cython.ulonglong
         index: cython.longlong
         found: cython.longlong
         for index in range(self.width):
-            mixed = ((mixed ^ (words[start + index] & 0xFFFFFFFFFFFFFFFF)) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
+            word = words[start + index] & ALL_BITS
+            mixed = ((mixed ^ word) * 1099511628211) & ALL_BITS
             mixed ^= mixed >> 29
         mixed &= self.mask
         while True:
@@ -1584,6 +1644,7 @@ class Index:
             self.places[self.place(index * self.width, self.keys)] = index
 
 
+@cython.final
 @cython.cclass
 class Stream(Machine):
     """Kernels that each need the one before: from state to state at the ends of kernels.
@@ -1606,8 +1667,8 @@ class Stream(Machine):
     total_busy: cython.longlong[::1]
 
     # states at ends of kernels, and transitions between them
-    state_ids: dict
-    states: list
+    state_ids: dict[Any, int]
+    states: list[Any]
     transitions: Index
     t_next: cython.longlong[::1]
     t_length: cython.longlong[::1]
@@ -1623,8 +1684,8 @@ class Stream(Machine):
     # distinct rows of the ledger
     row_keys: Index
     row_of_key: cython.longlong[::1]
-    row_ids: dict
-    rows: list
+    row_ids: dict[Any, int]
+    rows: list[Any]
     scratch: cython.longlong[::1]
     ledger_row: cython.longlong[::1]
     late: cython.longlong[::1]
@@ -1998,15 +2059,29 @@ class Stream(Machine):
 
     def ledger(self) -> dict[str, Any]:
         """Distinct rows in the order in which kernels first have them, and the row of each kernel."""
-        known: dict[int, int] = {}
-        rows = [known.setdefault(int(row), len(known)) for row in self.ledger_row]
-        table = np.array(
-            [np.frombuffer(self.rows[row], np.int64) if cython.compiled else self.rows[row] for row in known]
-        )
+        order = self.order_of_first_use()
+        if cython.compiled:
+            table = np.frombuffer(b"".join([self.rows[row] for row in order]), np.int64)
+        else:
+            table = np.array([self.rows[row] for row in order], np.int64)
         return {
-            "ledger_rows": table.reshape(-1, int(N_ENGINES), int(self.columns)).astype(np.int64),
-            "ledger_row": np.array(rows, np.int64),
+            "ledger_rows": table.reshape(-1, int(N_ENGINES), int(self.columns)),
+            "ledger_row": array(self.ledger_row),
         }
+
+    def order_of_first_use(self) -> list[int]:
+        """Rows in the order in which kernels first have them; `ledger_row` then counts in that order."""
+        kernel: cython.longlong
+        row: cython.longlong
+        number: cython.longlong[::1] = column(len(self.rows), -1)
+        order: list[int] = []
+        for kernel in range(len(self.ledger_row)):
+            row = self.ledger_row[kernel]
+            if number[row] < 0:
+                number[row] = len(order)
+                order.append(row)
+            self.ledger_row[kernel] = number[row]
+        return order
 
     def times(self) -> dict[str, Any]:
         """Columns of a timeline by field name."""
