@@ -17,6 +17,7 @@ import numpy as np
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase, distinct_ledgers, ledger_width
 
 if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
     from cython.cimports.cpython.exc import PyErr_CheckSignals
 else:
 
@@ -24,12 +25,14 @@ else:
         """Interpreted code can be interrupted anyway."""
 
 
+FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
 ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
 MOST_LIVE = cython.declare(cython.longlong, 64)
-LEAST_REPEATS = cython.declare(cython.longlong, 6)
+LEAST_RUN = cython.declare(cython.longlong, 24)
+LEAST_LOOP = cython.declare(cython.longlong, 4)
 
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
 DISPATCH = cython.declare(cython.longlong, int(Entry.DISPATCH))
@@ -77,9 +80,12 @@ def array(values: Any) -> Any:
     return np.asarray(values) if cython.compiled else np.array(values, np.int64)
 
 
-def frozen(values: Any, length: int) -> Any:
+@cython.cfunc
+def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
     """The first `length` numbers of a column, as a key."""
-    return np.asarray(values)[:length].tobytes() if cython.compiled else tuple(values[:length])
+    if cython.compiled:
+        return PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(values[0])), length * 8)
+    return tuple(values[:length])
 
 
 @cython.cclass
@@ -211,6 +217,7 @@ class Machine:
     saved_size: cython.longlong[::1]
     saved_step: cython.longlong[::1]
     saved_due: cython.longlong[::1]
+    saved_glance: cython.longlong[::1]
     saved_now: cython.longlong[::1]
     saved_number: cython.longlong[::1]
     saved_worked: cython.longlong[::1]
@@ -347,7 +354,7 @@ class Machine:
         self.saved_run, self.saved_loop = column(512), column(512)
         self.saved_valid, self.saved_size, self.saved_step = column(2), column(2), column(2)
         self.saved_due, self.saved_now, self.saved_number = column(2), column(2), column(2)
-        self.saved_worked, self.saved_stages = column(2), column(2)
+        self.saved_worked, self.saved_stages, self.saved_glance = column(2), column(2), column(2)
         self.saved_computed, self.saved_worked_computed = column(2), column(2)
         self.saved_covered, self.saved_busy = column(2 * N_ENGINES), column(2 * self.resources)
         self.saved_book = column(2 * self.row_size)
@@ -372,6 +379,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def advance(self) -> cython.longlong:
         """Go to the next event; 0 when nothing is left."""
         time: cython.longlong = self.next_event()
@@ -385,6 +393,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def completions(self) -> cython.longlong:
         """All services and flights that end now take effect."""
         place: cython.longlong
@@ -405,6 +414,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def served(self, place: cython.longlong) -> cython.longlong:
         """The service at `place` ends: its buffer may become free, its data is on the way."""
         slot: cython.longlong = self.serving[place]
@@ -453,6 +463,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def land(self, slot: cython.longlong) -> cython.longlong:
         """The data of a tile's stage has arrived: on to the next stage, or out."""
         kind: cython.longlong = self.tile_type[slot]
@@ -526,6 +537,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def grants(self) -> cython.longlong:
         """Every idle resource serves the first in its queue."""
         place: cython.longlong
@@ -556,6 +568,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def record(self, slot: cython.longlong, stage: cython.longlong) -> cython.longlong:
         """One row of the stage log: kernel, tile, stage, request, grant, end, buffer."""
         row: cython.longlong = self.log_rows * LOG_WIDTH
@@ -574,6 +587,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def activate(self, kernel: cython.longlong) -> cython.longlong:
         """A kernel starts now. Returns 1 when it has no tiles and is done already."""
         place: cython.longlong = self.actives
@@ -614,6 +628,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def issue(self, active: cython.longlong) -> cython.longlong:
         """Give the free buffers of a kernel to its next tiles, in order."""
         slot: cython.longlong
@@ -663,6 +678,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def finish(self, active: cython.longlong) -> cython.longlong:
         """A kernel's tiles have all arrived: note how it drained, and give its place away."""
         kernel: cython.longlong = self.active_kernel[active]
@@ -705,6 +721,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def drained(self, piece: cython.longlong, worked: cython.longlong) -> cython.longlong:
         """One interval of a kernel's drain; `worked` until it begins. Returns that until it ends."""
         index: cython.longlong = self.drains
@@ -740,6 +757,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def work(self, place: cython.longlong, slot: cython.longlong, stage: cython.longlong) -> cython.longlong:
         """A unit begins a service: the gaps that it ends get their names, and its own ticks theirs."""
         kernel: cython.longlong = self.tile_kernel[slot]
@@ -766,6 +784,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def account(
         self, engine: cython.longlong, slot: cython.longlong, kernel: cython.longlong, stage: cython.longlong,
         end: cython.longlong,
@@ -803,6 +822,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def gap(
         self, engine: cython.longlong, slot: cython.longlong, begin: cython.longlong, phase: cython.longlong
     ) -> cython.longlong:
@@ -867,6 +887,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def describe(
         self, slot: cython.longlong, last: cython.longlong, begin: cython.longlong, end: cython.longlong,
         phase: cython.longlong,
@@ -912,6 +933,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def piece(self, begin: cython.longlong, end: cython.longlong, name: cython.longlong) -> cython.longlong:
         """[begin, end) has one name."""
         index: cython.longlong = self.pieces
@@ -926,6 +948,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def paced(
         self, place: cython.longlong, name: cython.longlong, begin: cython.longlong, end: cython.longlong,
         kernel: cython.longlong, phase: cython.longlong,
@@ -972,6 +995,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def remember(self, place: cython.longlong, kernel: cython.longlong, end: cython.longlong) -> cython.longlong:
         """The port `place` serves `kernel` from now on; adjoining services of one kernel are one."""
         index: cython.longlong = place * self.past + self.past_count[place]
@@ -1015,6 +1039,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def forget(self) -> cython.longlong:
         """Drop services that nobody can ask about; make room when that is not enough."""
         time: cython.longlong = self.horizon()
@@ -1051,6 +1076,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def forget_work(self) -> cython.longlong:
         """Drop work that nobody can ask about; make room when that is not enough."""
         time: cython.longlong = self.horizon()
@@ -1133,6 +1159,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def write_down(self, kernel: cython.longlong, number: cython.longlong, limit: cython.longlong) -> cython.longlong:
         """All that resources hold, and the past of ports after `limit`, as words relative to now."""
         place: cython.longlong
@@ -1171,6 +1198,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def checkpoint(self, active: cython.longlong) -> cython.longlong:
         """Just before a tile is issued: has the machine been in this state before, some tiles ago?"""
         loop: cython.longlong = self.active_loop[active]
@@ -1178,22 +1206,32 @@ class Machine:
         count: cython.longlong = self.body_count[body]
         if self.active_count[active] == count:
             self.saved_valid[RUN] = 0
-            if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_REPEATS:
+            if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_LOOP:
                 self.look(active, LOOP, self.loop_repeat[loop] - self.active_repeat[active])
-        if count >= LEAST_REPEATS:
+        if count >= LEAST_RUN:
             self.look(active, RUN, count - self.active_count[active])
         return 0
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def look(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
-        """Compare with the saved state of a level; save anew at steps 1, 2, 4, 8, … (Brent, BIT 20, 1980)."""
+        """Compare with the saved state of a level, and save anew ever more rarely, so that any period is found.
+
+        The idea is Brent's (BIT 20, 1980), with windows that begin at one step, the most frequent period, and grow.
+        """
         left: cython.longlong
         period: cython.longlong
+        glance: cython.longlong
         if self.saved_valid[level] == 2 or (self.wide == 1 and (self.actives > 1 or self.next_start < INFINITY)):
             return 0
         left = (self.active_count[active] if level == RUN else self.active_repeat[active]) - 1
-        if left < 1 or not self.few_tiles(self.active_kernel[active]):
+        glance = self.glance(active)
+        if left < 1 or glance < 0:
+            return 0
+        if self.saved_valid[level] == 1 and glance != self.saved_glance[level] and step < self.saved_due[level]:
+            return 0
+        if not self.few_tiles(self.active_kernel[active]):
             return 0
         self.describe_loop(active)
         if self.saved_valid[level] == 1 and self.same(active, level):
@@ -1201,16 +1239,30 @@ class Machine:
             if left >= period:
                 self.jump(active, level, left // period, period)
             self.saved_valid[level] = 2
-        elif self.saved_valid[level] == 0:
+        elif self.saved_valid[level] == 0 or step >= self.saved_due[level]:
             self.save(active, level, step)
-            self.saved_due[level] = step + 1
-        elif step >= self.saved_due[level]:
-            self.save(active, level, step)
-            self.saved_due[level] = 2 * step
+            self.saved_glance[level] = glance
+            self.saved_due[level] = step + 1 + step // 4
         return 0
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def glance(self, active: cython.longlong) -> cython.longlong:
+        """One number that equal states share; most unequal ones do not."""
+        place: cython.longlong
+        total: cython.longlong = self.active_free[active] + 8 * self.active_open[active]
+        for place in range(self.resources):
+            total += total & 0xFFFFFFFFFFFF
+            if self.serving[place] >= 0:
+                total += self.service_end[place] - self.now
+            if self.queue_tail[place] >= 0:
+                total += self.now - self.tile_time[self.queue_tail[place]] + 1
+        return total & 0xFFFFFFFFFFFF
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def describe_loop(self, active: cython.longlong) -> cython.longlong:
         """The state of a kernel's loop as words: the resources, the last work, buffers and phases."""
         kernel: cython.longlong = self.active_kernel[active]
@@ -1248,6 +1300,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def save(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
         """Keep the words and every counter."""
         index: cython.longlong
@@ -1275,6 +1328,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def jump(
         self, active: cython.longlong, level: cython.longlong, times: cython.longlong, period: cython.longlong
     ) -> cython.longlong:
@@ -1359,6 +1413,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def trailing(self, makespan: cython.longlong) -> cython.longlong:
         """The gaps that no tile ends, named after the tile that arrived last."""
         engine: cython.longlong
@@ -1390,6 +1445,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def makespan(self) -> cython.longlong:
         """The last arrival, or the last end of a kernel."""
         time: cython.longlong = max(self.last_time, 0)
@@ -1408,6 +1464,7 @@ class Machine:
         return {
             "stages": int(self.stages), "stages_skipped": int(self.skipped), "steps": int(self.steps),
             "snapshots": int(self.snapshots), "jumps": int(self.jumps),
+            "kernels_remembered": 0, "kernels_played": len(self.end), "states": 0,
         }  # fmt: skip
 
 
@@ -1465,6 +1522,7 @@ class Graph(Machine):
         return all(self.end[kernel] >= 0 for kernel in range(len(self.end)))
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def play(self) -> cython.longlong:
         """The semantics of one tick, until nothing is left."""
         active: cython.longlong
@@ -1479,6 +1537,7 @@ class Graph(Machine):
             self.settle()
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def settle(self) -> cython.longlong:
         """Kernels end, others become ready, the host goes on, kernels start; until nothing changes."""
         active: cython.longlong
@@ -1600,7 +1659,7 @@ class Index:
         found: cython.longlong
         for index in range(self.width):
             word = words[start + index] & ALL_BITS
-            mixed = ((mixed ^ word) * 1099511628211) & ALL_BITS
+            mixed = ((mixed ^ word) * FNV_PRIME) & ALL_BITS
             mixed ^= mixed >> 29
         mixed &= self.mask
         while True:
@@ -1615,11 +1674,13 @@ class Index:
             mixed = (mixed + 1) & self.mask
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def find(self) -> cython.longlong:
         """Id of the key in `key`, or NONE."""
         return self.places[self.place(0, self.key)]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def add(self) -> cython.longlong:
         """Id of the key in `key`, new where it was not known."""
         place: cython.ulonglong = self.place(0, self.key)
@@ -1758,6 +1819,7 @@ class Stream(Machine):
         return max(self.launched[kernel] - ready, 0) + self.start_ticks[kernel]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def recall(self, kernel: cython.longlong, known: cython.longlong, start: cython.longlong) -> cython.longlong:
         """A kernel does what was seen before."""
         self.start[kernel] = start
@@ -1767,6 +1829,7 @@ class Stream(Machine):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def play(self, kernel: cython.longlong, start: cython.longlong, here: cython.longlong) -> cython.longlong:
         """Play one kernel from the end of its predecessor to its own; returns the transition that it made."""
         index: cython.longlong
@@ -1798,6 +1861,7 @@ class Stream(Machine):
         return known
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def open_books(self, kernel: cython.longlong) -> cython.longlong:
         """Empty rows for this kernel and the one before; gaps begin where the latter last computed."""
         index: cython.longlong
@@ -1816,6 +1880,7 @@ class Stream(Machine):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def transition(self, kernel: cython.longlong) -> cython.longlong:
         """Note what the kernel that has just been played did."""
         known: cython.longlong
@@ -1850,6 +1915,7 @@ class Stream(Machine):
         self.t_room = room
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def keep_books(self, kernel: cython.longlong, known: cython.longlong, previous: cython.longlong) -> cython.longlong:
         """The row of the kernel before is complete; gaps that this one closed began before it."""
         engine: cython.longlong
@@ -1865,6 +1931,7 @@ class Stream(Machine):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def row_id(self, known: cython.longlong, following: cython.longlong) -> cython.longlong:
         """Id of a kernel's row: what it did, the wait before it, and what its successor booked for its drain."""
         index: cython.longlong
@@ -1901,6 +1968,7 @@ class Stream(Machine):
     # ------------------------------------------------------------------------------------------ states between kernels
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def state(self, kernel: cython.longlong) -> cython.longlong:
         """Id of the present state, at the end of the kernel before `kernel`; -2 when it is too large to keep."""
         index: cython.longlong
@@ -1959,6 +2027,7 @@ class Stream(Machine):
         return self.words[self.word_count - 1]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def take_tile(self, kernel: cython.longlong) -> cython.longlong:
         """A tile from words, in a slot."""
         index: cython.longlong
@@ -1980,6 +2049,7 @@ class Stream(Machine):
         return slot
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def restore_resource(self, place: cython.longlong, kernel: cython.longlong) -> cython.longlong:
         """What one resource holds, and its past."""
         slot: cython.longlong
@@ -2089,4 +2159,12 @@ class Stream(Machine):
             "host_begin": array(self.host_begin), "launched": array(self.launched), "ready": array(self.ready),
             "start": array(self.start), "end": array(self.end), "busy": array(self.busy),
             "makespan": int(self.makespan()),
+        }  # fmt: skip
+
+    def counted(self) -> dict[str, int]:
+        """Counted work of this run."""
+        counts: dict[str, int] = Machine.counted(self)
+        remembered = int(self.remembered)
+        return counts | {
+            "kernels_remembered": remembered, "kernels_played": len(self.end) - remembered, "states": len(self.states),
         }  # fmt: skip
