@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from hiersim.engines import event_core
 from hiersim.engines.deadlock import deadlock
-from hiersim.model.program import Access, Program
+from hiersim.model.program import Program
 from hiersim.model.timeline import StageLog, Timeline
 
 NAME: Final = "compiled"
@@ -46,7 +44,7 @@ def simulate(program: Program, *, keep_log: bool = False, fast_forward: bool = T
     SimulationError
         When kernels wait for each other for ever.
     """
-    stream = program.in_stream and _computes_before_completing(program)
+    stream = program.in_stream and not event_core.computes_late(program)
     machine = (event_core.Stream if stream else event_core.Graph)(program, keep_log, fast_forward)
     machine.run()
     times = machine.times()
@@ -59,10 +57,3 @@ def simulate(program: Program, *, keep_log: bool = False, fast_forward: bool = T
     _COUNTS.clear()
     _COUNTS.update(machine.counted())
     return Timeline(engine=NAME, log=log, **times, **machine.ledger())
-
-
-def _computes_before_completing(program: Program) -> bool:
-    """True when no tile computes after it has completed: then nothing computes after its kernel has ended."""
-    tile = np.repeat(np.arange(len(program.release_stage)), np.diff(program.stage_ptr))
-    position = np.arange(len(tile)) - program.stage_ptr[tile]
-    return not bool(np.any((program.stage_access == Access.COMPUTE) & (position > program.complete_stage[tile])))

@@ -14,6 +14,7 @@ from typing import Any
 import cython
 import numpy as np
 
+from hiersim.model.program import Access
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase, distinct_ledgers, ledger_width
 
 if cython.compiled:
@@ -48,6 +49,7 @@ STEADY = cython.declare(cython.longlong, int(LedgerPhase.STEADY))
 DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
 PHASES = cython.declare(cython.longlong, len(LedgerPhase))
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
+COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 LOG_WIDTH = cython.declare(cython.longlong, 7)
 RUN = cython.declare(cython.longlong, 0)
@@ -86,6 +88,33 @@ def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
     if cython.compiled:
         return PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(values[0])), length * 8)
     return tuple(values[:length])
+
+
+@cython.final
+@cython.cclass
+class Saved:
+    """A state of a tile loop, and all counters at that moment."""
+
+    valid: cython.longlong
+    """0 nothing saved, 1 saved, 2 nothing more to gain in this loop."""
+    glance: cython.longlong
+    step: cython.longlong
+    due: cython.longlong
+    now: cython.longlong
+    number: cython.longlong
+    worked: cython.longlong
+    computed: cython.longlong
+    stages: cython.longlong
+    size: cython.longlong
+    words: cython.longlong[::1]
+    covered: cython.longlong[::1]
+    busy: cython.longlong[::1]
+    book: cython.longlong[::1]
+
+    def __init__(self, resources: int, row_size: int) -> None:
+        self.valid = 0
+        self.words, self.covered = column(256), column(N_ENGINES)
+        self.busy, self.book = column(resources), column(row_size)
 
 
 @cython.cclass
@@ -209,26 +238,12 @@ class Machine:
     log_rows: cython.longlong
     log: cython.longlong[::1]
 
-    # fast-forward of tile loops: saved states at two levels, RUN (equal tiles) and LOOP (iterations)
+    # fast-forward of tile loops: the words of the present state, and a saved state of each level
     fast: cython.bint
     words: cython.longlong[::1]
     word_count: cython.longlong
-    saved_valid: cython.longlong[::1]
-    saved_size: cython.longlong[::1]
-    saved_step: cython.longlong[::1]
-    saved_due: cython.longlong[::1]
-    saved_glance: cython.longlong[::1]
-    saved_now: cython.longlong[::1]
-    saved_number: cython.longlong[::1]
-    saved_worked: cython.longlong[::1]
-    saved_computed: cython.longlong[::1]
-    saved_worked_computed: cython.longlong[::1]
-    saved_stages: cython.longlong[::1]
-    saved_covered: cython.longlong[::1]
-    saved_busy: cython.longlong[::1]
-    saved_book: cython.longlong[::1]
-    saved_run: cython.longlong[::1]
-    saved_loop: cython.longlong[::1]
+    saved_run: Saved
+    saved_loop: Saved
 
     # counted work
     stages: cython.longlong
@@ -265,17 +280,34 @@ class Machine:
         self.loop_ptr, self.loop_repeat = loaded(program.loop_ptr), loaded(program.loop_repeat)
         self.body_ptr, self.body_count = loaded(program.body_ptr), loaded(program.body_count)
         self.body_tile = loaded(program.body_tile)
-        nests = program.tile_nests()
-        total = np.zeros(len(program.depth), np.int64)
-        np.add.at(total, nests, program.tile_repeats())
-        self.total, self.type_nest = loaded(total), loaded(nests)
-        first = program.stage_ptr[:-1]
         self.stage_ptr = loaded(program.stage_ptr)
-        self.release, self.complete = loaded(first + program.release_stage), loaded(first + program.complete_stage)
-        self.longest = int(np.diff(program.stage_ptr).max(initial=1))
+        self.release, self.complete = loaded(program.release_stage), loaded(program.complete_stage)
+        self.total, self.type_nest = column(len(program.depth)), column(len(program.release_stage))
+        self.count_tiles()
         self.resource, self.ticks = loaded(program.stage_resource), loaded(program.stage_ticks)
         self.latency = loaded(program.stage_latency)
         self.useful, self.padding = loaded(program.stage_useful), loaded(program.stage_padding)
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def count_tiles(self) -> cython.longlong:
+        """Tiles of each nest, the nest of each tile type, the longest chain; chain positions become stages."""
+        nest: cython.longlong
+        loop: cython.longlong
+        body: cython.longlong
+        kind: cython.longlong
+        for nest in range(len(self.total)):
+            for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
+                for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
+                    self.total[nest] += self.loop_repeat[loop] * self.body_count[body]
+                    self.type_nest[self.body_tile[body]] = nest
+        self.longest = 1
+        for kind in range(len(self.type_nest)):
+            self.longest = max(self.longest, self.stage_ptr[kind + 1] - self.stage_ptr[kind])
+            self.release[kind] += self.stage_ptr[kind]
+            self.complete[kind] += self.stage_ptr[kind]
+        return 0
 
     def empty_resources(self) -> None:
         """Nothing anywhere."""
@@ -286,18 +318,18 @@ class Machine:
         self.flight_head, self.flight_tail = column(count, -1), column(count, -1)
 
     def empty_slots(self) -> None:
-        """Room for a few tiles."""
-        self.slots, self.free_slot, self.last_slot, self.last_time = 0, NONE, NONE, NONE
-        self.tile_kernel, self.tile_number, self.tile_type = column(0), column(0), column(0)
-        self.tile_stage, self.tile_buffer, self.tile_time = column(0), column(0), column(0)
-        self.tile_active, self.after, self.before, self.granted = column(0), column(0), column(0), column(0)
-        self.more_slots()
+        """Room for a few tiles, all free."""
+        self.last_slot, self.last_time, self.slots, self.free_slot = NONE, NONE, 32, 0
+        self.tile_kernel, self.tile_number, self.tile_type = column(32), column(32), column(32)
+        self.tile_stage, self.tile_buffer, self.tile_time = column(32), column(32), column(32)
+        self.tile_active, self.before, self.granted = column(32), column(32), column(32 * self.longest)
+        self.after = loaded([*range(1, 32), -1])
 
     @cython.ccall
     def more_slots(self) -> cython.longlong:
         """Twice as many slots."""
         old: cython.longlong = self.slots
-        new: cython.longlong = max(2 * old, 32)
+        new: cython.longlong = 2 * old
         slot: cython.longlong
         self.tile_kernel, self.tile_number = longer(self.tile_kernel, new), longer(self.tile_number, new)
         self.tile_type, self.tile_stage = longer(self.tile_type, new), longer(self.tile_stage, new)
@@ -313,11 +345,10 @@ class Machine:
     def empty_kernels(self, kernels: int, places: int) -> None:
         """No kernel is known yet."""
         self.actives, self.current = 0, NONE
-        self.active_kernel, self.active_nest, self.active_loop = column(0), column(0), column(0)
-        self.active_repeat, self.active_body, self.active_count = column(0), column(0), column(0)
-        self.active_free, self.active_number, self.active_left = column(0), column(0), column(0)
-        self.active_open, self.active_time, self.active_slot = column(0), column(0), column(0)
-        self.more_actives(4)
+        self.active_kernel, self.active_nest, self.active_loop = column(4), column(4), column(4)
+        self.active_repeat, self.active_body, self.active_count = column(4), column(4), column(4)
+        self.active_free, self.active_number, self.active_left = column(4), column(4), column(4)
+        self.active_open, self.active_time, self.active_slot = column(4), column(4), column(4)
         self.ready, self.start, self.end = column(kernels, -1), column(kernels, -1), column(kernels, -1)
         self.worked_ready, self.worked_start = column(places), column(places)
         self.computed, self.worked_computed = column(places), column(places)
@@ -350,14 +381,11 @@ class Machine:
 
     def empty_saved(self) -> None:
         """No state is saved at either level."""
-        self.words, self.word_count = column(512), 0
-        self.saved_run, self.saved_loop = column(512), column(512)
-        self.saved_valid, self.saved_size, self.saved_step = column(2), column(2), column(2)
-        self.saved_due, self.saved_now, self.saved_number = column(2), column(2), column(2)
-        self.saved_worked, self.saved_stages, self.saved_glance = column(2), column(2), column(2)
-        self.saved_computed, self.saved_worked_computed = column(2), column(2)
-        self.saved_covered, self.saved_busy = column(2 * N_ENGINES), column(2 * self.resources)
-        self.saved_book = column(2 * self.row_size)
+        self.words, self.word_count = column(256), 0
+        self.saved_run, self.saved_loop = (
+            Saved(self.resources, self.row_size),
+            Saved(self.resources, self.row_size),
+        )
 
     # ------------------------------------------------------------------------------------------------ the event loop
 
@@ -623,7 +651,7 @@ class Machine:
         self.active_repeat[active] = self.loop_repeat[loop]
         self.active_body[active] = self.body_ptr[loop]
         self.active_count[active] = self.body_count[self.body_ptr[loop]]
-        self.saved_valid[LOOP] = 0
+        self.saved_loop.valid = 0
         return 0
 
     @cython.final
@@ -1205,17 +1233,19 @@ class Machine:
         body: cython.longlong = self.active_body[active]
         count: cython.longlong = self.body_count[body]
         if self.active_count[active] == count:
-            self.saved_valid[RUN] = 0
+            self.saved_run.valid = 0
             if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_LOOP:
-                self.look(active, LOOP, self.loop_repeat[loop] - self.active_repeat[active])
+                self.look(active, LOOP, self.saved_loop, self.loop_repeat[loop] - self.active_repeat[active])
         if count >= LEAST_RUN:
-            self.look(active, RUN, count - self.active_count[active])
+            self.look(active, RUN, self.saved_run, count - self.active_count[active])
         return 0
 
     @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def look(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
+    def look(
+        self, active: cython.longlong, level: cython.longlong, saved: Saved, step: cython.longlong
+    ) -> cython.longlong:
         """Compare with the saved state of a level, and save anew ever more rarely, so that any period is found.
 
         The idea is Brent's (BIT 20, 1980), with windows that begin at one step, the most frequent period, and grow.
@@ -1223,26 +1253,26 @@ class Machine:
         left: cython.longlong
         period: cython.longlong
         glance: cython.longlong
-        if self.saved_valid[level] == 2 or (self.wide == 1 and (self.actives > 1 or self.next_start < INFINITY)):
+        if saved.valid == 2 or (self.wide == 1 and (self.actives > 1 or self.next_start < INFINITY)):
             return 0
         left = (self.active_count[active] if level == RUN else self.active_repeat[active]) - 1
-        glance = self.glance(active)
-        if left < 1 or glance < 0:
+        if left < 1:
             return 0
-        if self.saved_valid[level] == 1 and glance != self.saved_glance[level] and step < self.saved_due[level]:
+        glance = self.glance(active)
+        if saved.valid == 1 and glance != saved.glance and step < saved.due:
             return 0
         if not self.few_tiles(self.active_kernel[active]):
             return 0
         self.describe_loop(active)
-        if self.saved_valid[level] == 1 and self.same(active, level):
-            period = step - self.saved_step[level]
+        if saved.valid == 1 and self.same(active, saved):
+            period = step - saved.step
             if left >= period:
-                self.jump(active, level, left // period, period)
-            self.saved_valid[level] = 2
-        elif self.saved_valid[level] == 0 or step >= self.saved_due[level]:
-            self.save(active, level, step)
-            self.saved_glance[level] = glance
-            self.saved_due[level] = step + 1 + step // 4
+                self.jump(active, level, saved, left // period, period)
+            saved.valid = 2
+        elif saved.valid == 0 or step >= saved.due:
+            self.save(active, saved)
+            saved.step, saved.glance = step, glance
+            saved.due = step + 1 + step // 4
         return 0
 
     @cython.final
@@ -1283,76 +1313,70 @@ class Machine:
     @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
-    def same(self, active: cython.longlong, level: cython.longlong) -> cython.longlong:
+    def same(self, active: cython.longlong, saved: Saved) -> cython.longlong:
         """1 when the words equal the saved ones, and what each engine has covered moved along or stood still."""
         index: cython.longlong
-        moved: cython.longlong = self.now - self.saved_now[level]
-        place: cython.longlong = self.active_kernel[active] * self.wide
-        if self.word_count != self.saved_size[level]:
+        moved: cython.longlong = self.now - saved.now
+        if self.word_count != saved.size:
             return 0
         for index in range(self.word_count):
-            if self.words[index] != (self.saved_run[index] if level == RUN else self.saved_loop[index]):
+            if self.words[index] != saved.words[index]:
                 return 0
         for index in range(N_ENGINES):
-            if self.covered[index] - self.saved_covered[level * N_ENGINES + index] not in (0, moved):
+            if self.covered[index] - saved.covered[index] not in (0, moved):
                 return 0
-        return 1 if self.computed[place] - self.saved_computed[level] in (0, moved) else 0
+        return 1 if self.computed[self.active_kernel[active] * self.wide] - saved.computed in (0, moved) else 0
 
     @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def save(self, active: cython.longlong, level: cython.longlong, step: cython.longlong) -> cython.longlong:
+    def save(self, active: cython.longlong, saved: Saved) -> cython.longlong:
         """Keep the words and every counter."""
         index: cython.longlong
-        place: cython.longlong = self.active_kernel[active] * self.wide
         row: cython.longlong = self.row(self.active_kernel[active])
-        if len(self.saved_run) < len(self.words):
-            self.saved_run = longer(self.saved_run, len(self.words))
-            self.saved_loop = longer(self.saved_loop, len(self.words))
+        if len(saved.words) < self.word_count:
+            saved.words = longer(saved.words, len(self.words))
         for index in range(self.word_count):
-            if level == RUN:
-                self.saved_run[index] = self.words[index]
-            else:
-                self.saved_loop[index] = self.words[index]
-        self.saved_valid[level], self.saved_size[level], self.saved_step[level] = 1, self.word_count, step
-        self.saved_now[level], self.saved_number[level] = self.now, self.active_number[active]
-        self.saved_worked[level], self.saved_stages[level] = self.worked, self.stages + self.skipped
-        self.saved_computed[level] = self.computed[place]
+            saved.words[index] = self.words[index]
+        saved.valid, saved.size, saved.now = 1, self.word_count, self.now
+        saved.number, saved.worked = self.active_number[active], self.worked
+        saved.stages = self.stages + self.skipped
+        saved.computed = self.computed[self.active_kernel[active] * self.wide]
         for index in range(N_ENGINES):
-            self.saved_covered[level * N_ENGINES + index] = self.covered[index]
+            saved.covered[index] = self.covered[index]
         for index in range(self.resources):
-            self.saved_busy[level * self.resources + index] = self.busy[index]
+            saved.busy[index] = self.busy[index]
         for index in range(self.row_size):
-            self.saved_book[level * self.row_size + index] = self.book[row + index]
+            saved.book[index] = self.book[row + index]
         return 0
 
     @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def jump(
-        self, active: cython.longlong, level: cython.longlong, times: cython.longlong, period: cython.longlong
-    ) -> cython.longlong:
+        self, active: cython.longlong, level: cython.longlong, saved: Saved, times: cython.longlong,
+        period: cython.longlong,
+    ) -> cython.longlong:  # fmt: skip
         """Skip `times` periods: counters grow by what they grew in the last one, and all that is there moves along."""
-        kernel: cython.longlong = self.active_kernel[active]
-        place: cython.longlong = kernel * self.wide
-        row: cython.longlong = self.row(kernel)
-        moved: cython.longlong = self.now - self.saved_now[level]
-        worked: cython.longlong = (self.worked - self.saved_worked[level]) * times
-        tiles: cython.longlong = (self.active_number[active] - self.saved_number[level]) * times
+        place: cython.longlong = self.active_kernel[active] * self.wide
+        row: cython.longlong = self.row(self.active_kernel[active])
+        moved: cython.longlong = self.now - saved.now
+        worked: cython.longlong = (self.worked - saved.worked) * times
+        tiles: cython.longlong = (self.active_number[active] - saved.number) * times
         index: cython.longlong
         for index in range(self.row_size):
-            self.book[row + index] += (self.book[row + index] - self.saved_book[level * self.row_size + index]) * times
+            self.book[row + index] += (self.book[row + index] - saved.book[index]) * times
         for index in range(self.resources):
-            self.busy[index] += (self.busy[index] - self.saved_busy[level * self.resources + index]) * times
+            self.busy[index] += (self.busy[index] - saved.busy[index]) * times
         for index in range(N_ENGINES):
-            if self.covered[index] != self.saved_covered[level * N_ENGINES + index]:
+            if self.covered[index] != saved.covered[index]:
                 self.covered[index] += moved * times
                 self.worked_cover[index] += worked
-        if self.computed[place] != self.saved_computed[level]:
+        if self.computed[place] != saved.computed:
             self.computed[place] += moved * times
             self.worked_computed[place] += worked
         self.worked += worked
-        self.skipped += (self.stages + self.skipped - self.saved_stages[level]) * times
+        self.skipped += (self.stages + self.skipped - saved.stages) * times
         self.jumps += 1
         if level == RUN:
             self.active_count[active] -= times * period
@@ -1731,6 +1755,7 @@ class Stream(Machine):
     state_ids: dict[Any, int]
     states: list[Any]
     transitions: Index
+    t_of_key: cython.longlong[::1]
     t_next: cython.longlong[::1]
     t_length: cython.longlong[::1]
     t_computed: cython.longlong[::1]
@@ -1761,10 +1786,11 @@ class Stream(Machine):
         self.queue = program.queue
         self.reached, self.seen, self.total_busy = column(N_ENGINES), 0, column(self.resources)
         self.state_ids, self.states, self.transitions = {}, [], Index(3)
-        self.t_count = self.t_room = 0
-        self.t_next, self.t_length, self.t_computed = column(0), column(0), column(0)
-        self.t_reached, self.t_used, self.t_stages = column(0), column(0), column(0)
-        self.t_busy, self.t_rows = column(0), column(0)
+        self.t_count, self.t_room = 0, 64
+        self.t_next, self.t_length, self.t_computed = column(64), column(64), column(64)
+        self.t_of_key = column(64)
+        self.t_reached, self.t_used, self.t_stages = column(64 * N_ENGINES), column(64), column(64)
+        self.t_busy, self.t_rows = column(64 * self.resources), column(128 * self.row_size)
         self.row_keys, self.row_of_key = Index(5), column(128)
         self.row_ids, self.rows = {}, []
         self.scratch, self.ledger_row = column(self.row_size), column(kernels)
@@ -1790,6 +1816,7 @@ class Stream(Machine):
                     self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
                     self.transitions.key[2] = wait
                     known = self.transitions.find()
+                    known = self.t_of_key[known] if known >= 0 else NONE
             if known >= 0:
                 stale = True
                 self.recall(kernel, known, ready + wait)
@@ -1857,7 +1884,7 @@ class Stream(Machine):
             if here >= 0 and self.t_next[known] >= 0:
                 self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
                 self.transitions.key[2] = start - self.ready[kernel]
-                index = self.transitions.add()
+                self.t_of_key[self.transitions.add()] = known
         return known
 
     @cython.cfunc
@@ -1887,12 +1914,12 @@ class Stream(Machine):
         index: cython.longlong
         ready: cython.longlong = self.ready[kernel]
         if self.fast:
-            known = self.transitions.count if self.transitions.count == self.t_count else self.t_count
+            known = self.t_count
             self.t_count += 1
         else:
             known = kernel & 1
         if known >= self.t_room:
-            self.more_transitions(max(64, 2 * self.t_room))
+            self.more_transitions(2 * self.t_room)
         self.t_length[known] = self.now - ready
         self.t_computed[known] = self.drain_computed[0] - ready
         self.t_used[known] = 0
@@ -1907,6 +1934,7 @@ class Stream(Machine):
     def more_transitions(self, room: int) -> None:
         """Room for more."""
         self.t_next, self.t_length = longer(self.t_next, room), longer(self.t_length, room)
+        self.t_of_key = longer(self.t_of_key, room)
         self.t_computed, self.t_used = longer(self.t_computed, room), longer(self.t_used, room)
         self.t_stages = longer(self.t_stages, room)
         self.t_reached = longer(self.t_reached, room * N_ENGINES)
@@ -2168,3 +2196,17 @@ class Stream(Machine):
         return counts | {
             "kernels_remembered": remembered, "kernels_played": len(self.end) - remembered, "states": len(self.states),
         }  # fmt: skip
+
+
+def computes_late(program: Any) -> bool:
+    """True when a tile computes after it has completed: then something may compute after its kernel has ended."""
+    stage_ptr: cython.longlong[::1] = loaded(program.stage_ptr)
+    complete: cython.longlong[::1] = loaded(program.complete_stage)
+    access: cython.longlong[::1] = loaded(program.stage_access)
+    kind: cython.longlong
+    stage: cython.longlong
+    for kind in range(len(complete)):
+        for stage in range(stage_ptr[kind] + complete[kind] + 1, stage_ptr[kind + 1]):
+            if access[stage] == COMPUTE:
+                return True
+    return False
