@@ -32,6 +32,8 @@ INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
 MOST_LIVE = cython.declare(cython.longlong, 64)
+FIRST_SAVE = cython.declare(cython.longlong, 32)
+LONGEST_GLANCE = cython.declare(cython.longlong, 8)
 LEAST_RUN = cython.declare(cython.longlong, 24)
 LEAST_LOOP = cython.declare(cython.longlong, 4)
 
@@ -106,6 +108,9 @@ class Saved:
     computed: cython.longlong
     stages: cython.longlong
     size: cython.longlong
+    period: cython.longlong
+    glances: cython.longlong[::1]
+    """Of the last steps, at their number modulo 16."""
     words: cython.longlong[::1]
     covered: cython.longlong[::1]
     busy: cython.longlong[::1]
@@ -113,6 +118,7 @@ class Saved:
 
     def __init__(self, resources: int, row_size: int) -> None:
         self.valid = 0
+        self.glances = column(16, -1)
         self.words, self.covered = column(256), column(N_ENGINES)
         self.busy, self.book = column(resources), column(row_size)
 
@@ -1093,7 +1099,11 @@ class Machine:
     def widen(self, new: int) -> None:
         """Room for `new` services of each resource."""
         old, count = int(self.past), int(self.resources)
-        starts, ends, kernels = column(new * count), column(new * count), column(new * count)
+        place: cython.longlong
+        index: cython.longlong
+        starts: cython.longlong[::1] = column(new * count)
+        ends: cython.longlong[::1] = column(new * count)
+        kernels: cython.longlong[::1] = column(new * count)
         for place in range(count):
             for index in range(self.past_count[place]):
                 starts[place * new + index] = self.past_start[place * old + index]
@@ -1246,12 +1256,12 @@ class Machine:
     def look(
         self, active: cython.longlong, level: cython.longlong, saved: Saved, step: cython.longlong
     ) -> cython.longlong:
-        """Compare with the saved state of a level, and save anew ever more rarely, so that any period is found.
+        """Save the state when it seems to repeat, compare one period later, and skip what is left of the loop.
 
-        The idea is Brent's (BIT 20, 1980), with windows that begin at one step, the most frequent period, and grow.
+        What seems to repeat is told by `glance`; states are saved at steps 32, 64, 128, … in any case, and compared
+        whenever a glance agrees (Brent, BIT 20, 1980), so that long periods are found as well.
         """
         left: cython.longlong
-        period: cython.longlong
         glance: cython.longlong
         if saved.valid == 2 or (self.wide == 1 and (self.actives > 1 or self.next_start < INFINITY)):
             return 0
@@ -1259,20 +1269,46 @@ class Machine:
         if left < 1:
             return 0
         glance = self.glance(active)
-        if saved.valid == 1 and glance != saved.glance and step < saved.due:
-            return 0
-        if not self.few_tiles(self.active_kernel[active]):
-            return 0
-        self.describe_loop(active)
-        if saved.valid == 1 and self.same(active, saved):
-            period = step - saved.step
-            if left >= period:
-                self.jump(active, level, saved, left // period, period)
-            saved.valid = 2
-        elif saved.valid == 0 or step >= saved.due:
+        if saved.valid == 1 and glance == saved.glance and (saved.period == 0 or step == saved.step + saved.period):
+            if self.few_tiles(self.active_kernel[active]):
+                self.describe_loop(active)
+                if self.same(active, saved):
+                    if left >= step - saved.step:
+                        self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
+                    saved.valid = 2
+                    return 0
+        if saved.valid == 1 and saved.period > 0 and step >= saved.step + saved.period:
+            saved.valid = 0
+        if saved.valid == 0 or step == saved.due:
+            self.save_if_due(active, saved, step, glance)
+        saved.glances[step & 15] = glance
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def save_if_due(
+        self, active: cython.longlong, saved: Saved, step: cython.longlong, glance: cython.longlong
+    ) -> cython.longlong:
+        """Save the state when its glance and the one before were seen some steps ago, or when it is time to."""
+        period: cython.longlong
+        if step == 0:
+            saved.due = FIRST_SAVE
+        saved.period = 0
+        if step == saved.due:
+            saved.due = 2 * step
+        else:
+            for period in range(1, min(LONGEST_GLANCE, step - 1) + 1):
+                if glance == saved.glances[(step - period) & 15]:
+                    if saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]:
+                        saved.period = period
+                        break
+            if saved.period == 0:
+                return 0
+        if self.few_tiles(self.active_kernel[active]):
+            self.describe_loop(active)
             self.save(active, saved)
             saved.step, saved.glance = step, glance
-            saved.due = step + 1 + step // 4
         return 0
 
     @cython.final
@@ -1723,6 +1759,7 @@ class Index:
     def grow(self) -> None:
         """Twice the room."""
         self.mask = 2 * self.mask + 1
+        index: cython.longlong
         self.places = column(self.mask + 1, -1)
         self.keys = longer(self.keys, self.width * (self.mask + 1) // 2)
         for index in range(self.count):
@@ -2022,6 +2059,8 @@ class Stream(Machine):
 
     def restore(self, kernel: int, known: int) -> None:
         """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
+        slot: cython.longlong
+        place: cython.longlong
         words = np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
         self.words = loaded(words)
         self.word_count = 0
@@ -2120,7 +2159,9 @@ class Stream(Machine):
 
     def run_dry(self, previous: int) -> None:
         """Play what is still on its way after the last kernel, and name the gaps that no tile ends."""
-        count: int = len(self.end)
+        count: cython.longlong = len(self.end)
+        known: cython.longlong
+        index: cython.longlong
         if count == 0:
             return
         for index in range(self.resources):
@@ -2144,15 +2185,16 @@ class Stream(Machine):
 
     def trail(self) -> None:
         """Add the trailing gaps to the row of the tile that arrived last, and number the rows by first use."""
-        kernel: int = self.tile_kernel[self.last_slot] if self.last_slot >= 0 else len(self.end) - 1
+        index: cython.longlong
+        kernel: cython.longlong = self.tile_kernel[self.last_slot] if self.last_slot >= 0 else len(self.end) - 1
         self.current = kernel
         for index in range(self.row_size):
             self.book[index] = 0
         self.trailing(self.makespan())
         entries = self.rows[self.ledger_row[kernel]]
-        before = np.frombuffer(entries, np.int64) if cython.compiled else entries
+        before: cython.longlong[::1] = loaded(np.frombuffer(entries, np.int64) if cython.compiled else entries)
         for index in range(self.row_size):
-            self.scratch[index] = self.book[index] + int(before[index])
+            self.scratch[index] = self.book[index] + before[index]
         self.ledger_row[kernel] = self.row_like_scratch()
 
     def ledger(self) -> dict[str, Any]:
