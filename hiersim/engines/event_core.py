@@ -106,6 +106,7 @@ class Saved:
     number: cython.longlong
     worked: cython.longlong
     computed: cython.longlong
+    worked_computed: cython.longlong
     stages: cython.longlong
     size: cython.longlong
     period: cython.longlong
@@ -113,13 +114,15 @@ class Saved:
     """Of the last steps, at their number modulo 16."""
     words: cython.longlong[::1]
     covered: cython.longlong[::1]
+    worked_cover: cython.longlong[::1]
     busy: cython.longlong[::1]
     book: cython.longlong[::1]
 
     def __init__(self, resources: int, row_size: int) -> None:
         self.valid = 0
         self.glances = column(16, -1)
-        self.words, self.covered = column(256), column(N_ENGINES)
+        self.words = column(256)
+        self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
         self.busy, self.book = column(resources), column(row_size)
 
 
@@ -1350,18 +1353,31 @@ class Machine:
     @cython.cfunc
     @cython.exceptval(check=False)
     def same(self, active: cython.longlong, saved: Saved) -> cython.longlong:
-        """1 when the words equal the saved ones, and what each engine has covered moved along or stood still."""
+        """1 when the words equal the saved ones, and what each engine has covered moved along or stood still.
+
+        Where it moved, the other units must also have worked as long since then: that is what the gap will be called.
+        """
         index: cython.longlong
         moved: cython.longlong = self.now - saved.now
+        worked: cython.longlong = self.worked - saved.worked
+        place: cython.longlong = self.active_kernel[active] * self.wide
         if self.word_count != saved.size:
             return 0
         for index in range(self.word_count):
             if self.words[index] != saved.words[index]:
                 return 0
         for index in range(N_ENGINES):
-            if self.covered[index] - saved.covered[index] not in (0, moved):
+            if self.covered[index] == saved.covered[index]:
+                continue
+            if self.covered[index] - saved.covered[index] != moved:
                 return 0
-        return 1 if self.computed[self.active_kernel[active] * self.wide] - saved.computed in (0, moved) else 0
+            if self.worked_cover[index] - saved.worked_cover[index] != worked:
+                return 0
+        if self.computed[place] == saved.computed:
+            return 1
+        if self.computed[place] - saved.computed != moved:
+            return 0
+        return 1 if self.worked_computed[place] - saved.worked_computed == worked else 0
 
     @cython.final
     @cython.cfunc
@@ -1378,8 +1394,9 @@ class Machine:
         saved.number, saved.worked = self.active_number[active], self.worked
         saved.stages = self.stages + self.skipped
         saved.computed = self.computed[self.active_kernel[active] * self.wide]
+        saved.worked_computed = self.worked_computed[self.active_kernel[active] * self.wide]
         for index in range(N_ENGINES):
-            saved.covered[index] = self.covered[index]
+            saved.covered[index], saved.worked_cover[index] = self.covered[index], self.worked_cover[index]
         for index in range(self.resources):
             saved.busy[index] = self.busy[index]
         for index in range(self.row_size):
