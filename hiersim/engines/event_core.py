@@ -62,7 +62,10 @@ def column(length: int, value: int = 0) -> Any:
     """A column of integers: an array where compiled, a list where interpreted (quicker there)."""
     if not cython.compiled:
         return [value] * length
-    return np.full(length, value, np.int64) if value else np.zeros(length, np.int64)
+    values = np.zeros(length, np.int64)
+    if value:
+        values.fill(value)
+    return values
 
 
 def loaded(values: Any) -> Any:
@@ -1272,6 +1275,8 @@ class Machine:
         if left < 1:
             return 0
         glance = self.glance(active)
+        if step == 0:
+            saved.due = FIRST_SAVE
         if saved.valid == 1 and glance == saved.glance and (saved.period == 0 or step == saved.step + saved.period):
             if self.few_tiles(self.active_kernel[active]):
                 self.describe_loop(active)
@@ -1295,8 +1300,6 @@ class Machine:
     ) -> cython.longlong:
         """Save the state when its glance and the one before were seen some steps ago, or when it is time to."""
         period: cython.longlong
-        if step == 0:
-            saved.due = FIRST_SAVE
         saved.period = 0
         if step == saved.due:
             saved.due = 2 * step
