@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch check lint types layers fix bench docs traces clean
+.PHONY: help demo test test-torch mutants check lint types layers fix bench docs traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ test: $(STAMP)-test ## all tests that need no PyTorch
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -q
+
+mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
+	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)
 
 check: lint types layers test ## exactly what guards every change
 

@@ -1,0 +1,248 @@
+"""Programs that random ones hardly ever are: long backlogs, many distinct kernels, ties, ports that rest and serve.
+
+Each is made to reach a part of the engines that small random programs leave alone: where memory of the past is
+pruned or grows, where equal times are told apart, where a remembered state is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hiersim.model.operators import csr
+from hiersim.model.program import Access, Program, Resource
+
+RESOURCES: Final = (
+    Resource(name="l2", tier=1),
+    Resource(name="hbm.read", tier=2),
+    Resource(name="hbm.write", tier=2),
+    Resource(name="matrix", tier=-1),
+    Resource(name="vector", tier=-1),
+)
+L2, READ, WRITE, MATRIX, VECTOR = range(5)
+Stage = tuple[int, int, int]
+"""Resource, ticks, latency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nest:
+    """Loops of (repeat, ((count, tile type), …)) over chains of stages; buffer release and completion by position."""
+
+    tiles: tuple[tuple[Stage, ...], ...]
+    loops: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+    depth: int = 2
+    release: int = -1
+    complete: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kernel of a program: its nest, what it needs, and the host's part."""
+
+    nest: int
+    needs: tuple[int, ...] = ()
+    host: int = 1
+    sync: int = 0
+    latency: int = 0
+    start: int = 0
+
+
+def build(nests: Sequence[Nest], kernels: Sequence[Kernel], queue: int = 1024) -> Program:
+    """The `Program` of some kernels."""
+    tiles = [chain for nest in nests for chain in nest.tiles]
+    first = np.cumsum([0, *(len(nest.tiles) for nest in nests)])
+    loops = [(repeat, bodies, int(base)) for nest, base in zip(nests, first, strict=False)
+             for repeat, bodies in nest.loops]  # fmt: skip
+    owner = [nest for nest in nests for _ in nest.tiles]
+    stages = np.array([_row(stage) for chain in tiles for stage in chain], np.int64).T
+    needs_ptr, needs = csr([list(kernel.needs) for kernel in kernels])
+    names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
+
+    def column(values: Sequence[int]) -> np.ndarray:
+        return np.array(values, np.int64)
+
+    return Program(
+        tiers=("smem", "l2", "hbm"),
+        resources=RESOURCES,
+        queue=queue,
+        kernel_names=tuple(f"kernel{index}" for index in range(len(kernels))),
+        host_ticks=column([kernel.host for kernel in kernels]),
+        host_sync=column([kernel.sync for kernel in kernels]),
+        launch_latency=column([kernel.latency for kernel in kernels]),
+        start_ticks=column([kernel.start for kernel in kernels]),
+        needs_ptr=needs_ptr,
+        needs=needs,
+        nest=column([kernel.nest for kernel in kernels]),
+        depth=column([nest.depth for nest in nests]),
+        buffer_tier=column([index % 2 for index in range(len(nests))]),
+        loop_ptr=np.cumsum(column([0, *(len(nest.loops) for nest in nests)])),
+        loop_repeat=column([repeat for repeat, _, _ in loops]),
+        body_ptr=np.cumsum(column([0, *(len(bodies) for _, bodies, _ in loops)])),
+        body_count=column([count for _, bodies, _ in loops for count, _ in bodies]),
+        body_tile=column([base + tile for _, bodies, base in loops for _, tile in bodies]),
+        stage_ptr=np.cumsum(column([0, *(len(chain) for chain in tiles)])),
+        release_stage=column([nest.release % len(chain) for nest, chain in zip(owner, tiles, strict=True)]),
+        complete_stage=column([nest.complete % len(chain) for nest, chain in zip(owner, tiles, strict=True)]),
+        **{f"stage_{name}": row.copy() for name, row in zip(names, stages, strict=True)},
+        free_bytes=np.zeros((2, 3), np.int64),
+        peak_bytes=np.zeros(3, np.int64),
+        flops=(0, 0),
+        peak_ticks=(0, 0),
+        compulsory_bytes=0,
+        warnings=(),
+    )
+
+
+def _row(stage: Stage) -> tuple[int, ...]:
+    """Stage columns; compute is split into useful, padding and tail ticks."""
+    resource, ticks, latency = stage
+    if RESOURCES[resource].tier >= 0:
+        return resource, Access.WRITE if resource == WRITE else Access.READ, ticks, latency, ticks, 0, 0, 0
+    return resource, Access.COMPUTE, ticks, latency, 0, ticks - ticks // 2, ticks // 2 - ticks // 3, ticks // 3
+
+
+def uniform(chain: tuple[Stage, ...], tiles: int, depth: int = 2, release: int = -1, complete: int = -1) -> Nest:
+    """Equal tiles, in one run."""
+    return Nest(tiles=(chain,), loops=((1, ((tiles, 0),)),), depth=depth, release=release, complete=complete)
+
+
+def in_stream(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Kernels that each need the one before."""
+    return [
+        Kernel(nest=one.nest, needs=(index - 1,) if index else (), host=one.host, sync=one.sync,
+               latency=one.latency, start=one.start)
+        for index, one in enumerate(kernels)
+    ]  # fmt: skip
+
+
+def many_distinct_waits() -> Program:
+    """A host that takes ever longer: hundreds of transitions, keys and rows, each of them new, then all again."""
+    small = uniform(((READ, 3, 2), (MATRIX, 4, 0), (WRITE, 5, 9)), 2, complete=1, release=1)
+    other = uniform(((READ, 2, 7), (VECTOR, 3, 0)), 3)
+    once = [Kernel(nest=index % 2, host=1 + 11 * (index % 331) % 97 + index, start=index % 3) for index in range(330)]
+    return build((small, other), in_stream([*once, *once]))
+
+
+def backlog_of_two_kernels() -> Program:
+    """Two kernels feed a slow port in turn; a third waits behind more services than a port remembers at first."""
+    one = uniform(((L2, 2, 1), (WRITE, 40, 3)), 60, depth=60)
+    two = uniform(((READ, 2, 2), (WRITE, 41, 3)), 60, depth=60)
+    late = uniform(((WRITE, 3, 50), (MATRIX, 7, 0)), 5, depth=2)
+    kernels = (Kernel(nest=0, host=0), Kernel(nest=1, host=1), Kernel(nest=2, host=200), Kernel(nest=2, needs=(2,)))
+    return build((one, two, late), kernels)
+
+
+def long_flight_past_busy_port(stream: bool = False) -> Program:
+    """Tiles queue at a port and are then in flight for longer than its next hundred services with rests between."""
+    slow = uniform(((READ, 2, 0), (L2, 3, 1500), (MATRIX, 5, 0), (VECTOR, 2, 0)), 7, depth=3)
+    short = uniform(((READ, 2, 3), (VECTOR, 1, 1)), 400, depth=1)
+    pair = uniform(((READ, 3, 1), (WRITE, 2, 0)), 300, depth=2)
+    kernels = [Kernel(nest=0, host=0), Kernel(nest=1, host=0), Kernel(nest=2, host=0), Kernel(nest=0, needs=(1,))]
+    return build((slow, short, pair), in_stream(kernels) if stream else kernels)
+
+
+def late_work_of_many_units() -> Program:
+    """More pieces of work than are remembered at first, between two services of the other unit."""
+    seldom = uniform(((READ, 2, 900), (MATRIX, 5, 0)), 4, depth=2)
+    often = uniform(((L2, 3, 2), (VECTOR, 2, 0)), 500, depth=1)
+    return build((seldom, often), [Kernel(nest=0, host=0), Kernel(nest=1, host=0)])
+
+
+def equal_ends() -> Program:
+    """Tiles that arrive at the same tick through different ports, the later ones first in order of resources."""
+    both = Nest(
+        tiles=(((WRITE, 6, 4),), ((L2, 4, 6),), ((READ, 3, 7),), ((MATRIX, 2, 8),)),
+        loops=((3, ((1, 0), (1, 1), (1, 2), (1, 3))), (1, ((1, 3), (1, 2), (1, 1))), (1, ((1, 0), (1, 1)))),
+        depth=9,
+    )
+    other = Nest(
+        tiles=(((VECTOR, 2, 1), (WRITE, 6, 4)), ((VECTOR, 1, 2), (L2, 5, 5)), ((VECTOR, 3, 9), (READ, 3, 1))),
+        loops=((1, ((1, 0), (1, 1), (1, 2))), (1, ((2, 2), (2, 0)))), depth=9, complete=1, release=0,
+    )  # fmt: skip
+    kernels = [Kernel(nest=index % 2, host=index % 3) for index in range(9)]
+    return build((both, other), in_stream(kernels))
+
+
+ENDS: Final = (((WRITE, 6, 14),), ((L2, 4, 16),), ((READ, 3, 17),), ((VECTOR, 2, 18),))
+"""Tiles that take 20 ticks each, on four resources."""
+
+
+def equal_ends_of_kernels(order: Sequence[int], followed: bool) -> Program:
+    """Kernels of one tile each arrive at the same tick; one that computes may need them all."""
+    nests = [uniform(ENDS[index], 1) for index in order]
+    kernels = [Kernel(nest=index, host=0) for index in range(len(order))]
+    last = uniform(((MATRIX, 3, 0),), 2)
+    more = [Kernel(nest=len(order), needs=tuple(range(len(order))), host=0)] if followed else []
+    return build((*nests, last), [*kernels, *more])
+
+
+def equal_ends_of_tiles(order: Sequence[int], followed: bool) -> Program:
+    """Tiles of one kernel arrive at the same tick; the drain of the kernel is named after the first of them."""
+    nest = Nest(tiles=ENDS, loops=((1, tuple((1, index) for index in order)),), depth=4)
+    last = uniform(((MATRIX, 3, 0),), 2)
+    more = [Kernel(nest=1, start=2)] if followed else []
+    return build((nest, last), in_stream([Kernel(nest=0), *more]))
+
+
+def nothing_but_launches() -> Program:
+    """Kernels without a tile."""
+    empty = Nest(tiles=(((MATRIX, 1, 0),),), loops=())
+    return build((empty,), [Kernel(nest=0, host=3, latency=2, start=1) for _ in range(3)])
+
+
+def work_ends_it() -> Program:
+    """One unit works until the end, the other rested long ago, and a kernel without tiles comes last."""
+    first = uniform(((READ, 2, 1), (VECTOR, 3, 0)), 3)
+    second = uniform(((READ, 5, 1), (MATRIX, 9, 0)), 12)
+    empty = Nest(tiles=(((MATRIX, 1, 0),),), loops=())
+    return build((first, second, empty), in_stream([Kernel(nest=0), Kernel(nest=1), Kernel(nest=2, host=400)]))
+
+
+def write_backs_behind_layers(depth: int) -> Program:
+    """Layers whose write-back piles up behind the next ones; host waits now and then, so that states are restored."""
+    store = uniform(
+        ((READ, 3, 20), (L2, 2, 4), (MATRIX, 5, 1), (L2, 2, 4), (WRITE, 9, 30)), 14, depth=depth, release=2, complete=3
+    )
+    norm = Nest(
+        tiles=(((L2, 4, 5), (VECTOR, 3, 0), (L2, 2, 1)), ((READ, 6, 2), (VECTOR, 2, 1))),
+        loops=((8, ((1, 0), (2, 1))), (1, ((9, 0),))), depth=depth,
+    )  # fmt: skip
+    layer = [Kernel(nest=0), Kernel(nest=1, start=2), Kernel(nest=0, start=1)]
+    odd = [Kernel(nest=1, host=500), Kernel(nest=0, sync=1, host=3)]
+    return build((store, norm), in_stream([*layer * 9, *odd, *layer * 4, odd[0], *layer * 6]))
+
+
+def loads_that_wait_for_stores(depth: int) -> Program:
+    """One port for loads and stores, in long loops of two tile types: what the port did sets the pace of flights."""
+    nest = Nest(
+        tiles=(
+            ((READ, 2, 0), (L2, 3, 17), (MATRIX, 2, 0), (READ, 4, 3)),
+            ((L2, 7, 11), (READ, 1, 5), (VECTOR, 6, 2), (L2, 1, 1), (WRITE, 3, 3)),
+        ),
+        loops=((40, ((2, 0), (1, 1))), (1, ((60, 0),)), (1, ((50, 1),)), (3, ((8, 1), (1, 0)))),
+        depth=depth, release=2, complete=2,
+    )  # fmt: skip
+    return build((nest,), in_stream([Kernel(nest=0), Kernel(nest=0, start=3), Kernel(nest=0, start=3)]))
+
+
+HARD: Final = {
+    "many distinct waits": many_distinct_waits(),
+    "a backlog of two kernels": backlog_of_two_kernels(),
+    "a long flight past a busy port": long_flight_past_busy_port(),
+    "a long flight, then a busy port": long_flight_past_busy_port(stream=True),
+    "late work of many units": late_work_of_many_units(),
+    "equal ends": equal_ends(),
+    **{
+        f"equal ends of {what}, {order}{', then another' if followed else ''}": make(order, followed)
+        for what, make in (("kernels", equal_ends_of_kernels), ("tiles", equal_ends_of_tiles))
+        for order in ((0, 1), (1, 0), (2, 0, 1), (3, 1, 2))
+        for followed in (False, True)
+    },
+    "nothing but launches": nothing_but_launches(),
+    "work ends it": work_ends_it(),
+    **{f"write-backs behind layers, {depth} buffers": write_backs_behind_layers(depth) for depth in (1, 3, 70)},
+    **{f"loads that wait for stores, {depth} buffers": loads_that_wait_for_stores(depth) for depth in (2, 3, 5, 20)},
+}
