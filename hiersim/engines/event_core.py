@@ -1277,14 +1277,12 @@ class Machine:
         glance = self.glance(active)
         if step == 0:
             saved.due = FIRST_SAVE
-        if saved.valid == 1 and glance == saved.glance and (saved.period == 0 or step == saved.step + saved.period):
-            if self.few_tiles(self.active_kernel[active]):
-                self.describe_loop(active)
-                if self.same(active, saved):
-                    if left >= step - saved.step:
-                        self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
-                    saved.valid = 2
-                    return 0
+        due: cython.bint = saved.period == 0 or step == saved.step + saved.period
+        if saved.valid == 1 and due and glance == saved.glance and self.same(active, saved):
+            if left >= step - saved.step:
+                self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
+            saved.valid = 2
+            return 0
         if saved.valid == 1 and saved.period > 0 and step >= saved.step + saved.period:
             saved.valid = 0
         if saved.valid == 0 or step == saved.due:
@@ -1305,10 +1303,12 @@ class Machine:
             saved.due = 2 * step
         else:
             for period in range(1, min(LONGEST_GLANCE, step - 1) + 1):
-                if glance == saved.glances[(step - period) & 15]:
-                    if saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]:
-                        saved.period = period
-                        break
+                if (
+                    glance == saved.glances[(step - period) & 15]
+                    and saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]
+                ):
+                    saved.period = period
+                    break
             if saved.period == 0:
                 return 0
         if self.few_tiles(self.active_kernel[active]):
@@ -1354,7 +1354,7 @@ class Machine:
 
     @cython.final
     @cython.cfunc
-    @cython.exceptval(check=False)
+    @cython.exceptval(-1, check=False)
     def same(self, active: cython.longlong, saved: Saved) -> cython.longlong:
         """1 when the words equal the saved ones, and what each engine has covered moved along or stood still.
 
@@ -1364,6 +1364,9 @@ class Machine:
         moved: cython.longlong = self.now - saved.now
         worked: cython.longlong = self.worked - saved.worked
         place: cython.longlong = self.active_kernel[active] * self.wide
+        if not self.few_tiles(self.active_kernel[active]):
+            return 0
+        self.describe_loop(active)
         if self.word_count != saved.size:
             return 0
         for index in range(self.word_count):

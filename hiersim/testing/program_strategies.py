@@ -222,3 +222,63 @@ def _tile(
     columns.stage_ptr.append(len(columns.stages))
     columns.release_stage.append(draw(st.integers(0, length - 1)))
     columns.complete_stage.append(draw(st.integers(0, length - 1)))
+
+
+@st.composite
+def products(draw: st.DrawFn, max_ticks: int = 40, *, max_tiles: int = 1500) -> Program:
+    """A stream of one to three kernels that look like blocked matrix products, with long loops at both levels.
+
+    Waves of inner steps (load far, load near, matrix, sometimes vector), each closed by an epilogue that computes on
+    the vector unit and stores near and far: work on one unit that goes on in the other's gaps, stores that hold up
+    the loads of the next wave, states that repeat wave by wave but not at once.
+
+    Parameters
+    ----------
+    max_ticks : int
+        Ticks of a service and of a latency at most; those of the epilogue's stores are sometimes ten times as long.
+    max_tiles : int
+        Tiles of one kernel at most.
+    """
+    resources = tuple(
+        Resource(name=name, tier=tier) for name, tier in (("l2", 1), ("hbm", 2), ("matrix", -1), ("vector", -1))
+    )
+    columns = _Columns()
+    kernels = draw(st.integers(1, 3))
+    nests = draw(st.integers(1, kernels))
+    for _ in range(nests):
+        _product(draw, columns, max_ticks, max_tiles)
+    nest = [*range(nests), *(draw(st.integers(0, nests - 1)) for _ in range(kernels - nests))]
+    rows = [_kernel(draw, max_ticks, host_share=1) for _ in range(kernels)]
+    needs = [[index - 1] if index else [] for index in range(kernels)]
+    return _program(draw, resources, columns, nest, rows, needs)
+
+
+def _product(draw: st.DrawFn, columns: _Columns, max_ticks: int, max_tiles: int) -> None:
+    """One kernel: full waves, then the last one."""
+    l2, hbm, matrix, vector = range(4)
+    time, far = st.integers(1, max_ticks), draw(st.sampled_from((1, 1, 10)))
+    load = [(hbm, Access.READ, draw(time), draw(time)), (l2, Access.READ, draw(time), draw(time))]
+    inner = [*load, (matrix, Access.COMPUTE, draw(time), 0)]
+    if draw(st.booleans()):
+        inner.append((vector, Access.COMPUTE, draw(time), 0))
+    store = [(l2, Access.WRITE, draw(time), draw(time)), (hbm, Access.WRITE, draw(time) * far, draw(time))]
+    last = [*inner, (vector, Access.COMPUTE, draw(time), 0), *store]
+    steps = draw(st.sampled_from((1, 3, 8, 30, 70)))
+    waves = max(1, min(draw(st.sampled_from((1, 4, 12, 30))), max_tiles // (steps + 1)))
+    for repeat in (waves, 1):
+        for count, chain, end in ((steps, inner, len(inner) - 1), (1, last, len(last) - 2)):
+            for resource, access, ticks, latency in chain:
+                useful = draw(st.integers(0, ticks)) if access is Access.COMPUTE else 0
+                tail = ticks - useful if access is Access.COMPUTE else 0
+                size = 0 if access is Access.COMPUTE else ticks
+                columns.stages.append((resource, access, ticks, latency, size, useful, 0, tail))
+            columns.stage_ptr.append(len(columns.stages))
+            columns.release_stage.append(end)
+            columns.complete_stage.append(end)
+            columns.body_count.append(count)
+            columns.body_tile.append(len(columns.release_stage) - 1)
+        columns.loop_repeat.append(repeat)
+        columns.body_ptr.append(len(columns.body_count))
+    columns.loop_ptr.append(len(columns.loop_repeat))
+    columns.depth.append(draw(st.integers(1, 4)))
+    columns.buffer_tier.append(0)

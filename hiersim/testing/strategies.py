@@ -20,7 +20,7 @@ except ImportError:
 
 from hiersim.testing.design_strategies import designs
 from hiersim.testing.graph_strategies import streaming_graphs
-from hiersim.testing.program_strategies import programs, streams
+from hiersim.testing.program_strategies import products, programs, streams
 from hiersim.testing.trace_strategies import traces
 
-__all__ = ["designs", "programs", "streaming_graphs", "streams", "traces"]
+__all__ = ["designs", "products", "programs", "streaming_graphs", "streams", "traces"]

@@ -13,7 +13,7 @@ from hiersim.engines import compiled, reference
 from hiersim.model.program import Program
 from hiersim.model.timeline import Timeline
 from hiersim.testing.contracts import differences, outcome
-from hiersim.testing.strategies import programs, streams
+from hiersim.testing.strategies import products, programs, streams
 
 EXAMPLES = {"dev": 50, "ci": 500, "nightly": 10_000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
 
@@ -40,6 +40,18 @@ def test_engines_agree_on_dags(program: Program) -> None:
 @given(streams())
 def test_engines_agree_on_streams_of_repeated_layers(program: Program) -> None:
     assert_all_engines_agree(program)
+
+
+@settings(max_examples=max(20, EXAMPLES // 10))
+@given(products(max_tiles=400))
+def test_engines_agree_on_blocked_products(program: Program) -> None:
+    assert_all_engines_agree(program)
+
+
+@settings(max_examples=EXAMPLES)
+@given(products())
+def test_fast_forward_changes_nothing_in_long_products(program: Program) -> None:
+    assert not differences(compiled.simulate(program), compiled.simulate(program, fast_forward=False))
 
 
 @settings(max_examples=max(20, EXAMPLES // 10))

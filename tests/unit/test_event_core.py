@@ -1,0 +1,80 @@
+"""The compiled engine where random programs rarely go: backlogs, columns that must grow, its interpreted form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy import array
+
+from hiersim.engines import compiled, reference
+from hiersim.model.program import Program, Resource
+from hiersim.testing.contracts import differences
+
+
+def stores(order: list[int], tiles: tuple[int, int, int] = (100, 5, 300)) -> Program:
+    """A stream of three kinds of kernels: one leaves a long backlog of slow stores, one a short one, one none."""
+    count = len(order)
+    zeros, ones = np.zeros(count, np.int64), np.ones(count, np.int64)
+    return Program(
+        tiers=("smem", "l2", "hbm"),
+        resources=(
+            Resource(name="l2", tier=1), Resource(name="hbm.write", tier=2), Resource(name="vector", tier=-1),
+        ),
+        queue=3,
+        kernel_names=tuple(str(index) for index in range(count)),
+        host_ticks=ones, host_sync=zeros, launch_latency=zeros, start_ticks=ones,
+        needs_ptr=np.maximum(np.arange(count + 1) - 1, 0), needs=np.arange(count - 1),
+        nest=array(order), depth=array([2, 2, 2]), buffer_tier=array([0, 0, 0]),
+        loop_ptr=array([0, 1, 2, 3]), loop_repeat=array([1, 1, 1]),
+        body_ptr=array([0, 1, 2, 3]), body_count=array(tiles), body_tile=array([0, 1, 2]),
+        stage_ptr=array([0, 3, 5, 7]), release_stage=array([1, 1, 1]), complete_stage=array([1, 1, 1]),
+        stage_resource=array([2, 0, 1, 2, 0, 0, 2]), stage_access=array([1, 2, 2, 1, 2, 0, 1]),
+        stage_ticks=array([1, 1, 9, 2, 1, 1, 2]), stage_latency=array([0, 2, 3, 0, 1, 2, 0]),
+        stage_bytes=array([0, 4, 4, 0, 4, 4, 0]), stage_useful=array([1, 0, 0, 1, 0, 0, 2]),
+        stage_padding=array([0] * 7), stage_tail=array([0, 0, 0, 1, 0, 0, 0]),
+        free_bytes=np.zeros((2, 3), np.int64), peak_bytes=np.zeros(3, np.int64),
+        flops=(0, 0), peak_ticks=(0, 0), compulsory_bytes=0, warnings=(),
+    )  # fmt: skip
+
+
+ORDERS = (
+    [1, 1, 0, 1, 1, 1, 2, 2, 1, 1, 2, 2, 2, 1, 1] + [2] * 8,
+    [1, 2] * 5 + [0] + [1, 2] * 9,
+    [0, 0, 1, 1, 2] * 4 + [1] * 40,
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_states_that_are_too_large_to_keep_do_not_mix_up_the_others(order: list[int]) -> None:
+    program = stores(order)
+    wanted = reference.simulate(program)
+    assert not differences(compiled.simulate(program), wanted)
+    assert not differences(compiled.simulate(program, fast_forward=False), wanted)
+
+
+def test_kernels_that_find_the_machine_as_before_are_not_played_again() -> None:
+    compiled.simulate(stores([1, 2] * 200))
+    counts = compiled.last_counts()
+    assert counts["kernels_played"] <= 8
+    assert counts["kernels_played"] + counts["kernels_remembered"] == 400
+
+
+def test_a_long_loop_costs_what_a_short_one_costs() -> None:
+    played = []
+    for tiles in (100, 10**6):
+        compiled.simulate(stores([2], (1, 1, tiles)))
+        played.append(compiled.last_counts()["stages"])
+    assert played[1] <= played[0] + 4
+    assert compiled.last_counts()["stages_skipped"] > 10**6
+
+
+def test_many_distinct_kernels_fill_and_grow_every_column() -> None:
+    program = stores([0] * 3 + [index % 3 for index in range(300)], (3, 1, 2))
+    host = np.arange(303) % 97  # every kernel finds the machine after another wait
+    program = Program(**{name: getattr(program, name) for name in program.__dataclass_fields__} | {"host_ticks": host})
+    wanted = reference.simulate(program)
+    assert not differences(compiled.simulate(program), wanted)
+
+
+def test_the_engine_tells_whether_it_is_compiled() -> None:
+    assert isinstance(compiled.compiled(), bool)
