@@ -80,8 +80,10 @@ class Machine:
             "vector_unlimited": int(self.vector_unlimited),
         }
         levels: list[int] = []
+        held = 0  # a cache that is smaller than a nearer one holds nothing that the nearer one does not
         for tier, ports in zip(self.shared, self.ports, strict=True):
-            levels += (int(tier.capacity), *_bandwidths(tier), int(tier.latency), *ports)
+            held = max(held, int(tier.capacity))
+            levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         return Figures(numbers, levels, self._dtype_table(matrix, vector, units))
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
