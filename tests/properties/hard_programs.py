@@ -228,6 +228,40 @@ def loads_that_wait_for_stores(depth: int) -> Program:
     return build((nest,), in_stream([Kernel(nest=0), Kernel(nest=0, start=3), Kernel(nest=0, start=3)]))
 
 
+def drain_beside_other_work() -> Program:
+    """A kernel that only loads drains while another computes; the next one's gap is told apart from that work."""
+    busy = Nest(tiles=(((VECTOR, 7, 3),), ((VECTOR, 11, 0),)), loops=((12, ((1, 0), (1, 1))),), depth=1)
+    loads = uniform(((READ, 9, 30), (L2, 5, 8)), 4, depth=3)
+    product = uniform(((MATRIX, 6, 0),), 2)
+    kernels = (
+        Kernel(nest=0, host=0), Kernel(nest=1, host=13), Kernel(nest=2, needs=(1,)), Kernel(nest=1, needs=(2,)),
+        Kernel(nest=2, needs=(3,), start=5), Kernel(nest=0, needs=(2,)),
+    )  # fmt: skip
+    return build((busy, loads, product), kernels)
+
+
+def last_arrival_of_long_ago(needed: bool) -> Program:
+    """The run ends with a write-back that queued long ago, before more services than a port remembers at first."""
+    ahead = uniform(((WRITE, 50, 0),), 3, depth=3)
+    last = uniform(((L2, 1, 0), (WRITE, 5, 9000)), 1, complete=0)
+    others = uniform(((READ, 2, 3),), 300, depth=1)
+    work = uniform(((VECTOR, 1, 0),), 1)
+    kernels = [Kernel(nest=0, host=0), Kernel(nest=1, host=0), Kernel(nest=2, host=0)]
+    return build((ahead, last, others, work), [*kernels, Kernel(nest=3, needs=(2,))] if needed else kernels)
+
+
+def start_in_a_loop(launch: int) -> Program:
+    """A kernel starts in the middle of another's long loop, on the same port or on another."""
+    long = uniform(((READ, 5, 4), (MATRIX, 3, 0)), 400, depth=2)
+    short = uniform(((READ, 3, 1), (VECTOR, 4, 0)), 30, depth=2)
+    product = Nest(tiles=(((L2, 4, 2), (MATRIX, 5, 0)), ((L2, 3, 2), (MATRIX, 2, 0))),
+                   loops=((50, ((2, 0), (1, 1))),), depth=3)  # fmt: skip
+    kernels = (
+        Kernel(nest=0, host=0), Kernel(nest=1, host=launch), Kernel(nest=2, host=launch), Kernel(nest=1, needs=(0,)),
+    )  # fmt: skip
+    return build((long, short, product), kernels)
+
+
 HARD: Final = {
     "many distinct waits": many_distinct_waits(),
     "a backlog of two kernels": backlog_of_two_kernels(),
@@ -241,6 +275,10 @@ HARD: Final = {
         for order in ((0, 1), (1, 0), (2, 0, 1), (3, 1, 2))
         for followed in (False, True)
     },
+    "a drain beside other work": drain_beside_other_work(),
+    "a last arrival of long ago": last_arrival_of_long_ago(False),
+    "a last arrival of long ago, and work": last_arrival_of_long_ago(True),
+    **{f"a start in a loop after {launch}": start_in_a_loop(launch) for launch in (700, 1203)},
     "nothing but launches": nothing_but_launches(),
     "work ends it": work_ends_it(),
     **{f"write-backs behind layers, {depth} buffers": write_backs_behind_layers(depth) for depth in (1, 3, 70)},
