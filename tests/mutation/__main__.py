@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "properties"), str(ROOT / "tests" / "unit")]
 
 from corpus import cases  # noqa: E402
 from gates import COMPILED, REFERENCE  # noqa: E402
@@ -44,12 +44,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; the session can be resumed")
     parser.add_argument("--session", type=Path, default=ROOT / "out" / "mutation" / "session.jsonl")
+    parser.add_argument("--again", action="store_true", help="try survivors again: programs or gates were added")
     parser.add_argument("--least", type=float, default=90, help="percent that must die")
     arguments = parser.parse_args()
     assert Path(str(compiled.__file__)).is_relative_to(ROOT), "another hiersim is imported"
     bench = prepare(arguments.modules)
     mutants = chosen(bench, arguments)
     known = resume(arguments.session, bench)
+    if arguments.again:
+        known = {key: note for key, note in known.items() if note["verdict"] != "survived"}
     wanted = [mutant for mutant in mutants if mutant.key not in known]
     print(f"{len(mutants)} mutants, {len(wanted)} to try", flush=True)
     with arguments.session.open("a") as session:

@@ -2,31 +2,28 @@
 
 The programs are of the kinds that `tests/properties/test_engines_agree.py` and `tests/unit/test_counted_work.py`
 make: random ones by the same strategies, with fixed seeds, and synthetic ones by the same functions; and all of
-`tests/properties/hard_programs.py`. Nothing is tried
+`tests/properties/hard_programs.py` and `tests/unit/test_event_core.py`. Nothing is tried
 here that those tests do not try; they try many more.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
+from hard_programs import HARD
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
+from plain_engine import play
+from test_event_core import ORDERS, stores
 
 from hiersim.engines import compiled, reference
 from hiersim.model.program import Program
 from hiersim.model.timeline import Timeline
 from hiersim.testing.contracts import differences, outcome
-from hiersim.testing.strategies import programs, streams
+from hiersim.testing.strategies import products, programs, streams
 from hiersim.testing.synthetic import tile_program
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "properties"))
-from hard_programs import HARD
-from plain_engine import play
 
 TIMES: Final = ("host_begin", "launched", "ready", "start", "end")
 KINDS: Final[tuple[tuple[str, SearchStrategy[Program], int, int], ...]] = (
@@ -34,6 +31,7 @@ KINDS: Final[tuple[tuple[str, SearchStrategy[Program], int, int], ...]] = (
     ("stream", streams(), 90, 400),
     ("deep stream", streams(max_repeats=60, max_tiles=2000), 24, 1500),
     ("any needs", programs(max_kernels=6, max_tiles=96, any_needs=True), 36, 150),
+    ("product", products(max_tiles=400), 30, 2000),
     ("large dag", programs(), 16, 1500),
     ("large stream", streams(), 16, 1500),
 )
@@ -91,6 +89,9 @@ def _synthetic() -> Iterable[tuple[str, Program]]:
         for tiers in (1, 2, 4):
             program = tile_program(300, tiers=tiers, contended=contended)
             yield f"{tiers} tiers, {'one port' if contended else 'two ports'} each", program
+    for index, order in enumerate(ORDERS):
+        yield f"backlog of stores {index}", stores(order, (70, 5, 120))
+    yield "stores in turn", stores([1, 2] * 40)
     yield "two nests in turn", tile_program(40, kernels=12, nests=2, contended=True)
     yield "many buffers", tile_program(200, depth=70, contended=True)
 

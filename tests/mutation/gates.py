@@ -6,6 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+from corpus import HARD
+from hard_programs import PLAYED, SLACK
+
 from hiersim.config.load import load_design
 from hiersim.engines import compiled
 from hiersim.frontends.load import load_trace
@@ -98,6 +101,16 @@ def a_real_model_costs_what_is_distinct_in_it(engine: Any) -> None:
     assert counts["stages_skipped"] > 10 * counts["stages"]
 
 
+def what_repeats_is_skipped(engine: Any) -> None:
+    """`tests/properties/test_hard_programs.py` holds the same bounds."""
+    for name, (stages, snapshots) in PLAYED.items():
+        engine.simulate(HARD[name])
+        counts = engine.last_counts()
+        assert counts["stages"] <= SLACK * stages
+        assert counts["snapshots"] <= SLACK * snapshots
+        assert counts["jumps"] + counts["kernels_remembered"] > 0
+
+
 def the_reference_takes_about_five_events_a_stage(engine: Any) -> None:
     program = tiles(400, contended=True)
     machine = engine.Machine(program)
@@ -117,5 +130,6 @@ COMPILED: Final = (
     equal_kernels_are_played_a_few_times,
     work_does_not_grow_with_layers,
     a_real_model_costs_what_is_distinct_in_it,
+    what_repeats_is_skipped,
 )
 REFERENCE: Final = (the_reference_takes_about_five_events_a_stage, the_reference_refuses_what_it_cannot_log)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mutants import Mutant
+from reasons import reason
 
 VERDICTS: Final = ("killed", "timeout", "survived")
 
@@ -44,12 +45,14 @@ def table(
 
 def survivors(mutants: Sequence[Mutant], notes: Mapping[str, Mapping[str, Any]], modules: Sequence[str]) -> str:
     """Every survivor: place, function, change."""
-    lines = ["| place | function | change |", "|---|---|---|"]
+    lines = ["| place | function | change | kind | why |", "|---|---|---|---|---|"]
     for mutant in sorted(mutants, key=lambda mutant: (mutant.module, mutant.line, mutant.column, mutant.operator)):
         note = notes[mutant.key]
         if note["verdict"] != "survived":
             continue
         file = mutant.module.rpartition(".")[2]
-        change = f"`{note['before']}` → `{note['after']}`".replace("|", "\\|")
-        lines.append(f"| {file}:{mutant.line} | {mutant.function} | {change} |")
+        change = f"`{note['before']}` → `{note['after']}`"
+        kind, words = reason(mutant.function, change)
+        change = change.replace("|", "\\|")
+        lines.append(f"| {file}:{mutant.line} | {mutant.function} | {change} | {kind} | {words} |")
     return "\n".join(lines)

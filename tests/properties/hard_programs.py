@@ -284,3 +284,20 @@ HARD: Final = {
     **{f"write-backs behind layers, {depth} buffers": write_backs_behind_layers(depth) for depth in (1, 3, 70)},
     **{f"loads that wait for stores, {depth} buffers": loads_that_wait_for_stores(depth) for depth in (2, 3, 5, 20)},
 }
+
+PLAYED: Final = {
+    "many distinct waits": (2001, 334),
+    "a long flight, then a busy port": (78, 9),
+    "late work of many units": (536, 2),
+    "a drain beside other work": (64, 2),
+    "a start in a loop after 1203": (1040, 2),
+    "write-backs behind layers, 1 buffers": (473, 12),
+    "write-backs behind layers, 3 buffers": (515, 8),
+    "write-backs behind layers, 70 buffers": (663, 10),
+    "loads that wait for stores, 2 buffers": (1624, 243),
+    "loads that wait for stores, 3 buffers": (894, 115),
+    "loads that wait for stores, 5 buffers": (1664, 49),
+}
+"""Stages played and states written down with fast-forward, as counted on 23 November 2026."""
+SLACK: Final = 1.05
+"""A change may cost so much more before it has to be justified by new numbers."""
