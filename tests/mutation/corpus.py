@@ -120,8 +120,11 @@ def check_compiled(engine: Any, case: Case) -> list[str]:
         found = outcome(engine.simulate, case.program, **options)
         unequal = compare(found, case.wanted if "keep_log" in options else case.bare)
         counts = engine.last_counts()
-        if not unequal and not isinstance(found, str) and counts["stages"] + counts["stages_skipped"] != total:
-            unequal = ["stages played and skipped"]
+        if not unequal and not isinstance(found, str):
+            if counts["stages"] + counts["stages_skipped"] != total:
+                unequal = ["stages played and skipped"]
+            if counts["kernels_played"] + counts["kernels_remembered"] != len(case.program):
+                unequal = ["kernels played and remembered"]
         if unequal:
             return unequal
     return []
