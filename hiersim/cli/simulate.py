@@ -184,10 +184,11 @@ def _simulate(
 ) -> list[Result]:
     from hiersim.run import DEFAULT_ENGINE, compare
 
-    with options.progress(how.quiet) as tell:
+    engine, keep_log = how.engine or DEFAULT_ENGINE, how.keep_log or how.check
+    with options.progress(how.quiet, engine, fast_forward=how.fast_forward and not keep_log) as tell:
         results = compare(
-            trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=how.engine or DEFAULT_ENGINE,
-            changes=changes, progress=tell, keep_log=how.keep_log or how.check, fast_forward=how.fast_forward,
+            trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=engine,
+            changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
         )  # fmt: skip
     if how.check:
         stages = sum(len(result.timeline.log.stage) for result in results if result.timeline.log)
