@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hiersim.engines import event_core
+from hiersim.engines.core import graph, stream
 from hiersim.engines.deadlock import deadlock
 from hiersim.model.program import Program
 from hiersim.model.timeline import StageLog, Timeline
@@ -18,7 +18,7 @@ _COUNTS: dict[str, int] = {}
 
 def compiled() -> bool:
     """False where the engine runs interpreted."""
-    return not str(event_core.__file__).endswith(".py")
+    return not str(stream.__file__).endswith(".py")
 
 
 def last_counts() -> dict[str, int]:
@@ -44,8 +44,8 @@ def simulate(program: Program, *, keep_log: bool = False, fast_forward: bool = T
     SimulationError
         When kernels wait for each other for ever.
     """
-    stream = program.in_stream and not event_core.computes_late(program)
-    machine = (event_core.Stream if stream else event_core.Graph)(program, keep_log, fast_forward)
+    in_stream = program.in_stream and not stream.computes_late(program)
+    machine = (stream.Stream if in_stream else graph.Graph)(program, keep_log, fast_forward)
     machine.run()
     times = machine.times()
     if len(program) and int(times["end"].min()) < 0:

@@ -29,7 +29,10 @@ from trial import Bench, judge  # noqa: E402
 
 from hiersim.engines import compiled, reference  # noqa: E402
 
-MODULES: Final = ("hiersim.engines.event_core", "hiersim.engines.ledger", "hiersim.engines.reference")
+CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
+MODULES: Final = (
+    *(f"hiersim.engines.core.{name}" for name in CORE), "hiersim.engines.ledger", "hiersim.engines.reference",
+)  # fmt: skip
 
 
 def main() -> int:

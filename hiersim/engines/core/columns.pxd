@@ -1,0 +1,15 @@
+# What other compiled modules use of columns.py.
+cimport cython
+
+
+cdef object frozen(long long[::1] values, long long length)
+
+
+@cython.final
+cdef class Index:
+    cdef long long width, count
+    cdef unsigned long long mask
+    cdef long long[::1] places, keys, key
+    cdef unsigned long long place(self, long long start, long long[::1] words) noexcept
+    cdef long long find(self) noexcept
+    cdef long long add(self) except -1

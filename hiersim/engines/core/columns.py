@@ -1,0 +1,117 @@
+"""Columns of integers: arrays where compiled, lists where interpreted; and a map from several to an id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+import numpy as np
+
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+
+FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
+ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
+
+
+def column(length: int, value: int = 0) -> Any:
+    """A column of integers: an array where compiled, a list where interpreted (quicker there)."""
+    if not cython.compiled:
+        return [value] * length
+    values = np.zeros(length, np.int64)
+    if value:
+        values.fill(value)
+    return values
+
+
+def loaded(values: Any) -> Any:
+    """An array of the program as a column."""
+    return np.array(values, dtype=np.int64) if cython.compiled else [int(value) for value in values]
+
+
+def longer(values: Any, length: int) -> Any:
+    """A column with room for `length` numbers that begins with `values`."""
+    if not cython.compiled:
+        return list(values) + [0] * (length - len(values))
+    grown = np.zeros(length, np.int64)
+    grown[: len(values)] = values
+    return grown
+
+
+def array(values: Any) -> Any:
+    """A column as an array."""
+    return np.asarray(values) if cython.compiled else np.array(values, np.int64)
+
+
+@cython.cfunc
+def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
+    """The first `length` numbers of a column, as a key."""
+    if cython.compiled:
+        return PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(values[0])), length * 8)
+    return tuple(values[:length])
+
+
+@cython.final
+@cython.cclass
+class Index:
+    """Open-addressed map from `width` integers to dense ids, in order of insertion."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.count, self.mask = width, 0, 255
+        self.places, self.keys, self.key = column(256, -1), column(width * 128), column(width)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def place(self, start: cython.longlong, words: cython.longlong[::1]) -> cython.ulonglong:
+        """Where the key at `words[start:]` is, or would be."""
+        mixed: cython.ulonglong = ALL_BITS
+        word: cython.ulonglong
+        index: cython.longlong
+        found: cython.longlong
+        for index in range(self.width):
+            word = words[start + index] & ALL_BITS
+            mixed = ((mixed ^ word) * FNV_PRIME) & ALL_BITS
+            mixed ^= mixed >> 29
+        mixed &= self.mask
+        while True:
+            found = self.places[mixed]
+            if found < 0:
+                return mixed
+            for index in range(self.width):
+                if self.keys[found * self.width + index] != words[start + index]:
+                    break
+            else:
+                return mixed
+            mixed = (mixed + 1) & self.mask
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def find(self) -> cython.longlong:
+        """Id of the key in `key`, or NONE."""
+        return self.places[self.place(0, self.key)]
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add(self) -> cython.longlong:
+        """Id of the key in `key`, new where it was not known."""
+        place: cython.ulonglong = self.place(0, self.key)
+        index: cython.longlong
+        if self.places[place] >= 0:
+            return self.places[place]
+        if 2 * (self.count + 1) > self.mask:
+            self.grow()
+            place = self.place(0, self.key)
+        for index in range(self.width):
+            self.keys[self.count * self.width + index] = self.key[index]
+        self.places[place] = self.count
+        self.count += 1
+        return self.count - 1
+
+    def grow(self) -> None:
+        """Twice the room."""
+        self.mask = 2 * self.mask + 1
+        index: cython.longlong
+        self.places = column(self.mask + 1, -1)
+        self.keys = longer(self.keys, self.width * (self.mask + 1) // 2)
+        for index in range(self.count):
+            self.places[self.place(index * self.width, self.keys)] = index

@@ -1,0 +1,2 @@
+# What graph.py is built on.
+from hiersim.engines.core.machine cimport Machine

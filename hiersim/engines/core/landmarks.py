@@ -1,0 +1,159 @@
+"""States between kernels: written down, told apart, and restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+import numpy as np
+
+from hiersim.engines.core.columns import loaded
+from hiersim.engines.core.machine import Machine
+from hiersim.model.timeline import ENGINES
+
+if cython.compiled:
+    from cython.cimports.hiersim.engines.core.columns import frozen
+else:
+    from hiersim.engines.core.columns import frozen
+
+INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+NONE = cython.declare(cython.longlong, -1)
+MOST_STATES = cython.declare(cython.longlong, 50_000)
+CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
+
+
+@cython.cclass
+class Landmarks(Machine):
+    """States at ends of kernels: equal ones have one id, and the machine can be brought back into any."""
+
+    def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
+        Machine.__init__(self, program, wide, keep_log, fast)
+        self.state_ids: dict[Any, int] = {}
+        self.states: list[Any] = []
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def state(self, kernel: cython.longlong) -> cython.longlong:
+        """Id of the present state, at the end of the kernel before `kernel`; -2 when it is too large to keep."""
+        index: cython.longlong
+        if not self.few_tiles(NONE) or len(self.states) >= MOST_STATES:
+            return -2
+        self.write_down(kernel, 0, max(self.horizon(), self.covered[CORES]))
+        self.put((self.drain_computed[0] if kernel > 0 else 0) - self.now)
+        if kernel > 0:
+            for index in range(self.drain_from[0], self.drain_to[0]):
+                self.put(self.drain_begin[index] - self.now)
+                self.put(self.drain_end[index] - self.now)
+                self.put(self.drain_column[index])
+        self.put(INFINITY)
+        return self.state_of_words()
+
+    def state_of_words(self) -> int:
+        """Id of the state that was written down."""
+        words = frozen(self.words, self.word_count)
+        found: int = self.state_ids.setdefault(words, len(self.states))
+        if found == len(self.states):
+            self.states.append(words)
+        return found
+
+    def restore(self, kernel: int, known: int) -> None:
+        """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
+        slot: cython.longlong
+        place: cython.longlong
+        words = np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
+        self.words = loaded(words)
+        self.word_count = 0
+        self.now = self.end[kernel - 1]
+        self.last_slot, self.last_time = NONE, NONE
+        self.free_slot = NONE
+        for slot in range(self.slots - 1, -1, -1):
+            self.after[slot] = self.free_slot
+            self.free_slot = slot
+        for place in range(self.resources):
+            self.restore_resource(place, kernel)
+        if self.words[self.word_count] != INFINITY:
+            slot = self.take_tile(kernel)
+            self.last_slot, self.last_time = slot, self.take() + self.now
+        self.take()
+        self.drain_computed[0] = self.take() + self.now
+        self.drains = self.drain_from[0] = 0
+        while self.words[self.word_count] != INFINITY:
+            begin = self.take() + self.now  # one by one: the order of arguments is not C's concern
+            end = self.take() + self.now
+            self.pieces = 0
+            self.piece(begin, end, self.take())
+            self.drained(0, 0)
+        self.drain_to[0] = self.drains
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def take(self) -> cython.longlong:
+        """The next word."""
+        self.word_count += 1
+        return self.words[self.word_count - 1]
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_tile(self, kernel: cython.longlong) -> cython.longlong:
+        """A tile from words, in a slot."""
+        index: cython.longlong
+        count: cython.longlong
+        if self.free_slot < 0:
+            self.more_slots()
+        slot: cython.longlong = self.free_slot
+        self.free_slot = self.after[slot]
+        self.tile_kernel[slot] = self.take() + kernel
+        self.tile_number[slot] = self.take()
+        self.tile_type[slot] = self.take()
+        self.tile_stage[slot] = self.take()
+        self.tile_buffer[slot] = self.take() + self.now
+        self.tile_time[slot] = self.take() + self.now
+        self.tile_active[slot] = 0
+        count = self.take()
+        for index in range(slot * self.longest, slot * self.longest + count):
+            self.granted[index] = self.take() + self.now
+        return slot
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def restore_resource(self, place: cython.longlong, kernel: cython.longlong) -> cython.longlong:
+        """What one resource holds, and its past."""
+        slot: cython.longlong
+        index: cython.longlong
+        time: cython.longlong
+        self.serving[place] = self.queue_head[place] = self.queue_tail[place] = NONE
+        self.flight_head[place] = self.flight_tail[place] = NONE
+        if self.words[self.word_count] != INFINITY:
+            slot = self.take_tile(kernel)
+            index = self.tile_stage[slot]
+            time = self.granted[slot * self.longest + index - self.stage_ptr[self.tile_type[slot]]]
+            self.serving[place], self.service_end[place] = slot, time + self.ticks[index]
+        self.take()
+        while self.words[self.word_count] != INFINITY:
+            slot = self.take_tile(kernel)
+            self.before[slot], self.after[slot] = self.queue_tail[place], NONE
+            if self.queue_tail[place] < 0:
+                self.queue_head[place] = slot
+            else:
+                self.after[self.queue_tail[place]] = slot
+            self.queue_tail[place] = slot
+        self.take()
+        while self.words[self.word_count] != INFINITY:
+            slot = self.take_tile(kernel)
+            self.fly(slot, place, self.tile_time[slot])
+        self.take()
+        self.past_count[place] = 0
+        while self.words[self.word_count] != INFINITY:
+            if self.past_count[place] == self.past:
+                self.widen(2 * self.past)
+            index = place * self.past + self.past_count[place]
+            self.past_start[index] = self.take() + self.now
+            self.past_end[index] = self.take() + self.now
+            self.past_kernel[index] = self.take() + kernel
+            self.past_count[place] += 1
+        self.take()
+        return 0

@@ -1,0 +1,421 @@
+"""The event loop of the compiled engine: tiles, ports and units over flat integer arrays.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. A tile in flight has a *slot*; it is always in exactly one place: in service at a resource, in the queue of
+one, or in flight behind one. What a resource remembers of the past is pruned to what a tile that is still there may
+be asked about.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+import numpy as np
+
+from hiersim.engines.core.columns import array
+from hiersim.engines.core.repeats import Repeats
+from hiersim.model.timeline import ENGINES, LedgerPhase
+
+if cython.compiled:
+    from cython.cimports.cpython.exc import PyErr_CheckSignals
+else:
+
+    def PyErr_CheckSignals() -> None:  # noqa: N802
+        """Interpreted code can be interrupted anyway."""
+
+
+INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+NONE = cython.declare(cython.longlong, -1)
+DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
+N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+LOG_WIDTH = cython.declare(cython.longlong, 7)
+
+
+@cython.cclass
+class Machine(Repeats):
+    """Resources, tiles in flight and the ledger of one run. `Stream` and `Graph` drive it."""
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def next_event(self) -> cython.longlong:
+        """Time of the next completion or start; INFINITY when nothing is left."""
+        time: cython.longlong = self.next_start
+        place: cython.longlong
+        head: cython.longlong
+        for place in range(self.resources):
+            if self.serving[place] >= 0 and self.service_end[place] < time:
+                time = self.service_end[place]
+            head = self.flight_head[place]
+            if head >= 0 and self.tile_time[head] < time:
+                time = self.tile_time[head]
+        return time
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def advance(self) -> cython.longlong:
+        """Go to the next event; 0 when nothing is left."""
+        time: cython.longlong = self.next_event()
+        if time == INFINITY:
+            return 0
+        self.now = time
+        self.steps += 1
+        if self.steps & 0xFFFFF == 0:
+            PyErr_CheckSignals()
+        return 1
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def completions(self) -> cython.longlong:
+        """All services and flights that end now take effect."""
+        place: cython.longlong
+        head: cython.longlong
+        for place in range(self.resources):
+            if self.serving[place] >= 0 and self.service_end[place] == self.now:
+                self.served(place)
+            head = self.flight_head[place]
+            while head >= 0 and self.tile_time[head] == self.now:
+                self.flight_head[place] = self.after[head]
+                if self.after[head] < 0:
+                    self.flight_tail[place] = NONE
+                else:
+                    self.before[self.after[head]] = NONE
+                self.land(head)
+                head = self.flight_head[place]
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def served(self, place: cython.longlong) -> cython.longlong:
+        """The service at `place` ends: its buffer may become free, its data is on the way."""
+        slot: cython.longlong = self.serving[place]
+        stage: cython.longlong = self.tile_stage[slot]
+        kind: cython.longlong = self.tile_type[slot]
+        kernel: cython.longlong = self.tile_kernel[slot]
+        delay: cython.longlong = self.latency[stage]
+        active: cython.longlong
+        self.serving[place] = NONE
+        if self.port_tier[place] < 0 and self.end[kernel] < 0:
+            self.computed[kernel * self.wide] = self.now
+            self.worked_computed[kernel * self.wide] = self.worked_until(self.now)
+        if stage == self.release[kind]:
+            active = self.tile_active[slot]
+            if active < self.actives and self.active_kernel[active] == kernel:
+                self.active_free[active] += 1
+        if delay == 0:
+            self.land(slot)
+        elif stage + 1 == self.stage_ptr[kind + 1] and stage != self.complete[kind]:
+            self.retire(slot, self.now + delay)
+        else:
+            self.fly(slot, place, self.now + delay)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def fly(self, slot: cython.longlong, place: cython.longlong, time: cython.longlong) -> cython.longlong:
+        """Data in flight behind `place` until `time`; in order of arrival."""
+        other: cython.longlong = self.flight_tail[place]
+        self.tile_time[slot] = time
+        while other >= 0 and self.tile_time[other] > time:
+            other = self.before[other]
+        self.before[slot] = other
+        if other >= 0:
+            self.after[slot] = self.after[other]
+            self.after[other] = slot
+        else:
+            self.after[slot] = self.flight_head[place]
+            self.flight_head[place] = slot
+        if self.after[slot] >= 0:
+            self.before[self.after[slot]] = slot
+        else:
+            self.flight_tail[place] = slot
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def land(self, slot: cython.longlong) -> cython.longlong:
+        """The data of a tile's stage has arrived: on to the next stage, or out."""
+        kind: cython.longlong = self.tile_type[slot]
+        stage: cython.longlong = self.tile_stage[slot]
+        active: cython.longlong = self.tile_active[slot]
+        if stage == self.complete[kind]:
+            self.active_open[active] -= 1
+            if self.active_left[active] == 0:
+                if self.now > self.active_time[active]:
+                    self.active_time[active] = self.now
+                    self.active_slot[active] = slot
+                elif self.tile_number[slot] < self.tile_number[self.active_slot[active]]:
+                    self.active_slot[active] = slot
+        if stage + 1 == self.stage_ptr[kind + 1]:
+            self.retire(slot, self.now)
+        else:
+            self.tile_stage[slot] = stage + 1
+            self.enqueue(slot, self.resource[stage + 1])
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def retire(self, slot: cython.longlong, arrival: cython.longlong) -> cython.longlong:
+        """A tile is done. The one that arrives last of all keeps its slot: the end of the run is named after it."""
+        last: cython.longlong = self.last_slot
+        keep: cython.bint = arrival > self.last_time
+        if arrival == self.last_time:
+            keep = self.tile_kernel[slot] < self.tile_kernel[last] or (
+                self.tile_kernel[slot] == self.tile_kernel[last] and self.tile_number[slot] < self.tile_number[last]
+            )
+        if keep:
+            self.last_slot, self.last_time = slot, arrival
+            slot = last
+        if slot >= 0:
+            self.after[slot] = self.free_slot
+            self.free_slot = slot
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def enqueue(self, slot: cython.longlong, place: cython.longlong) -> cython.longlong:
+        """Ask for a resource, now; the queue is in order of (request, kernel, tile, stage)."""
+        other: cython.longlong = self.queue_tail[place]
+        self.tile_time[slot] = self.now
+        while (
+            other >= 0
+            and self.tile_time[other] == self.now
+            and (
+                self.tile_kernel[other] > self.tile_kernel[slot]
+                or (
+                    self.tile_kernel[other] == self.tile_kernel[slot]
+                    and self.tile_number[other] > self.tile_number[slot]
+                )
+            )
+        ):
+            other = self.before[other]
+        self.before[slot] = other
+        if other >= 0:
+            self.after[slot] = self.after[other]
+            self.after[other] = slot
+        else:
+            self.after[slot] = self.queue_head[place]
+            self.queue_head[place] = slot
+        if self.after[slot] >= 0:
+            self.before[self.after[slot]] = slot
+        else:
+            self.queue_tail[place] = slot
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def grants(self) -> cython.longlong:
+        """Every idle resource serves the first in its queue."""
+        place: cython.longlong
+        slot: cython.longlong
+        stage: cython.longlong
+        for place in range(self.resources):
+            slot = self.queue_head[place]
+            if slot < 0 or self.serving[place] >= 0:
+                continue
+            self.queue_head[place] = self.after[slot]
+            if self.after[slot] < 0:
+                self.queue_tail[place] = NONE
+            else:
+                self.before[self.after[slot]] = NONE
+            stage = self.tile_stage[slot]
+            self.granted[slot * self.longest + stage - self.stage_ptr[self.tile_type[slot]]] = self.now
+            self.serving[place] = slot
+            self.service_end[place] = self.now + self.ticks[stage]
+            self.busy[place] += self.ticks[stage]
+            self.stages += 1
+            if self.port_tier[place] < 0:
+                self.work(place, slot, stage)
+            else:
+                self.remember(place, self.tile_kernel[slot], self.service_end[place])
+            if self.keep_log:
+                self.record(slot, stage)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def record(self, slot: cython.longlong, stage: cython.longlong) -> cython.longlong:
+        """One row of the stage log: kernel, tile, stage, request, grant, end, buffer."""
+        row: cython.longlong = self.log_rows * LOG_WIDTH
+        kernel: cython.longlong = self.tile_kernel[slot]
+        self.log[row] = kernel
+        self.log[row + 1] = self.tile_number[slot] + self.total[self.nest[kernel]]
+        self.log[row + 2] = stage
+        self.log[row + 3] = self.tile_time[slot]
+        self.log[row + 4] = self.now
+        self.log[row + 5] = self.now + self.ticks[stage]
+        self.log[row + 6] = self.tile_buffer[slot]
+        self.log_rows += 1
+        return 0
+
+    # ------------------------------------------------------------------------------------------------------- kernels
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def activate(self, kernel: cython.longlong) -> cython.longlong:
+        """A kernel starts now. Returns 1 when it has no tiles and is done already."""
+        place: cython.longlong = self.actives
+        nest: cython.longlong = self.nest[kernel]
+        engine: cython.longlong
+        if place == len(self.active_kernel):
+            self.more_actives(2 * place)
+        self.actives += 1
+        self.current = kernel
+        self.start[kernel] = self.now
+        self.worked_start[kernel * self.wide] = self.worked_until(self.now)
+        self.computed[kernel * self.wide] = self.now
+        self.worked_computed[kernel * self.wide] = self.worked_start[kernel * self.wide]
+        for engine in range(N_ENGINES):
+            self.begun[kernel * self.wide * N_ENGINES + engine] = 0
+        self.active_kernel[place], self.active_nest[place] = kernel, nest
+        self.active_loop[place] = self.loop_ptr[nest]
+        self.active_free[place] = self.depth[nest]
+        self.active_left[place] = self.total[nest]
+        self.active_number[place] = -self.total[nest]
+        self.active_open[place], self.active_time[place], self.active_slot[place] = 0, NONE, NONE
+        if self.total[nest] == 0:
+            return 1
+        self.enter_loop(place)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def enter_loop(self, active: cython.longlong) -> cython.longlong:
+        """The first tile of the loop that is next."""
+        loop: cython.longlong = self.active_loop[active]
+        self.active_repeat[active] = self.loop_repeat[loop]
+        self.active_body[active] = self.body_ptr[loop]
+        self.active_count[active] = self.body_count[self.body_ptr[loop]]
+        self.saved_loop.valid = 0
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def issue(self, active: cython.longlong) -> cython.longlong:
+        """Give the free buffers of a kernel to its next tiles, in order."""
+        slot: cython.longlong
+        kind: cython.longlong
+        while self.active_free[active] > 0 and self.active_left[active] > 0:
+            if self.fast:
+                self.checkpoint(active)
+            kind = self.body_tile[self.active_body[active]]
+            if self.free_slot < 0:
+                self.more_slots()
+            slot = self.free_slot
+            self.free_slot = self.after[slot]
+            self.tile_kernel[slot] = self.active_kernel[active]
+            self.tile_number[slot] = self.active_number[active]
+            self.tile_type[slot] = kind
+            self.tile_stage[slot] = self.stage_ptr[kind]
+            self.tile_buffer[slot] = self.now
+            self.tile_active[slot] = active
+            self.active_free[active] -= 1
+            self.active_left[active] -= 1
+            self.active_open[active] += 1
+            self.active_number[active] += 1
+            self.enqueue(slot, self.resource[self.stage_ptr[kind]])
+            self.next_tile(active)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def next_tile(self, active: cython.longlong) -> cython.longlong:
+        """One tile further in the loops."""
+        loop: cython.longlong = self.active_loop[active]
+        self.active_count[active] -= 1
+        if self.active_count[active] > 0:
+            return 0
+        self.active_body[active] += 1
+        if self.active_body[active] == self.body_ptr[loop + 1]:
+            self.active_repeat[active] -= 1
+            if self.active_repeat[active] == 0:
+                self.active_loop[active] += 1
+                if self.active_left[active] > 0:
+                    self.enter_loop(active)
+                return 0
+            self.active_body[active] = self.body_ptr[loop]
+        self.active_count[active] = self.body_count[self.active_body[active]]
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def finish(self, active: cython.longlong) -> cython.longlong:
+        """A kernel's tiles have all arrived: note how it drained, and give its place away."""
+        kernel: cython.longlong = self.active_kernel[active]
+        place: cython.longlong = kernel * self.wide
+        slot: cython.longlong = self.active_slot[active]
+        index: cython.longlong
+        worked: cython.longlong = self.worked_computed[place]
+        self.end[kernel] = self.now
+        if self.wide == 0:
+            self.drains = 0
+        self.drain_from[place] = self.drains
+        self.drain_computed[place], self.drain_worked[place] = self.computed[place], worked
+        if slot >= 0:
+            self.describe(slot, self.complete[self.tile_type[slot]], self.computed[place], self.now, DRAIN)
+            for index in range(self.pieces):
+                worked = self.drained(index, worked)
+        self.drain_to[place] = self.drains
+        self.actives -= 1
+        if active < self.actives:
+            self.move_active(self.actives, active)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def move_active(self, source: cython.longlong, target: cython.longlong) -> cython.longlong:
+        """The kernel at one place moves to another, its tiles with it."""
+        slot: cython.longlong
+        kernel: cython.longlong = self.active_kernel[source]
+        self.active_kernel[target], self.active_nest[target] = kernel, self.active_nest[source]
+        self.active_loop[target], self.active_repeat[target] = self.active_loop[source], self.active_repeat[source]
+        self.active_body[target], self.active_count[target] = self.active_body[source], self.active_count[source]
+        self.active_free[target], self.active_number[target] = self.active_free[source], self.active_number[source]
+        self.active_left[target], self.active_open[target] = self.active_left[source], self.active_open[source]
+        self.active_time[target], self.active_slot[target] = self.active_time[source], self.active_slot[source]
+        for slot in range(self.slots):
+            if self.tile_active[slot] == source and self.tile_kernel[slot] == kernel:
+                self.tile_active[slot] = target
+        return 0
+
+    # ------------------------------------------------------------------------------------------------- the end of it
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def makespan(self) -> cython.longlong:
+        """The last arrival, or the last end of a kernel."""
+        time: cython.longlong = max(self.last_time, 0)
+        kernel: cython.longlong
+        for kernel in range(len(self.end)):
+            time = max(time, self.end[kernel])
+        return time
+
+    def stage_log(self) -> Any:
+        """(7, N) columns of the stage log, in order of (kernel, tile, stage)."""
+        rows = array(self.log)[: int(self.log_rows * LOG_WIDTH)].reshape(-1, int(LOG_WIDTH))
+        return rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))].T.copy()
+
+    def counted(self) -> dict[str, int]:
+        """Counted work of this run."""
+        return {
+            "stages": int(self.stages), "stages_skipped": int(self.skipped), "steps": int(self.steps),
+            "snapshots": int(self.snapshots), "jumps": int(self.jumps),
+            "kernels_remembered": 0, "kernels_played": len(self.end), "states": 0,
+        }  # fmt: skip

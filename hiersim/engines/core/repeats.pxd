@@ -1,0 +1,37 @@
+# What other compiled modules use of repeats.py.
+cimport cython
+from hiersim.engines.core.book cimport Book
+
+
+@cython.final
+cdef class Saved:
+    # valid: 0 nothing saved, 1 saved, 2 nothing more to gain in this loop
+    cdef long long valid
+    cdef long long glance, step, due, now, number, worked, computed, worked_computed, stages, size, period
+    # glances of the last steps, at their number modulo 16
+    cdef long long[::1] glances
+    cdef long long[::1] words, covered, worked_cover, busy, book
+
+
+cdef class Repeats(Book):
+    # fast-forward of tile loops: the words of the present state, and a saved state of each level
+    cdef long long[::1] words
+    cdef long long word_count
+    cdef Saved saved_run, saved_loop
+
+    cdef long long put(self, long long value) noexcept
+    cdef long long put_tile(self, long long slot, long long kernel, long long number, long long stages) noexcept
+    cdef long long few_tiles(self, long long kernel) noexcept
+    cdef long long write_down(self, long long kernel, long long number, long long limit) except -1
+    cdef long long checkpoint(self, long long active) except -1
+    cdef long long look(self, long long active, long long level, Saved saved, long long step) except -1
+    cdef long long save_if_due(self, long long active, Saved saved, long long step, long long glance) except -1
+    cdef long long glance(self, long long active) noexcept
+    cdef long long describe_loop(self, long long active) except -1
+    cdef long long same(self, long long active, Saved saved) except -1
+    cdef long long save(self, long long active, Saved saved) except -1
+    cdef long long jump(
+        self, long long active, long long level, Saved saved, long long times, long long period
+    ) except -1
+    cdef long long shift(self, long long moved, long long tiles) noexcept
+    cdef long long shift_tile(self, long long slot, long long moved, long long tiles) noexcept

@@ -1,0 +1,406 @@
+"""Fast-forward of tile loops: states are written down, compared a period later, and the rest is skipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from hiersim.engines.core.book import Book
+from hiersim.engines.core.columns import column, longer
+from hiersim.model.timeline import ENGINES
+
+INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+MOST_LIVE = cython.declare(cython.longlong, 64)
+FIRST_SAVE = cython.declare(cython.longlong, 32)
+LONGEST_GLANCE = cython.declare(cython.longlong, 8)
+LEAST_RUN = cython.declare(cython.longlong, 24)
+LEAST_LOOP = cython.declare(cython.longlong, 4)
+N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+RUN = cython.declare(cython.longlong, 0)
+LOOP = cython.declare(cython.longlong, 1)
+
+
+@cython.final
+@cython.cclass
+class Saved:
+    """A state of a tile loop, and all counters at that moment."""
+
+    def __init__(self, resources: int, row_size: int) -> None:
+        self.valid = self.glance = self.step = self.due = self.now = self.number = self.size = self.period = 0
+        self.worked = self.computed = self.worked_computed = self.stages = 0
+        self.glances = column(16, -1)
+        self.words = column(256)
+        self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
+        self.busy, self.book = column(resources), column(row_size)
+
+
+@cython.cclass
+class Repeats(Book):
+    """States as words, relative to now: what was there before is skipped as often as it comes again."""
+
+    def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
+        Book.__init__(self, program, wide, keep_log, fast)
+        self.empty_saved()
+
+    def empty_saved(self) -> None:
+        """No state is saved at either level."""
+        self.words, self.word_count = column(256), 0
+        self.saved_run, self.saved_loop = (
+            Saved(self.resources, self.row_size),
+            Saved(self.resources, self.row_size),
+        )
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def put(self, value: cython.longlong) -> cython.longlong:
+        """One more word of the state that is being written down."""
+        if self.word_count == len(self.words):
+            self.more_words()
+        self.words[self.word_count] = value
+        self.word_count += 1
+        return 0
+
+    def more_words(self) -> None:
+        """Room for twice as many words."""
+        self.words = longer(self.words, 2 * len(self.words))
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def put_tile(
+        self, slot: cython.longlong, kernel: cython.longlong, number: cython.longlong, stages: cython.longlong
+    ) -> cython.longlong:
+        """A tile relative to now, to a kernel and to a tile number, with the grants of its first `stages` stages."""
+        index: cython.longlong
+        self.put(self.tile_kernel[slot] - kernel)
+        self.put(self.tile_number[slot] - number)
+        self.put(self.tile_type[slot])
+        self.put(self.tile_stage[slot])
+        self.put(self.tile_buffer[slot] - self.now)
+        self.put(self.tile_time[slot] - self.now)
+        self.put(stages)
+        for index in range(slot * self.longest, slot * self.longest + stages):
+            self.put(self.granted[index] - self.now)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def few_tiles(self, kernel: cython.longlong) -> cython.longlong:
+        """1 when there are few enough tiles to write down, and all belong to `kernel` (any, when it is NONE)."""
+        place: cython.longlong
+        slot: cython.longlong
+        count: cython.longlong = 0
+        for place in range(self.resources):
+            slot = self.serving[place]
+            if slot >= 0:
+                count += 1
+                if kernel >= 0 and self.tile_kernel[slot] != kernel:
+                    return 0
+            slot = self.queue_head[place]
+            while slot >= 0:
+                count += 1
+                if count > MOST_LIVE or (kernel >= 0 and self.tile_kernel[slot] != kernel):
+                    return 0
+                slot = self.after[slot]
+            slot = self.flight_head[place]
+            while slot >= 0:
+                count += 1
+                if count > MOST_LIVE or (kernel >= 0 and self.tile_kernel[slot] != kernel):
+                    return 0
+                slot = self.after[slot]
+        return 1
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def write_down(self, kernel: cython.longlong, number: cython.longlong, limit: cython.longlong) -> cython.longlong:
+        """All that resources hold, and the past of ports after `limit`, as words relative to now."""
+        place: cython.longlong
+        slot: cython.longlong
+        index: cython.longlong
+        self.word_count = 0
+        self.snapshots += 1
+        for place in range(self.resources):
+            slot = self.serving[place]
+            if slot >= 0:
+                self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
+            self.put(INFINITY)
+            slot = self.queue_head[place]
+            while slot >= 0:
+                self.put_tile(slot, kernel, number, self.tile_stage[slot] - self.stage_ptr[self.tile_type[slot]])
+                slot = self.after[slot]
+            self.put(INFINITY)
+            slot = self.flight_head[place]
+            while slot >= 0:
+                self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
+                slot = self.after[slot]
+            self.put(INFINITY)
+            for index in range(place * self.past, place * self.past + self.past_count[place]):
+                if self.past_end[index] > limit:
+                    self.put(max(self.past_start[index], limit) - self.now)
+                    self.put(self.past_end[index] - self.now)
+                    self.put(self.past_kernel[index] - kernel)
+            self.put(INFINITY)
+        slot = self.last_slot
+        if slot >= 0:
+            index = self.tile_type[slot]
+            self.put_tile(slot, kernel, number, self.stage_ptr[index + 1] - self.stage_ptr[index])
+            self.put(self.last_time - self.now)
+        self.put(INFINITY)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def checkpoint(self, active: cython.longlong) -> cython.longlong:
+        """Just before a tile is issued: has the machine been in this state before, some tiles ago?"""
+        loop: cython.longlong = self.active_loop[active]
+        body: cython.longlong = self.active_body[active]
+        count: cython.longlong = self.body_count[body]
+        if self.active_count[active] == count:
+            self.saved_run.valid = 0
+            if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_LOOP:
+                self.look(active, LOOP, self.saved_loop, self.loop_repeat[loop] - self.active_repeat[active])
+        if count >= LEAST_RUN:
+            self.look(active, RUN, self.saved_run, count - self.active_count[active])
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def look(
+        self, active: cython.longlong, level: cython.longlong, saved: Saved, step: cython.longlong
+    ) -> cython.longlong:
+        """Save the state when it seems to repeat, compare one period later, and skip what is left of the loop.
+
+        What seems to repeat is told by `glance`; states are saved at steps 32, 64, 128, … in any case, and compared
+        whenever a glance agrees (Brent, BIT 20, 1980), so that long periods are found as well.
+        """
+        left: cython.longlong
+        glance: cython.longlong
+        if saved.valid == 2 or (self.wide == 1 and (self.actives > 1 or self.next_start < INFINITY)):
+            return 0
+        left = (self.active_count[active] if level == RUN else self.active_repeat[active]) - 1
+        if left < 1:
+            return 0
+        glance = self.glance(active)
+        if step == 0:
+            saved.due = FIRST_SAVE
+        due: cython.bint = saved.period == 0 or step == saved.step + saved.period
+        if saved.valid == 1 and due and glance == saved.glance and self.same(active, saved):
+            if left >= step - saved.step:
+                self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
+            saved.valid = 2
+            return 0
+        if saved.valid == 1 and saved.period > 0 and step >= saved.step + saved.period:
+            saved.valid = 0
+        if saved.valid == 0 or step == saved.due:
+            self.save_if_due(active, saved, step, glance)
+        saved.glances[step & 15] = glance
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def save_if_due(
+        self, active: cython.longlong, saved: Saved, step: cython.longlong, glance: cython.longlong
+    ) -> cython.longlong:
+        """Save the state when its glance and the one before were seen some steps ago, or when it is time to."""
+        period: cython.longlong
+        saved.period = 0
+        if step == saved.due:
+            saved.due = 2 * step
+        else:
+            for period in range(1, min(LONGEST_GLANCE, step - 1) + 1):
+                if (
+                    glance == saved.glances[(step - period) & 15]
+                    and saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]
+                ):
+                    saved.period = period
+                    break
+            if saved.period == 0:
+                return 0
+        if self.few_tiles(self.active_kernel[active]):
+            self.describe_loop(active)
+            self.save(active, saved)
+            saved.step, saved.glance = step, glance
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def glance(self, active: cython.longlong) -> cython.longlong:
+        """One number that equal states share; most unequal ones do not."""
+        place: cython.longlong
+        total: cython.longlong = self.active_free[active] + 8 * self.active_open[active]
+        for place in range(self.resources):
+            total += total & 0xFFFFFFFFFFFF
+            if self.serving[place] >= 0:
+                total += self.service_end[place] - self.now
+            if self.queue_tail[place] >= 0:
+                total += self.now - self.tile_time[self.queue_tail[place]] + 1
+        return total & 0xFFFFFFFFFFFF
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def describe_loop(self, active: cython.longlong) -> cython.longlong:
+        """The state of a kernel's loop as words: the resources, the last work, buffers and phases."""
+        kernel: cython.longlong = self.active_kernel[active]
+        limit: cython.longlong = self.horizon()
+        index: cython.longlong
+        self.write_down(kernel, self.active_number[active], limit)
+        for index in range(self.work_count):
+            if self.work_end[index] > limit:
+                self.put(max(self.work_start[index], limit) - self.now)
+                self.put(self.work_end[index] - self.now)
+        self.put(INFINITY)
+        self.put(self.active_free[active])
+        self.put(self.active_open[active])
+        for index in range(N_ENGINES):
+            self.put(self.begun[kernel * self.wide * N_ENGINES + index])
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def same(self, active: cython.longlong, saved: Saved) -> cython.longlong:
+        """1 when the words equal the saved ones, and what each engine has covered moved along or stood still.
+
+        Where it moved, the other units must also have worked as long since then: that is what the gap will be called.
+        """
+        index: cython.longlong
+        moved: cython.longlong = self.now - saved.now
+        worked: cython.longlong = self.worked - saved.worked
+        place: cython.longlong = self.active_kernel[active] * self.wide
+        if not self.few_tiles(self.active_kernel[active]):
+            return 0
+        self.describe_loop(active)
+        if self.word_count != saved.size:
+            return 0
+        for index in range(self.word_count):
+            if self.words[index] != saved.words[index]:
+                return 0
+        for index in range(N_ENGINES):
+            if self.covered[index] == saved.covered[index]:
+                continue
+            if self.covered[index] - saved.covered[index] != moved:
+                return 0
+            if self.worked_cover[index] - saved.worked_cover[index] != worked:
+                return 0
+        if self.computed[place] == saved.computed:
+            return 1
+        if self.computed[place] - saved.computed != moved:
+            return 0
+        return 1 if self.worked_computed[place] - saved.worked_computed == worked else 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def save(self, active: cython.longlong, saved: Saved) -> cython.longlong:
+        """Keep the words and every counter."""
+        index: cython.longlong
+        row: cython.longlong = self.row(self.active_kernel[active])
+        if len(saved.words) < self.word_count:
+            saved.words = longer(saved.words, len(self.words))
+        for index in range(self.word_count):
+            saved.words[index] = self.words[index]
+        saved.valid, saved.size, saved.now = 1, self.word_count, self.now
+        saved.number, saved.worked = self.active_number[active], self.worked
+        saved.stages = self.stages + self.skipped
+        saved.computed = self.computed[self.active_kernel[active] * self.wide]
+        saved.worked_computed = self.worked_computed[self.active_kernel[active] * self.wide]
+        for index in range(N_ENGINES):
+            saved.covered[index], saved.worked_cover[index] = self.covered[index], self.worked_cover[index]
+        for index in range(self.resources):
+            saved.busy[index] = self.busy[index]
+        for index in range(self.row_size):
+            saved.book[index] = self.book[row + index]
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def jump(
+        self, active: cython.longlong, level: cython.longlong, saved: Saved, times: cython.longlong,
+        period: cython.longlong,
+    ) -> cython.longlong:  # fmt: skip
+        """Skip `times` periods: counters grow by what they grew in the last one, and all that is there moves along."""
+        place: cython.longlong = self.active_kernel[active] * self.wide
+        row: cython.longlong = self.row(self.active_kernel[active])
+        moved: cython.longlong = self.now - saved.now
+        worked: cython.longlong = (self.worked - saved.worked) * times
+        tiles: cython.longlong = (self.active_number[active] - saved.number) * times
+        index: cython.longlong
+        for index in range(self.row_size):
+            self.book[row + index] += (self.book[row + index] - saved.book[index]) * times
+        for index in range(self.resources):
+            self.busy[index] += (self.busy[index] - saved.busy[index]) * times
+        for index in range(N_ENGINES):
+            if self.covered[index] != saved.covered[index]:
+                self.covered[index] += moved * times
+                self.worked_cover[index] += worked
+        if self.computed[place] != saved.computed:
+            self.computed[place] += moved * times
+            self.worked_computed[place] += worked
+        self.worked += worked
+        self.skipped += (self.stages + self.skipped - saved.stages) * times
+        self.jumps += 1
+        if level == RUN:
+            self.active_count[active] -= times * period
+        else:
+            self.active_repeat[active] -= times * period
+        self.active_number[active] += tiles
+        self.active_left[active] -= tiles
+        self.shift(moved * times, tiles)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def shift(self, moved: cython.longlong, tiles: cython.longlong) -> cython.longlong:
+        """Everything that is there, later by `moved` ticks and by `tiles` tile numbers."""
+        place: cython.longlong
+        slot: cython.longlong
+        index: cython.longlong
+        self.now += moved
+        if self.last_slot >= 0:
+            self.last_time += moved
+            self.shift_tile(self.last_slot, moved, tiles)
+        for index in range(self.work_count):
+            self.work_start[index] += moved
+            self.work_end[index] += moved
+        for place in range(self.resources):
+            slot = self.serving[place]
+            self.service_end[place] += moved
+            if slot >= 0:
+                self.shift_tile(slot, moved, tiles)
+            slot = self.queue_head[place]
+            while slot >= 0:
+                self.shift_tile(slot, moved, tiles)
+                slot = self.after[slot]
+            slot = self.flight_head[place]
+            while slot >= 0:
+                self.shift_tile(slot, moved, tiles)
+                slot = self.after[slot]
+            for index in range(place * self.past, place * self.past + self.past_count[place]):
+                self.past_start[index] += moved
+                self.past_end[index] += moved
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def shift_tile(self, slot: cython.longlong, moved: cython.longlong, tiles: cython.longlong) -> cython.longlong:
+        """One tile, later."""
+        index: cython.longlong
+        self.tile_number[slot] += tiles
+        self.tile_buffer[slot] += moved
+        self.tile_time[slot] += moved
+        for index in range(slot * self.longest, (slot + 1) * self.longest):
+            self.granted[index] += moved
+        return 0

@@ -1,0 +1,253 @@
+"""The state of the event core: what the program says, what is where, and the past that may still be asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from hiersim.engines.core.columns import column, loaded, longer
+from hiersim.model.timeline import ENGINES, ledger_width
+
+INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+NONE = cython.declare(cython.longlong, -1)
+N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+LOG_WIDTH = cython.declare(cython.longlong, 7)
+
+
+@cython.cclass
+class State:
+    """Resources, tiles in flight and the ledger of one run: columns, as `state.pxd` lists them."""
+
+    def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
+        self.load(program)
+        kernels = len(program) if wide else 1
+        self.wide = 1 if wide else 0
+        self.empty_resources()
+        self.empty_slots()
+        self.empty_kernels(len(program), kernels)
+        self.empty_past()
+        self.book = column(self.row_size * (kernels if wide else 2))
+        self.keep_log, self.log_rows = keep_log, 0
+        self.log = column(int(LOG_WIDTH) * (int(program.stage_counts().sum()) if keep_log else 0))
+        self.fast = fast and not keep_log
+        self.stages = self.skipped = self.steps = self.snapshots = self.jumps = 0
+
+    def load(self, program: Any) -> None:
+        """The program's columns; stages by their index among all stages instead of in their chain."""
+        self.resources, self.tiers = len(program.resources), len(program.tiers)
+        self.columns = ledger_width(len(program.tiers))
+        self.row_size = self.columns * N_ENGINES
+        self.port_tier = loaded([item.tier for item in program.resources])
+        names = [item.name if item.tier < 0 else "" for item in program.resources]
+        self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES[1:] else 0 for name in names])
+        self.nest = loaded(program.nest)
+        self.depth, self.buffer_tier = loaded(program.depth), loaded(program.buffer_tier)
+        self.loop_ptr, self.loop_repeat = loaded(program.loop_ptr), loaded(program.loop_repeat)
+        self.body_ptr, self.body_count = loaded(program.body_ptr), loaded(program.body_count)
+        self.body_tile = loaded(program.body_tile)
+        self.stage_ptr = loaded(program.stage_ptr)
+        self.release, self.complete = loaded(program.release_stage), loaded(program.complete_stage)
+        self.total, self.type_nest = column(len(program.depth)), column(len(program.release_stage))
+        self.count_tiles()
+        self.resource, self.ticks = loaded(program.stage_resource), loaded(program.stage_ticks)
+        self.latency = loaded(program.stage_latency)
+        self.useful, self.padding = loaded(program.stage_useful), loaded(program.stage_padding)
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def count_tiles(self) -> cython.longlong:
+        """Tiles of each nest, the nest of each tile type, the longest chain; chain positions become stages."""
+        nest: cython.longlong
+        loop: cython.longlong
+        body: cython.longlong
+        kind: cython.longlong
+        for nest in range(len(self.total)):
+            for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
+                for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
+                    self.total[nest] += self.loop_repeat[loop] * self.body_count[body]
+                    self.type_nest[self.body_tile[body]] = nest
+        self.longest = 1
+        for kind in range(len(self.type_nest)):
+            self.longest = max(self.longest, self.stage_ptr[kind + 1] - self.stage_ptr[kind])
+            self.release[kind] += self.stage_ptr[kind]
+            self.complete[kind] += self.stage_ptr[kind]
+        return 0
+
+    def empty_resources(self) -> None:
+        """Nothing anywhere."""
+        count = self.resources
+        self.now, self.next_start = 0, INFINITY
+        self.serving, self.service_end, self.busy = column(count, -1), column(count), column(count)
+        self.queue_head, self.queue_tail = column(count, -1), column(count, -1)
+        self.flight_head, self.flight_tail = column(count, -1), column(count, -1)
+
+    def empty_slots(self) -> None:
+        """Room for a few tiles, all free."""
+        self.last_slot, self.last_time, self.slots, self.free_slot = NONE, NONE, 32, 0
+        self.tile_kernel, self.tile_number, self.tile_type = column(32), column(32), column(32)
+        self.tile_stage, self.tile_buffer, self.tile_time = column(32), column(32), column(32)
+        self.tile_active, self.before, self.granted = column(32), column(32), column(32 * self.longest)
+        self.after = loaded([*range(1, 32), -1])
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def more_slots(self) -> cython.longlong:
+        """Twice as many slots."""
+        old: cython.longlong = self.slots
+        new: cython.longlong = 2 * old
+        slot: cython.longlong
+        self.tile_kernel, self.tile_number = longer(self.tile_kernel, new), longer(self.tile_number, new)
+        self.tile_type, self.tile_stage = longer(self.tile_type, new), longer(self.tile_stage, new)
+        self.tile_buffer, self.tile_time = longer(self.tile_buffer, new), longer(self.tile_time, new)
+        self.tile_active, self.after = longer(self.tile_active, new), longer(self.after, new)
+        self.before, self.granted = longer(self.before, new), longer(self.granted, new * self.longest)
+        for slot in range(new - 1, old - 1, -1):
+            self.after[slot] = self.free_slot
+            self.free_slot = slot
+        self.slots = new
+        return 0
+
+    def empty_kernels(self, kernels: int, places: int) -> None:
+        """No kernel is known yet."""
+        self.actives, self.current = 0, NONE
+        self.active_kernel, self.active_nest, self.active_loop = column(4), column(4), column(4)
+        self.active_repeat, self.active_body, self.active_count = column(4), column(4), column(4)
+        self.active_free, self.active_number, self.active_left = column(4), column(4), column(4)
+        self.active_open, self.active_time, self.active_slot = column(4), column(4), column(4)
+        self.ready, self.start, self.end = column(kernels, -1), column(kernels, -1), column(kernels, -1)
+        self.worked_ready, self.worked_start = column(places), column(places)
+        self.computed, self.worked_computed = column(places), column(places)
+        self.begun, self.producer = column(places * N_ENGINES), column(places, -1)
+        self.drain_from, self.drain_to = column(places), column(places)
+        self.drain_computed, self.drain_worked = column(places), column(places)
+        self.drains = 0
+        self.drain_begin, self.drain_end, self.drain_column = column(16), column(16), column(16)
+        self.drain_worked_begin, self.drain_worked_end = column(16), column(16)
+
+    def more_actives(self, new: int) -> None:
+        """Room for `new` kernels at once."""
+        self.active_kernel, self.active_nest = longer(self.active_kernel, new), longer(self.active_nest, new)
+        self.active_loop, self.active_repeat = longer(self.active_loop, new), longer(self.active_repeat, new)
+        self.active_body, self.active_count = longer(self.active_body, new), longer(self.active_count, new)
+        self.active_free, self.active_number = longer(self.active_free, new), longer(self.active_number, new)
+        self.active_left, self.active_open = longer(self.active_left, new), longer(self.active_open, new)
+        self.active_time, self.active_slot = longer(self.active_time, new), longer(self.active_slot, new)
+
+    def empty_past(self) -> None:
+        """Nothing has happened."""
+        self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
+        self.worked = self.work_count = 0
+        self.work_start, self.work_end = column(64), column(64)
+        self.past, self.past_count = 64, column(self.resources)
+        self.past_start = column(64 * self.resources)
+        self.past_end, self.past_kernel = column(64 * self.resources), column(64 * self.resources)
+        self.pieces = 0
+        self.piece_begin, self.piece_end, self.piece_column = column(32), column(32), column(32)
+
+    # ------------------------------------------------------------------------------------------------------ the past
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def remember(self, place: cython.longlong, kernel: cython.longlong, end: cython.longlong) -> cython.longlong:
+        """The port `place` serves `kernel` from now on; adjoining services of one kernel are one."""
+        index: cython.longlong = place * self.past + self.past_count[place]
+        if (
+            self.past_count[place] > 0
+            and self.past_end[index - 1] == self.now
+            and self.past_kernel[index - 1] == kernel
+        ):
+            self.past_end[index - 1] = end
+            return 0
+        if self.past_count[place] == self.past:
+            self.forget()
+            index = place * self.past + self.past_count[place]
+        self.past_start[index], self.past_end[index], self.past_kernel[index] = self.now, end, kernel
+        self.past_count[place] += 1
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def horizon(self) -> cython.longlong:
+        """The time before which no tile that is still there had a buffer."""
+        time: cython.longlong = self.now
+        place: cython.longlong
+        slot: cython.longlong
+        if self.last_slot >= 0 and self.tile_buffer[self.last_slot] < time:
+            time = self.tile_buffer[self.last_slot]
+        for place in range(self.resources):
+            slot = self.serving[place]
+            if slot >= 0 and self.tile_buffer[slot] < time:
+                time = self.tile_buffer[slot]
+            slot = self.queue_head[place]
+            while slot >= 0:
+                time = min(time, self.tile_buffer[slot])
+                slot = self.after[slot]
+            slot = self.flight_head[place]
+            while slot >= 0:
+                time = min(time, self.tile_buffer[slot])
+                slot = self.after[slot]
+        return time
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget(self) -> cython.longlong:
+        """Drop services that nobody can ask about; make room when that is not enough."""
+        time: cython.longlong = self.horizon()
+        old: cython.longlong = self.past
+        place: cython.longlong
+        index: cython.longlong
+        kept: cython.longlong
+        most: cython.longlong = 0
+        for place in range(self.resources):
+            kept = 0
+            for index in range(place * old, place * old + self.past_count[place]):
+                if self.past_end[index] > time:
+                    self.past_start[place * old + kept] = self.past_start[index]
+                    self.past_end[place * old + kept] = self.past_end[index]
+                    self.past_kernel[place * old + kept] = self.past_kernel[index]
+                    kept += 1
+            self.past_count[place] = kept
+            most = max(most, kept)
+        if 2 * most > old:
+            self.widen(2 * old)
+        return 0
+
+    def widen(self, new: int) -> None:
+        """Room for `new` services of each resource."""
+        old, count = int(self.past), int(self.resources)
+        place: cython.longlong
+        index: cython.longlong
+        starts: cython.longlong[::1] = column(new * count)
+        ends: cython.longlong[::1] = column(new * count)
+        kernels: cython.longlong[::1] = column(new * count)
+        for place in range(count):
+            for index in range(self.past_count[place]):
+                starts[place * new + index] = self.past_start[place * old + index]
+                ends[place * new + index] = self.past_end[place * old + index]
+                kernels[place * new + index] = self.past_kernel[place * old + index]
+        self.past_start, self.past_end, self.past_kernel = starts, ends, kernels
+        self.past = new
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget_work(self) -> cython.longlong:
+        """Drop work that nobody can ask about; make room when that is not enough."""
+        time: cython.longlong = self.horizon()
+        index: cython.longlong
+        kept: cython.longlong = 0
+        for index in range(self.work_count):
+            if self.work_end[index] > time:
+                self.work_start[kept], self.work_end[kept] = self.work_start[index], self.work_end[index]
+                kept += 1
+        self.work_count = kept
+        if 2 * kept > len(self.work_start):
+            self.work_start = longer(self.work_start, 2 * len(self.work_start))
+            self.work_end = longer(self.work_end, 2 * len(self.work_end))
+        return 0

@@ -1,0 +1,2 @@
+# What stream.py is built on.
+from hiersim.engines.core.landmarks cimport Landmarks
