@@ -52,6 +52,18 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("paced", "return 0", EQUAL, "an empty interval makes no pieces"),
     ("paced", r"index >=? ", EQUAL, "the entry before a port's first is another's unused last one"),
     ("remember", "past_count", EQUAL, "adjoining services stay two; sums are the same"),
+    ("count_tiles", "stage_ptr", EQUAL, "where interpreted, index -1 is the last entry: only room is estimated higher"),
+    ("Index.place", "mixed", EQUAL, "the hash of a key only spreads; keys are compared in full"),
+    ("counted", "", SPEED, "a count that is only shown"),
+    ("_Book.dependency", "last_row", EQUAL, "a producer without tiles ends where it starts: nothing is left to name"),
+    (
+        "horizon",
+        r"time = self.tile_buffer\[self.last_slot\]` → `pass",
+        "open",
+        "would show where the run ends with a gap that queued long ago; none of our programs has one",
+    ),
+    ("^Stream.state$", "kernel > ", SPEED, "the state after the first kernel is found again one kernel later"),
+    ("restore_resource", r"past_count\[place\] = 0", EQUAL, "an entry of long ago, which no gap reaches any more"),
     (
         "horizon",
         "",
