@@ -75,7 +75,7 @@ def words(value: Any) -> set[str]:
     if isinstance(value, dict):
         for key, entry in value.items():
             found |= {key} | words(entry)
-            if key in ("engine", "entry", "phase") and isinstance(entry, str) and entry != "reference":
+            if "ticks" in value and key in ("engine", "entry", "phase") and isinstance(entry, str):
                 found.add(entry)
     elif isinstance(value, list):
         for entry in value:

@@ -30,9 +30,13 @@ from trial import Bench, judge  # noqa: E402
 from hiersim.engines import compiled, reference  # noqa: E402
 
 CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
+CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
+"""In the order of their imports."""
 MODULES: Final = (
-    *(f"hiersim.engines.core.{name}" for name in CORE), "hiersim.engines.ledger", "hiersim.engines.reference",
-)  # fmt: skip
+    "hiersim.engines.ledger",
+    "hiersim.engines.reference",
+    *(f"hiersim.engines.core.{name}" for name in CORE),
+)
 
 
 def main() -> int:

@@ -162,10 +162,13 @@ def test_half_the_latency_costs_no_time_beyond_a_thousandth(trace: Trace, design
 
 
 @given(traces(), designs())
-def test_one_more_buffer_for_the_same_tiles_costs_no_time_beyond_a_thousandth(trace: Trace, design: Design) -> None:
+def test_one_more_buffer_for_the_same_tiles_costs_at_most_a_service_per_kernel(trace: Trace, design: Design) -> None:
+    """A scheduling anomaly (deviation D16): ports serve first come, first served, and a load that an additional buffer
+    allows may go before a store that others wait for."""
     program = lower(eager(trace), design)
     deeper = dataclasses.replace(program, depth=program.depth + 1)
-    assert reference(deeper).makespan <= reference(program).makespan * TOLERANCE
+    longest = int(program.stage_ticks.max(initial=0))
+    assert reference(deeper).makespan <= reference(program).makespan + longest * len(program)
 
 
 @pytest.mark.parametrize("factor", [2, 10])
