@@ -42,7 +42,7 @@ MODULES: Final = (
 def main() -> int:
     """Parse arguments, try mutants, print tables. Exit code 1 when fewer than `--least` percent die."""
     parser = argparse.ArgumentParser(prog="python tests/mutation", description=__doc__.split("\n")[0])
-    parser.add_argument("--modules", nargs="+", default=MODULES, help="dotted names, in the order of their imports")
+    parser.add_argument("--modules", nargs="+", default=MODULES, help="dotted names of what is mutated")
     parser.add_argument(
         "--sample", type=int, default=0, help="so many mutants, the first in a random order (default: all)"
     )
@@ -73,14 +73,14 @@ def main() -> int:
 def prepare(modules: Sequence[str]) -> Bench:
     """The corpus, and the check that nothing dies without a mutation."""
     begin = time.perf_counter()
-    bench = Bench(ROOT, modules, cases())
+    bench = Bench(ROOT, modules, MODULES, cases())
     for engine, gates in ((compiled, COMPILED), (reference, REFERENCE)):
         for gate in gates:
             gate(engine)
     stages = sum(int(case.program.stage_counts().sum()) for case in bench.cases)
     print(f"{len(bench.cases)} programs of {stages} stages in {time.perf_counter() - begin:.0f} s", flush=True)
     for name, source in bench.sources.items():
-        alone = Bench(ROOT, modules, bench.cases)
+        alone = Bench(ROOT, modules, MODULES, bench.cases)
         alone.sources = {name: source, **bench.sources}
         begin = time.perf_counter()
         note = attempt(alone, None)

@@ -56,6 +56,10 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("Index.place", "mixed", EQUAL, "the hash of a key only spreads; keys are compared in full"),
     ("counted", "", SPEED, "a count that is only shown"),
     ("_Book.dependency", "last_row", EQUAL, "a producer without tiles ends where it starts: nothing is left to name"),
+    ("describe_loop", r"put\(INFINITY", EQUAL, "a mark between two lists whose lengths follow from the other words"),
+    ("dispatch", "launched = ", EQUAL, "a launch lets nothing happen at its tick but starts, which are looked at next"),
+    ("Stream.run|Stream.play", "here >", EQUAL, "a state is a number, or -2 when it was too large, and never -1 here"),
+    ("_index_work", "last_work", EQUAL, "times are not negative"),
     (
         "horizon",
         r"time = self.tile_buffer\[self.last_slot\]` → `pass",

@@ -29,9 +29,8 @@ OF_THE_DEFINITION: Final = ("hiersim.engines.ledger", DEFINITION)
 class Bench:
     """Everything that is the same for all mutants; made once, then inherited by one forked process for each."""
 
-    def __init__(self, root: Path, modules: Sequence[str], cases: Sequence[Case]) -> None:
-        names = [*dict.fromkeys(["hiersim.engines.ledger", DEFINITION, *modules, ENGINE])]
-        self.chain = [*[name for name in names if name != ENGINE], ENGINE]
+    def __init__(self, root: Path, modules: Sequence[str], chain: Sequence[str], cases: Sequence[Case]) -> None:
+        self.chain = [*dict.fromkeys([*chain, *modules]), ENGINE]
         self.sources = {name: Source(name, root / f"{name.replace('.', '/')}.py") for name in modules}
         self.codes = {}
         for name in self.chain:
