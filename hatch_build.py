@@ -19,7 +19,7 @@ except ImportError:  # called as a script, without the build backend
     BuildHookInterface = object  # type: ignore[assignment,misc]
 
 ROOT = Path(__file__).parent
-OPTIONS = [] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off", "-Wno-unused-function"]
+OPTIONS = [] if os.name == "nt" else ["-O3", "-fno-tree-vectorize", "-g0", "-ffp-contract=off", "-Wno-unused-function"]
 """No contraction of a·b + c: results must not depend on the processor."""
 DIRECTIVES = {
     "language_level": 3,

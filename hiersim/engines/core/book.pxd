@@ -9,6 +9,7 @@ cdef class Book(State):
     cdef long long account(
         self, long long engine, long long slot, long long kernel, long long stage, long long end
     ) except -1
+    cdef long long account_alike(self, long long engine, long long kernel, long long stage, long long end) noexcept
     cdef long long labour(self, long long row, long long stage, long long begin, long long end) noexcept
     cdef long long gap(self, long long engine, long long slot, long long begin, long long phase) except -1
     cdef long long dependency(self, long long engine, long long kernel, long long begin, long long worked) noexcept

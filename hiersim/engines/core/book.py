@@ -54,9 +54,18 @@ class Book(State):
         kernel: cython.longlong = self.tile_kernel[slot]
         end: cython.longlong = self.now + self.ticks[stage]
         engine: cython.longlong = self.unit_engine[place]
+        begin: cython.longlong = self.covered[CORES]
+        steady: cython.longlong = self.begun[kernel * self.wide * N_ENGINES]
         self.account(CORES, slot, kernel, stage, end)
         if engine > 0:
-            self.account(engine, slot, kernel, stage, end)
+            if (
+                begin == self.covered[engine]
+                and begin >= self.start[kernel]
+                and (steady == self.begun[kernel * self.wide * N_ENGINES + engine])
+            ):
+                self.account_alike(engine, kernel, stage, end)
+            else:
+                self.account(engine, slot, kernel, stage, end)
         if self.work_count > 0 and self.now <= self.work_end[self.work_count - 1]:
             if end > self.work_end[self.work_count - 1]:
                 self.worked += end - self.work_end[self.work_count - 1]
@@ -67,10 +76,11 @@ class Book(State):
             self.work_start[self.work_count], self.work_end[self.work_count] = self.now, end
             self.work_count += 1
             self.worked += end - self.now
+        worked: cython.longlong = self.worked_until(end)
         if self.covered[CORES] == end:
-            self.worked_cover[CORES] = self.worked_until(end)
+            self.worked_cover[CORES] = worked
         if engine > 0 and self.covered[engine] == end:
-            self.worked_cover[engine] = self.worked_until(end)
+            self.worked_cover[engine] = worked
         return 0
 
     @cython.final
@@ -88,6 +98,26 @@ class Book(State):
         self.begun[flag] = 1
         if self.now > begin:
             self.gap(engine, slot, begin, phase)
+            begin = self.now
+        if end > begin:
+            self.labour(row, stage, begin - self.now, end - self.now)
+            self.covered[engine] = end
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def account_alike(
+        self, engine: cython.longlong, kernel: cython.longlong, stage: cython.longlong, end: cython.longlong
+    ) -> cython.longlong:
+        """The part of an engine whose gap is that of the cores, which has just been described."""
+        begin: cython.longlong = self.covered[engine]
+        row: cython.longlong = self.row(kernel) + engine * self.columns
+        index: cython.longlong
+        self.begun[kernel * self.wide * N_ENGINES + engine] = 1
+        if self.now > begin:
+            for index in range(self.pieces):
+                self.book[row + self.piece_column[index]] += self.piece_end[index] - self.piece_begin[index]
             begin = self.now
         if end > begin:
             self.labour(row, stage, begin - self.now, end - self.now)

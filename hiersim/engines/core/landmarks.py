@@ -145,6 +145,7 @@ class Landmarks(Machine):
         while self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             self.fly(slot, place, self.tile_time[slot])
+        self.due[place] = self.next_at(place)
         self.take()
         self.past_count[place] = 0
         while self.words[self.word_count] != INFINITY:

@@ -43,13 +43,8 @@ class Machine(Repeats):
         """Time of the next completion or start; INFINITY when nothing is left."""
         time: cython.longlong = self.next_start
         place: cython.longlong
-        head: cython.longlong
         for place in range(self.resources):
-            if self.serving[place] >= 0 and self.service_end[place] < time:
-                time = self.service_end[place]
-            head = self.flight_head[place]
-            if head >= 0 and self.tile_time[head] < time:
-                time = self.tile_time[head]
+            time = min(time, self.due[place])
         return time
 
     @cython.final
@@ -74,6 +69,8 @@ class Machine(Repeats):
         place: cython.longlong
         head: cython.longlong
         for place in range(self.resources):
+            if self.due[place] != self.now:
+                continue
             if self.serving[place] >= 0 and self.service_end[place] == self.now:
                 self.served(place)
             head = self.flight_head[place]
@@ -85,7 +82,20 @@ class Machine(Repeats):
                     self.before[self.after[head]] = NONE
                 self.land(head)
                 head = self.flight_head[place]
+            self.due[place] = self.next_at(place)
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def next_at(self, place: cython.longlong) -> cython.longlong:
+        """When the next service or flight of a resource ends; INFINITY when it has none."""
+        time: cython.longlong = INFINITY
+        if self.serving[place] >= 0:
+            time = self.service_end[place]
+        if self.flight_head[place] >= 0:
+            time = min(time, self.tile_time[self.flight_head[place]])
+        return time
 
     @cython.final
     @cython.cfunc
@@ -101,7 +111,8 @@ class Machine(Repeats):
         self.serving[place] = NONE
         if self.port_tier[place] < 0 and self.end[kernel] < 0:
             self.computed[kernel * self.wide] = self.now
-            self.worked_computed[kernel * self.wide] = self.worked_until(self.now)
+            if self.wide == 1:  # in a stream, nothing works between a kernel's last computation and its end
+                self.worked_computed[kernel] = self.worked_until(self.now)
         if stage == self.release[kind]:
             active = self.tile_active[slot]
             if active < self.actives and self.active_kernel[active] == kernel:
@@ -231,6 +242,7 @@ class Machine(Repeats):
             self.granted[slot * self.longest + stage - self.stage_ptr[self.tile_type[slot]]] = self.now
             self.serving[place] = slot
             self.service_end[place] = self.now + self.ticks[stage]
+            self.due[place] = min(self.due[place], self.service_end[place])
             self.busy[place] += self.ticks[stage]
             self.stages += 1
             if self.port_tier[place] < 0:

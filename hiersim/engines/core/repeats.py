@@ -11,6 +11,7 @@ from hiersim.engines.core.columns import column, longer
 from hiersim.model.timeline import ENGINES
 
 INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+LOW_BITS = cython.declare(cython.longlong, (1 << 48) - 1)
 MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
@@ -238,12 +239,12 @@ class Repeats(Book):
         place: cython.longlong
         total: cython.longlong = self.active_free[active] + 8 * self.active_open[active]
         for place in range(self.resources):
-            total += total & 0xFFFFFFFFFFFF
+            total += total & LOW_BITS
             if self.serving[place] >= 0:
                 total += self.service_end[place] - self.now
             if self.queue_tail[place] >= 0:
                 total += self.now - self.tile_time[self.queue_tail[place]] + 1
-        return total & 0xFFFFFFFFFFFF
+        return total & LOW_BITS
 
     @cython.final
     @cython.cfunc
@@ -296,7 +297,7 @@ class Repeats(Book):
             return 1
         if self.computed[place] - saved.computed != moved:
             return 0
-        return 1 if self.worked_computed[place] - saved.worked_computed == worked else 0
+        return 1 if self.wide == 0 or self.worked_computed[place] - saved.worked_computed == worked else 0
 
     @cython.final
     @cython.cfunc
@@ -377,6 +378,8 @@ class Repeats(Book):
         for place in range(self.resources):
             slot = self.serving[place]
             self.service_end[place] += moved
+            if self.due[place] < INFINITY:
+                self.due[place] += moved
             if slot >= 0:
                 self.shift_tile(slot, moved, tiles)
             slot = self.queue_head[place]

@@ -7,7 +7,7 @@ cdef class State:
     cdef long long[::1] useful, padding
     # time, and what waits where
     cdef long long now, next_start
-    cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy
+    cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
     # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot
     cdef long long free_slot, slots
     cdef long long[::1] tile_kernel, tile_number, tile_type, tile_stage, tile_buffer, tile_time, tile_active, after

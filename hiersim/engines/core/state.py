@@ -80,6 +80,7 @@ class State:
         count = self.resources
         self.now, self.next_start = 0, INFINITY
         self.serving, self.service_end, self.busy = column(count, -1), column(count), column(count)
+        self.due = column(count, INFINITY)
         self.queue_head, self.queue_tail = column(count, -1), column(count, -1)
         self.flight_head, self.flight_tail = column(count, -1), column(count, -1)
 
