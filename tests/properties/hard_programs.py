@@ -299,5 +299,3 @@ PLAYED: Final = {
     "loads that wait for stores, 5 buffers": (1664, 49),
 }
 """Stages played and states written down with fast-forward, as counted on 23 November 2026."""
-SLACK: Final = 1.05
-"""A change may cost so much more before it has to be justified by new numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hard_programs import HARD, PLAYED, SLACK
+from hard_programs import HARD, PLAYED
 from interpreted import interpreted_together
 from plain_engine import play
 
@@ -47,10 +47,8 @@ def test_the_interpreted_engine_agrees(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLAYED)
 def test_what_repeats_is_skipped(name: str) -> None:
-    """Counted work: what is played of long loops and repeated kernels does not creep up."""
+    """Counted work, exactly: a change that moves these numbers moves the speed, and says so by new ones."""
     compiled.simulate(HARD[name])
     counts = compiled.last_counts()
-    stages, snapshots = PLAYED[name]
-    assert counts["stages"] <= SLACK * stages
-    assert counts["snapshots"] <= SLACK * snapshots
+    assert (counts["stages"], counts["snapshots"]) == PLAYED[name]
     assert counts["jumps"] + counts["kernels_remembered"] > 0
