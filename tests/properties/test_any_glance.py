@@ -1,7 +1,7 @@
 """Fast-forward is exact whatever the glance says: a glance only tells when it is worth to look.
 
-With a glance that always agrees, every state is written down and compared with the one before; nothing but the comparison
-of states then stands between a run and a wrong jump.
+With a glance that always agrees, every state is written down and compared with the one before; nothing but that
+comparison then stands between a run and a wrong jump.
 """
 
 from __future__ import annotations
