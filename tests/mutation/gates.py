@@ -124,6 +124,8 @@ def the_reference_refuses_what_it_cannot_log(engine: Any) -> None:
 
 def any_glance_gives_the_same(engine: Any) -> None:
     """As `tests/properties/test_any_glance.py`: every state is compared with the one before."""
+    if engine.compiled():
+        return  # its methods cannot be replaced; mutants run interpreted
     kind = next(kind for kind in engine.stream.Stream.__mro__ if kind.__name__ == "Repeats")
     kept, kind.glance = kind.glance, lambda machine, active: 1
     try:
