@@ -190,10 +190,20 @@ def _simulate(
             trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=engine,
             changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
         )  # fmt: skip
+    _note_interpreted(engine, how.quiet)
     if how.check:
         stages = sum(len(result.timeline.log.stage) for result in results if result.timeline.log)
         options.say(f"checked: every law holds for each of {stages:,} stages", how.quiet)
     return results
+
+
+def _note_interpreted(engine: str, quiet: bool) -> None:
+    """Where no compiler was at hand when hiersim was installed, the compiled engine says that it runs interpreted."""
+    if engine == "compiled":
+        from hiersim.engines.compiled import compiled
+
+        if not compiled():
+            options.say("note: engine 'compiled' ran interpreted: hiersim was installed without a C compiler", quiet)
 
 
 def _as_it_is(trace: Trace, design: str, fusion: str, how: _How) -> list[Result]:

@@ -156,3 +156,15 @@ def test_the_demo_prints_tables_and_writes_report_and_timelines(hiersim: Any, tm
     assert len(rows) == 8
     assert len(list((tmp_path / "demo").glob("*.pftrace"))) == 8
     assert "| time |" in (tmp_path / "demo" / "report.md").read_text()
+
+
+def test_an_engine_without_its_libraries_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hiersim.cli.main import status
+    from hiersim.engines import compiled
+
+    for built in (True, False):
+        monkeypatch.setattr(compiled, "compiled", lambda built=built: built)
+        assert status(["run", "resnet50-infer", "-d", "h100-sxm", "--json"]) == 0
+        assert ("ran interpreted" in capsys.readouterr().err) is not built
