@@ -78,3 +78,23 @@ def test_many_distinct_kernels_fill_and_grow_every_column() -> None:
 
 def test_the_engine_tells_whether_it_is_compiled() -> None:
     assert isinstance(compiled.compiled(), bool)
+
+
+def test_what_ports_did_is_kept_while_nothing_has_computed_yet() -> None:
+    """Empty kernels between copies: the gap to the end looks back further than to the last kernel."""
+    count = 16
+    zeros = np.zeros(count, np.int64)
+    program = Program(
+        tiers=("smem", "l2", "hbm"), resources=(Resource(name="l2", tier=1),), queue=1,
+        kernel_names=tuple(str(index) for index in range(count)),
+        host_ticks=zeros, host_sync=zeros, launch_latency=zeros, start_ticks=zeros,
+        needs_ptr=np.maximum(np.arange(count + 1) - 1, 0), needs=np.arange(count - 1),
+        nest=array([0, 1, 0, 0] * 4), depth=array([1, 1]), buffer_tier=array([0, 0]),
+        loop_ptr=array([0, 0, 1]), loop_repeat=array([1]), body_ptr=array([0, 1]), body_count=array([1]),
+        body_tile=array([0]), stage_ptr=array([0, 2]), release_stage=array([0]), complete_stage=array([0]),
+        stage_resource=array([0, 0]), stage_access=array([0, 0]), stage_ticks=array([1, 1]),
+        stage_latency=array([0, 0]), stage_bytes=array([0, 0]), stage_useful=array([0, 0]),
+        stage_padding=array([0, 0]), stage_tail=array([0, 0]), free_bytes=np.zeros((2, 3), np.int64),
+        peak_bytes=np.zeros(3, np.int64), flops=(0, 0), peak_ticks=(0, 0), compulsory_bytes=0, warnings=(),
+    )  # fmt: skip
+    assert not differences(compiled.simulate(program), reference.simulate(program))

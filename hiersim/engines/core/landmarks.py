@@ -39,7 +39,10 @@ class Landmarks(Machine):
         index: cython.longlong
         if not self.few_tiles(NONE) or len(self.states) >= MOST_STATES:
             return -2
-        self.write_down(kernel, 0, max(self.horizon(), self.covered[CORES]))
+        limit: cython.longlong = self.horizon()
+        if kernel > 0 and self.begun[CORES]:  # nobody asks about the time before the last work
+            limit = max(limit, self.covered[CORES])
+        self.write_down(kernel, 0, limit)
         self.put((self.drain_computed[0] if kernel > 0 else 0) - self.now)
         if kernel > 0:
             for index in range(self.drain_from[0], self.drain_to[0]):
