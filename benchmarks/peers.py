@@ -2,9 +2,9 @@
 
 Runs under the interpreter of a throw-away environment that has the peers, and needs nothing of hiersim:
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install genz-llm transformers
-    git clone https://github.com/hahnyuan/LLM-Viewer /tmp/llm-viewer
-    HIERSIM_PEERS_PYTHON=/tmp/peers/bin/python HIERSIM_LLM_VIEWER=/tmp/llm-viewer make bench
+    python -m venv peers && peers/bin/pip install genz-llm transformers
+    git clone https://github.com/hahnyuan/LLM-Viewer
+    HIERSIM_PEERS_PYTHON=peers/bin/python HIERSIM_LLM_VIEWER=LLM-Viewer make bench
 
 Peers answer a smaller question (rooflines: no order, no caches, no waiting), so that seconds beside seconds compare the
 price of an answer and not its worth. Prints one JSON object.
