@@ -69,10 +69,11 @@ def check_bounds(timeline: Timeline, bounds: Bounds) -> None:
 def check_traffic(program: Program, bounds: Bounds, sums: Tally | None = None) -> None:
     """What must cross the home tier's port does."""
     sums = sums or tally(program)
-    crossed = int(sums.read[-1] + sums.write[-1])
+    home = program.home_tier
+    crossed = int(sums.read[home] + sums.write[home])
     if crossed < bounds.compulsory_bytes:
         raise _broken(
-            "bounds", f"'{program.tiers[-1]}' moved {crossed} bytes of {bounds.compulsory_bytes} compulsory ones"
+            "bounds", f"'{program.tiers[home]}' moved {crossed} bytes of {bounds.compulsory_bytes} compulsory ones"
         )
 
 

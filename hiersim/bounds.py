@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiersim.model.design import Design, Tier
+from hiersim.model.design import Design, Place
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Program
 from hiersim.tally import Tally, longest_chain, tally
@@ -21,7 +21,7 @@ class Bounds:
     compute_ticks: int
     """Useful FLOPs at datasheet peak, the busiest unit."""
     link_ticks: Mapping[str, int]
-    """Per tier: the bytes moved at its ports ÷ achievable bandwidth."""
+    """Per tier and link: the bytes moved at its ports ÷ achievable bandwidth."""
     critical_path_ticks: int
     """Longest chain of launches and dependent kernels, each at its own bound."""
     compulsory_bytes: int
@@ -36,10 +36,11 @@ class Bounds:
 def bounds(program: Program, design: Design, sums: Tally | None = None) -> Bounds:
     """All bounds of `program`, which was lowered for `design`; `sums` is its tally, when that is at hand."""
     sums = sums or tally(program)
+    places = {place.name: place for place in design.places}
     links = {
-        tier.name: _link_ticks(tier, read, write)
-        for tier, read, write in zip(design.memory, sums.read.tolist(), sums.write.tolist(), strict=True)
-        if tier.has_port
+        name: _link_ticks(places[name], read, write)
+        for name, read, write in zip(program.tiers, sums.read.tolist(), sums.write.tolist(), strict=True)
+        if places[name].has_port
     }
     return Bounds(
         compute_ticks=max(program.peak_ticks),
@@ -49,7 +50,7 @@ def bounds(program: Program, design: Design, sums: Tally | None = None) -> Bound
     )
 
 
-def _link_ticks(tier: Tier, read: int, write: int) -> int:
+def _link_ticks(tier: Place, read: int, write: int) -> int:
     if tier.full_duplex:
         pairs = [(read, tier.read_bandwidth), (write, tier.write_bandwidth)]
     else:

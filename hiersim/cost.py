@@ -21,20 +21,20 @@ def memory_cost(design: Design) -> dict[str, float | None]:
 
 
 def energy(design: Design, moved: Mapping[str, int], flops: Sequence[int]) -> dict[str, float | None]:
-    """Joules per tier, `compute` and `total`; None where the design gives no figure.
+    """Joules per tier and link, `compute` and `total`; None where the design gives no figure.
 
     Parameters
     ----------
     design : Design
         The machine.
-    moved : mapping of tier name to bytes
-        Bytes read and written at the tier's ports.
+    moved : mapping of name to bytes
+        Bytes read and written at the ports of tiers and links.
     flops : sequence of int
         Useful FLOPs by unit.
     """
     joules: dict[str, float | None] = {
-        tier.name: None if tier.energy is None else moved.get(tier.name, 0) * tier.energy * JOULES_PER_PICOJOULE
-        for tier in design.memory
+        place.name: None if place.energy is None else moved.get(place.name, 0) * place.energy * JOULES_PER_PICOJOULE
+        for place in design.places
     }
     per_flop = design.compute.energy
     joules["compute"] = None if per_flop is None else sum(flops) * per_flop * JOULES_PER_PICOJOULE

@@ -15,6 +15,7 @@ from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import Role
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
@@ -34,6 +35,18 @@ class LedgerRow(NamedTuple):
     tier: str | None
     phase: str | None
     ticks: int
+
+
+class PlacementRow(NamedTuple):
+    """Tensors of one role that live in one tier."""
+
+    tier: str
+    role: str
+    tensors: int
+    bytes: int
+    first: str
+    """Name of the first of them; empty where it has none."""
+    last: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,23 +109,28 @@ class Result:
 
     @property
     def traffic(self) -> dict[str, dict[str, int]]:
-        """Bytes read and written at each tier's port."""
+        """Bytes read and written at the port of each tier and link; *read* is towards the cores."""
         read, write = self.program.traffic()
-        return {
-            tier: {"read": int(read[index]), "write": int(write[index])}
-            for index, tier in enumerate(self.program.tiers)
-        }
+        used = dict(zip(self.program.tiers, zip(read.tolist(), write.tolist(), strict=True), strict=True))
+        moved = {place.name: used.get(place.name, (0, 0)) for place in self.design.places}
+        return {name: {"read": pair[0], "write": pair[1]} for name, pair in moved.items()}
 
     @property
     def home_bytes(self) -> Bytes:
-        """Bytes read and written at the last tier."""
+        """Bytes read and written at the last tier that kernels address."""
         moved = self.traffic[self.design.home.name]
         return Bytes(moved["read"] + moved["write"])
 
     @property
     def peak(self) -> dict[str, int]:
         """Largest occupancy of each tier in bytes."""
-        return {tier: int(self.program.peak_bytes[index]) for index, tier in enumerate(self.program.tiers)}
+        used = dict(zip(self.program.tiers, self.program.peak_bytes.tolist(), strict=True))
+        return {tier.name: used.get(tier.name, 0) for tier in self.design.memory}
+
+    @property
+    def placement(self) -> list[PlacementRow]:
+        """Where tensors live: one row per tier and role."""
+        return placement_rows(self)
 
     @property
     def memory_cost(self) -> dict[str, float | None]:
@@ -212,6 +230,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "ledger": [row._asdict() for row in result.ledger],
         "traffic_bytes": result.traffic,
         "peak_bytes": result.peak,
+        "placement": [row._asdict() for row in result.placement],
         "bounds": {
             "compute_ticks": bounds.compute_ticks,
             "link_ticks": dict(bounds.link_ticks),
@@ -222,6 +241,23 @@ def to_dict(result: Result) -> dict[str, Any]:
         "energy_j": energy(result.design, moved, program.flops),
         "warnings": list(program.warnings),
     }
+
+
+def placement_rows(result: Result) -> list[PlacementRow]:
+    """Tensors by the tier that they live in, nearest first, and by role."""
+    program, table = result.program, result.graph.tensors
+    homes = program.storage_home
+    if homes is None:
+        homes = np.full(len(table.storage_bytes), program.tiers.index(result.design.home.name))
+    rows = []
+    for index, tier in enumerate(program.tiers):
+        for role in Role:
+            here = np.flatnonzero((homes == index) & (table.storage_role == role))
+            if len(here):
+                size = int(table.storage_bytes[here].sum())
+                first, last = (table.storage_names[int(row)] for row in (here[0], here[-1]))
+                rows.append(PlacementRow(tier, role.name.lower(), len(here), size, first, last))
+    return rows
 
 
 def recomputed_flops(graph: KernelGraph) -> dict[str, int]:
@@ -272,17 +308,17 @@ def kernel_rows(result: Result) -> list[dict[str, Any]]:
     for column in range(ledger.shape[1]):
         distinct[:, column_meaning(column, len(result.program.tiers))[0]] += ledger[:, column]
     entries = distinct[timeline.ledger_row]
+    owner = result.program.graph_kernel
     rows = []
-    for kernel, name in enumerate(graph.names):
-        first = int(graph.operator_ptr[kernel])
-        has_operator = first < int(graph.operator_ptr[kernel + 1])
-        module = graph.operators.strings[int(graph.operators.module[first])] if has_operator else ""
+    for kernel, name in enumerate(result.program.kernel_names):
+        row = kernel if owner is None else int(owner[kernel])
+        first, end = (int(graph.operator_ptr[row]), int(graph.operator_ptr[row + 1])) if row >= 0 else (0, 0)
         rows.append(
             {
                 "kernel": kernel,
                 "name": name,
-                "module": module,
-                "operators": int(graph.operator_ptr[kernel + 1]) - first,
+                "module": graph.operators.strings[int(graph.operators.module[first])] if first < end else "",
+                "operators": end - first,
                 "start_ticks": int(timeline.start[kernel]),
                 "end_ticks": int(timeline.end[kernel]),
                 **{entry.name.lower() + "_ticks": int(entries[kernel, entry]) for entry in Entry},

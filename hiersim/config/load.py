@@ -15,6 +15,8 @@ from hiersim.model.design import Design
 
 MAX_EXTENDS: Final = 8
 MISSING: Final = "is missing"
+VALUES: Final = ("compute", "memory", "links", "host", "placement")
+"""Tables whose values have sources."""
 
 
 def load_design(name: str | Path) -> Design:
@@ -73,14 +75,16 @@ def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[s
     given, sources = own.get("sources") or {}, data.get("sources") or {}
     if isinstance(given, dict) and isinstance(sources, dict):
         data["sources"] = dict(sources)
-        for steps, _ in walk({key: own[key] for key in ("compute", "memory", "host") if key in own}):
+        for steps, _ in walk(
+            {key: own[key] for key in ("compute", "memory", "links", "host", "placement") if key in own}
+        ):
             if not any(".".join(steps[:end]) in given for end in range(1, len(steps) + 1)):
                 data["sources"][".".join(steps)] = f"set in {path.name}, no source given"
     return data
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dict[str, Any]:
-    """`base` with the values of `own` over it, table by table; a null in `memory` removes a tier.
+    """`base` with the values of `own` over it, table by table; a null in `memory` or `links` removes a tier or link.
 
     A new tier stands behind the one that `own` writes before it or, written first, in front of the one that
     follows it; alone it becomes the farthest.
@@ -90,7 +94,7 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dic
         present = merged.get(key)
         if isinstance(value, Mapping) and isinstance(present, Mapping):
             merged[key] = merge(present, value, (*path, key))
-        elif value is None and path == ("memory",) and key in merged:
+        elif value is None and path in (("memory",), ("links",)) and key in merged:
             del merged[key]
         else:
             merged[key] = value
@@ -169,11 +173,15 @@ def valid_keys(path: PathKey) -> list[str]:
     """Keys that may stand in the table at `path`."""
     from hiersim.config import schema
 
-    tables: dict[str, Any] = {"compute": schema.ComputeModel, "host": schema.HostModel}
+    tables: dict[str, Any] = {
+        "compute": schema.ComputeModel, "host": schema.HostModel, "placement": schema.PlacementModel
+    }  # fmt: skip
     inner: dict[str, Any] = {"matrix": schema.MatrixModel, "vector": schema.VectorModel}
     if not path:
         return list(schema.DesignModel.model_fields)
     if path[0] == "memory":
         return list(schema.TierModel.model_fields)
+    if path[0] == "links":
+        return list(schema.LinkModel.model_fields)
     model = inner.get(path[1]) if len(path) > 1 else tables.get(path[0])
     return list(model.model_fields) if model else []

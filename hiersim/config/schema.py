@@ -107,7 +107,7 @@ class ComputeModel(_Strict):
 class TierModel(_Strict):
     """One level of the memory hierarchy."""
 
-    scope: Literal["core", "shared"]
+    scope: Literal["core", "shared", "host"]
     management: Literal["cache", "scratchpad"]
     capacity: Bytes
     bandwidth: BytesPerSecond | None = None
@@ -119,6 +119,27 @@ class TierModel(_Strict):
     price: UsdPerGB | None = None
     price_as_of: Date | None = None
     energy: PicojoulesPerByte | None = None
+
+
+class LinkModel(_Strict):
+    """What lies between two tiers: PCIe, NVLink-C2C."""
+
+    to: Annotated[TierName, Field(description="the farther one of the two tiers")]
+    bandwidth: BytesPerSecond | None = None
+    read_bandwidth: BytesPerSecond | None = None
+    write_bandwidth: BytesPerSecond | None = None
+    efficiency: Share = 1.0
+    latency: Ticks = 0
+    energy: PicojoulesPerByte | None = None
+
+
+class PlacementModel(_Strict):
+    """How tensors find their home tier, and how those beyond the device come to the kernels."""
+
+    order: Literal["density", "first-touch"] = "density"
+    prefetch: Count = 2
+    chunk: Bytes = 2**20
+    pins: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], TierName] = {}
 
 
 class HostModel(_Strict):
@@ -133,7 +154,7 @@ class HostModel(_Strict):
 
 
 class DesignModel(_Strict):
-    """One machine: compute, memory tiers (nearest first), host and sources."""
+    """One machine: compute, memory tiers (nearest first), links, host, placement and sources."""
 
     name: Name
     title: Text
@@ -141,7 +162,9 @@ class DesignModel(_Strict):
     notes: Text | None = None
     compute: ComputeModel
     memory: Annotated[dict[TierName, TierModel], Field(min_length=1, max_length=16)]
+    links: Annotated[dict[TierName, LinkModel], Field(max_length=16)] = {}
     host: HostModel = HostModel()
+    placement: PlacementModel = PlacementModel()
     references: dict[str, Text] = {}
     sources: dict[str, Text] = {}
 
@@ -169,6 +192,8 @@ def to_design(model: DesignModel) -> value.Design:
         compute=value.Compute(vector=vector, matrix=matrix, **plain),
         memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
         host=value.Host(**model.host.model_dump()),
+        links=tuple(value.Link(name=name, **link.model_dump()) for name, link in model.links.items()),
+        placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from hiersim.errors import DesignError
+from hiersim.lowering.copies import with_copies
 from hiersim.lowering.machine import MATRIX, Machine
 from hiersim.lowering.placement import check_capacity
+from hiersim.lowering.planner import Plan, plan
 from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import Workload, compulsory_bytes, prepare
 from hiersim.model.design import Design, Management
@@ -50,17 +52,18 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None) 
 
 def _lowered(workload: Workload, design: Design) -> Program:
     graph = workload.graph
-    if workload.peak_bytes > design.home.capacity:
+    placed = plan(graph, design) if design.host_tiers else None
+    if placed is None and workload.peak_bytes > design.home.capacity:
         check_capacity(graph, design)  # raises, with what is missing
-    machine = Machine(design)
+    machine = Machine(design, int(placed.home.max(initial=0)) if placed else 0)
     loom = Loom(workload.classes, machine.figures(workload.matrix_dtypes, workload.vector_dtypes))
     nests = loom.weave()
     columns = loom.columns()
     buffers, free = loom.totals()
     flops, peak_ticks = _arithmetic(workload, machine)
     _note_unknown(workload, machine)
-    return Program(
-        tiers=tuple(tier.name for tier in design.memory),
+    program = Program(
+        tiers=tuple(place.name for place in machine.places),
         resources=machine.resources,
         queue=int(design.host.queue),
         kernel_names=graph.names,
@@ -72,12 +75,15 @@ def _lowered(workload: Workload, design: Design) -> Program:
         buffer_tier=np.full(loom.nests, machine.buffer_tier),
         **columns,
         free_bytes=_of_all_tiers(free, machine),
-        peak_bytes=_peaks(workload, machine, buffers),
+        peak_bytes=_peaks(workload, machine, buffers, placed),
         flops=flops,
         peak_ticks=peak_ticks,
         compulsory_bytes=workload.compulsory_bytes,
-        warnings=tuple(machine.warnings),
+        warnings=tuple(machine.warnings) + (placed.warnings if placed else ()),
+        home_tier=machine.home_place,
+        storage_home=_homes(placed, machine) if placed else None,
     )
+    return with_copies(program, placed, machine, graph) if placed and placed.stays else program
 
 
 def _host(workload: Workload, design: Design) -> dict[str, IntArray]:
@@ -96,18 +102,29 @@ def _host(workload: Workload, design: Design) -> dict[str, IntArray]:
 
 
 def _of_all_tiers(free: IntArray, machine: Machine) -> IntArray:
-    """(2, tiers) of (2, shared tiers)."""
-    whole = np.zeros((2, len(machine.tiers)), np.int64)
-    whole[:, machine.first_shared :] = free
+    """(2, places) of (2, shared tiers)."""
+    whole = np.zeros((2, len(machine.places)), np.int64)
+    whole[:, machine.first_shared : machine.home_place + 1] = free
     return whole
 
 
-def _peaks(workload: Workload, machine: Machine, buffers: int) -> IntArray:
-    """Largest occupancy per tier: tile buffers, cache contents, tensors."""
-    home = workload.peak_bytes
-    peaks = [0] * machine.first_shared + [min(int(tier.capacity), home) for tier in machine.shared]
-    peaks[machine.buffer_tier], peaks[-1] = buffers, home
-    return np.array(peaks, np.int64)
+def _peaks(workload: Workload, machine: Machine, buffers: int, placed: Plan | None) -> IntArray:
+    """Largest occupancy per place: tile buffers, cache contents, tensors."""
+    tensors = workload.peak_bytes
+    peaks = np.zeros(len(machine.places), np.int64)
+    for index, tier in enumerate(machine.shared, machine.first_shared):
+        peaks[index] = min(int(tier.capacity), tensors)
+    peaks[machine.buffer_tier], peaks[machine.home_place] = buffers, tensors
+    if placed:
+        rows = machine.home_rows(len(placed.tiers))
+        peaks[rows] = placed.occupied.max(axis=1, initial=0)[: len(rows)]
+    return peaks
+
+
+def _homes(placed: Plan, machine: Machine) -> IntArray:
+    """(S,) index of each storage's home among the places."""
+    rows = np.array([*machine.home_rows(len(placed.tiers)), -1])
+    return np.asarray(rows[placed.home], np.int64)
 
 
 def _arithmetic(workload: Workload, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:

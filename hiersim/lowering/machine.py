@@ -8,9 +8,9 @@ from typing import Final
 
 from hiersim.errors import DesignError
 from hiersim.lowering.stages import DTYPE_FIELDS, Figures
-from hiersim.model.design import Design, Tier
+from hiersim.model.design import Design, Place
 from hiersim.model.operators import BITS, DType
-from hiersim.model.program import Resource
+from hiersim.model.program import Access, Resource
 from hiersim.units import UNLIMITED
 
 MATRIX: Final = "matrix"
@@ -32,18 +32,67 @@ class Rate:
     tile: tuple[int, int, int]
 
 
-class Machine:
-    """Resources and rates of one design."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One direction of a place, as copies use it."""
 
-    def __init__(self, design: Design) -> None:
+    place: int
+    """Index into `Machine.places`."""
+    resource: int
+    access: Access
+    rate: int
+    """Achievable bytes per second."""
+    latency: int
+
+
+class Machine:
+    """Resources and rates of one design; `beyond`: how many of the tiers behind the device are in use.
+
+    `places` are what bytes pass: tiers and links, nearest first, as far as they are in use.
+    """
+
+    def __init__(self, design: Design, beyond: int = 0) -> None:
         self.design = design
         self.cores = int(design.compute.cores)
-        self.tiers = design.memory
         self.shared = design.shared_tiers
-        self.first_shared = len(self.tiers) - len(self.shared)
-        self.resources, self.ports = _resources(design, self.first_shared)
+        self.first_shared = len(design.core_tiers)
+        self.home_place = self.first_shared + len(self.shared) - 1
+        self.tiers = design.memory[: self.home_place + 1]
+        farthest = (self.tiers + design.host_tiers[:beyond])[-1]
+        self.places = design.places[: design.places.index(farthest) + 1]
+        self.resources, ports = _resources(self.places, self.first_shared)
+        self.ports = ports[: len(self.shared)]
+        self._place_ports = ports
         self.warnings: dict[str, None] = {}
         self._rates: dict[DType, Rate] = {}
+
+    def home_rows(self, homes: int) -> list[int]:
+        """Index among the places of the device's last tier and of the tiers behind it that are in use."""
+        names = [place.name for place in self.places]
+        return [names.index(tier.name) for tier in self.design.memory[-homes:] if tier.name in names]
+
+    def route(self, tier: int, inward: bool) -> tuple[Port, ...]:
+        """Ports that a copy passes between the device and the `tier`-th tier behind it, in the order of its way."""
+        links = {link.to for link in self.design.links}
+        way: list[Port] = []
+        near = self.home_place
+        for host in self.design.host_tiers[:tier]:
+            link = [self._port(near + 1, Access.READ if inward else Access.WRITE)] if host.name in links else []
+            far = near + len(link) + 1
+            hop = (far, near) if inward else (near, far)
+            ends = [self._port(hop[0], Access.READ), *link, self._port(hop[1], Access.WRITE)]
+            way = [*ends, *way] if inward else [*way, *ends]
+            near = far
+        return tuple(way)
+
+    def _port(self, place: int, access: Access) -> Port:
+        read, write = self._place_ports[place - self.first_shared]
+        rates = _bandwidths(self.places[place])
+        inward = access is Access.READ
+        return Port(
+            place=place, resource=read if inward else write, access=access, rate=rates[0 if inward else 1],
+            latency=int(self.places[place].latency),
+        )  # fmt: skip
 
     @property
     def buffer_tier(self) -> int:
@@ -157,24 +206,25 @@ def _derated(rate: int, efficiency: float) -> int:
     return rate if rate >= UNLIMITED else max(1, int(rate * efficiency))
 
 
-def _bandwidths(tier: Tier) -> tuple[int, int]:
+def _bandwidths(place: Place) -> tuple[int, int]:
     """Achievable (read, write) bytes per second."""
-    read, write = (tier.read_bandwidth, tier.write_bandwidth) if tier.full_duplex else (tier.bandwidth, tier.bandwidth)
-    return _derated(int(read or UNLIMITED), tier.efficiency), _derated(int(write or UNLIMITED), tier.efficiency)
+    both = (place.read_bandwidth, place.write_bandwidth) if place.full_duplex else (place.bandwidth, place.bandwidth)
+    read, write = (_derated(int(rate or UNLIMITED), place.efficiency) for rate in both)
+    return read, write
 
 
-def _resources(design: Design, first_shared: int) -> tuple[tuple[Resource, ...], list[tuple[int, int]]]:
-    """Ports of the shared tiers, then units; and the (read, write) ports of each shared tier."""
+def _resources(places: tuple[Place, ...], first: int) -> tuple[tuple[Resource, ...], list[tuple[int, int]]]:
+    """Ports of the places from `first` on, then units; and the (read, write) ports of each place."""
     resources: list[Resource] = []
     ports: list[tuple[int, int]] = []
-    for index, tier in enumerate(design.memory[first_shared:], first_shared):
-        place = len(resources)
-        if tier.full_duplex:
-            resources.append(Resource(name=tier.name + ".read", tier=index))
-            resources.append(Resource(name=tier.name + ".write", tier=index))
+    for index, place in enumerate(places[first:], first):
+        port = len(resources)
+        if place.full_duplex:
+            resources.append(Resource(name=place.name + ".read", tier=index))
+            resources.append(Resource(name=place.name + ".write", tier=index))
         else:
-            resources.append(Resource(name=tier.name, tier=index))
-        ports.append((place, len(resources) - 1))
+            resources.append(Resource(name=place.name, tier=index))
+        ports.append((port, len(resources) - 1))
     resources.append(Resource(name=MATRIX, tier=-1))
     resources.append(Resource(name=VECTOR, tier=-1))
     return tuple(resources), ports

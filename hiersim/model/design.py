@@ -32,10 +32,12 @@ from hiersim.units import (
 
 
 class Scope(Enum):
-    """Whether every core has its own, or all cores share one."""
+    """Who reaches a tier: its own core, all cores, or only the copies that the host orders."""
 
     CORE = "core"
     SHARED = "shared"
+    HOST = "host"
+    """Kernels cannot address it: what lies there is copied to the device before they run."""
 
 
 class Management(Enum):
@@ -85,14 +87,10 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tier:
-    """One level of the memory hierarchy."""
+class Place:
+    """Where bytes pass: a port that reads and writes share, or one for each."""
 
     name: str
-    scope: Scope
-    management: Management
-    capacity: Bytes
-    """Of one core's copy when the scope is `core`."""
     bandwidth: BytesPerSecond | None = None
     """Of one port that reads and writes share."""
     read_bandwidth: BytesPerSecond | None = None
@@ -102,10 +100,6 @@ class Tier:
     """Share of the bandwidth that streaming access achieves."""
     latency: Ticks = Ticks(0)
     """From the end of a transfer at the port to its arrival."""
-    granularity: Bytes = Bytes(1)
-    """Smallest transfer: a sector or burst."""
-    price: UsdPerGB | None = None
-    price_as_of: str | None = None
     energy: PicojoulesPerByte | None = None
 
     @property
@@ -117,6 +111,50 @@ class Tier:
     def has_port(self) -> bool:
         """True when moving data costs time here."""
         return self.bandwidth is not None or self.full_duplex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier(Place):
+    """One level of the memory hierarchy."""
+
+    scope: Scope
+    management: Management
+    capacity: Bytes
+    """Of one core's copy when the scope is `core`."""
+    granularity: Bytes = Bytes(1)
+    """Smallest transfer: a sector or burst."""
+    price: UsdPerGB | None = None
+    price_as_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(Place):
+    """What lies between two tiers: PCIe, NVLink-C2C. *Read* is towards the cores."""
+
+    to: str
+    """The farther one of the two tiers; all that goes to it and beyond it passes the link."""
+
+
+class Order(Enum):
+    """Which tensors a planner places first, that is, nearest."""
+
+    DENSITY = "density"
+    """Most bytes moved per byte of capacity; of equals the first touched."""
+    FIRST_TOUCH = "first-touch"
+    """In the order in which kernels touch them, as an allocator does that never looks ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """How tensors find their home tier, and how those beyond the device come to the kernels."""
+
+    order: Order = Order.DENSITY
+    prefetch: Count = Count(2)
+    """A copy to the device may begin when the kernel this many before its user has ended: 1 is on demand."""
+    chunk: Bytes = Bytes(2**20)
+    """Copies move this much at a time."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """Role (`kv_cache`) or name pattern (`layers.*.wq.weight`) → the tier that must be home; the first match counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +177,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Design:
-    """One machine. `memory` runs from the nearest tier to the farthest; the last one is home to all tensors."""
+    """One machine. `memory` runs from the nearest tier to the farthest; every tensor has a home in it."""
 
     name: str
     title: str
     compute: Compute
     memory: tuple[Tier, ...]
     host: Host
+    links: tuple[Link, ...] = ()
+    placement: Placement = field(default_factory=Placement)
     sources: Mapping[str, str] = field(default_factory=dict)
     """Dotted path (or a prefix of it) → where the value comes from."""
 
@@ -171,9 +211,20 @@ class Design:
         return tuple(tier for tier in self.memory if tier.scope is Scope.CORE)
 
     @property
+    def host_tiers(self) -> tuple[Tier, ...]:
+        """Tiers behind the device, nearest first: reached by copies only."""
+        return tuple(tier for tier in self.memory if tier.scope is Scope.HOST)
+
+    @property
     def home(self) -> Tier:
-        """The last tier, where every tensor lives."""
-        return self.memory[-1]
+        """The last tier that kernels address, where tensors live unless they are placed elsewhere."""
+        return self.shared_tiers[-1]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Tiers, each with the link in front of it, nearest first."""
+        before = {link.to: link for link in self.links}
+        return tuple(place for tier in self.memory for place in (before.get(tier.name), tier) if place is not None)
 
     def replace(self, changes: Mapping[str, Any]) -> Design:
         """This design with some values changed and checked again.
@@ -221,14 +272,23 @@ def _faults(design: Design) -> list[tuple[str, str, str]]:
         faults.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
     if not design.core_tiers:
         faults.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
-    if scopes != sorted(scopes, key=lambda scope: scope is Scope.SHARED):
-        faults.append(("memory", "has a core tier behind a shared one", "tiers from nearest to farthest"))
+    if scopes != sorted(scopes, key=list(Scope).index):
+        order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
+        faults.append(("memory", "has a tier behind one of farther scope", order))
     for name in sorted({name for name in names if names.count(name) > 1}):
         faults.append((f"memory.{name}", "is there twice", "one tier of each name"))
     for tier in design.memory:
         faults.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
-    if design.memory and design.home.management is not Management.SCRATCHPAD:
-        faults.append((f"memory.{design.home.name}.management", "is a cache but the last tier", "scratchpad"))
+    if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
+        what = (
+            "is a cache but the last tier that kernels address" if design.host_tiers else "is a cache but the last tier"
+        )
+        faults.append((f"memory.{design.home.name}.management", what, "scratchpad"))
+    for tier in design.host_tiers:
+        if tier.management is not Management.SCRATCHPAD:
+            faults.append((f"memory.{tier.name}.management", "is a cache behind the device", "scratchpad"))
+    faults.extend(_link_faults(design))
+    faults.extend(_placement_faults(design))
     for tier in design.shared_tiers[:-1]:
         if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
             faults.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
@@ -244,14 +304,52 @@ def _faults(design: Design) -> list[tuple[str, str, str]]:
     return faults
 
 
-def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
+def _link_faults(design: Design) -> list[tuple[str, str, str]]:
+    faults: list[tuple[str, str, str]] = []
+    tiers = [tier.name for tier in design.memory]
+    host = [tier.name for tier in design.host_tiers]
+    for index, link in enumerate(design.links):
+        path = f"links.{link.name}"
+        faults.extend((f"{path}.{key}", *rest) for key, *rest in _port_faults(link))  # type: ignore[misc]
+        if not link.has_port:
+            faults.append((f"{path}.bandwidth", "is missing", "a bandwidth such as '64 GB/s', or 'unlimited'"))
+        if link.name in tiers:
+            faults.append((path, "has the name of a tier", "a name of its own"))
+        if link.to not in host:
+            problem = f"'{link.to}' is not a tier behind the device"
+            faults.append((f"{path}.to", problem, nearest(link.to, host) if host else "a tier with 'scope: host'"))
+        elif link.to in [other.to for other in design.links[:index]]:
+            faults.append((f"{path}.to", f"'{link.to}' has a link already", "one link in front of each tier"))
+    return faults
+
+
+def _placement_faults(design: Design) -> list[tuple[str, str, str]]:
+    homes = [tier.name for tier in design.memory if tier.scope is not Scope.CORE]
+    homes = [name for name in homes if design.tier(name).management is Management.SCRATCHPAD]
+    placement = design.placement
+    faults = [
+        (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))
+        for pattern, name in placement.pins.items()
+        if name not in homes
+    ]
+    if placement.chunk <= 0:
+        faults.append(("placement.chunk", "is zero", "a size above zero"))
+    return faults
+
+
+def _port_faults(place: Place) -> list[tuple[str, str, str]]:
     faults = []
-    both = tier.read_bandwidth is not None and tier.write_bandwidth is not None
-    if (tier.read_bandwidth is None) != (tier.write_bandwidth is None):
+    both = place.read_bandwidth is not None and place.write_bandwidth is not None
+    if (place.read_bandwidth is None) != (place.write_bandwidth is None):
         faults.append(("read_bandwidth", "is given without its partner", "read_bandwidth and write_bandwidth together"))
-    if both and tier.bandwidth is not None:
+    if both and place.bandwidth is not None:
         faults.append(("bandwidth", "is given beside read_bandwidth and write_bandwidth", "one or the other"))
-    if tier.scope is Scope.SHARED and not tier.has_port:
+    return faults
+
+
+def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
+    faults = _port_faults(tier)
+    if tier.scope is not Scope.CORE and not tier.has_port:
         faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
     if tier.capacity <= 0:
         faults.append(("capacity", "is zero", "a size above zero"))
@@ -284,12 +382,14 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         valid = [".".join([*done, key]) for key in kinds if key != "sources"]
         raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
     kind, present = kinds[name], getattr(value, name)
-    if kind == tuple[Tier, ...]:
-        return dataclasses.replace(value, **{name: _replaced_tier(present, rest, path, text)})
+    if kind in (tuple[Tier, ...], tuple[Link, ...]):
+        return dataclasses.replace(value, **{name: _replaced_place(name, present, rest, path, text)})
     if rest and dataclasses.is_dataclass(kind):
         if present is None:
             raise DesignError(f"this design has no {name}", key=path)
         return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
+    if rest and name == "pins":  # patterns have dots of their own
+        return dataclasses.replace(value, pins={**present, ".".join(rest): str(text)})
     if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
         return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
     if rest:
@@ -297,12 +397,14 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
     return dataclasses.replace(value, **{name: read_leaf(kind, text, path, present)})
 
 
-def _replaced_tier(tiers: tuple[Tier, ...], rest: list[str], path: str, text: Any) -> tuple[Tier, ...]:
-    names = [tier.name for tier in tiers]
+def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:
+    """Tiers (`memory`) or `links` with one value changed."""
+    names, one = [place.name for place in places], "tier" if kind == "memory" else "link"
     if len(rest) < 2 or rest[0] not in names:
-        wanted = nearest(rest[0], names) if rest else f"a tier: {', '.join(names)}"
-        raise DesignError("names no value of a tier", key=path, expected=f"memory.TIER.VALUE with TIER {wanted}")
-    return tuple(_replaced(tier, rest[1:], path, text) if tier.name == rest[0] else tier for tier in tiers)
+        wanted = nearest(rest[0], names) if rest and names else f"a {one}: {', '.join(names) or 'there is none'}"
+        form = f"{kind}.{one.upper()}.VALUE with {one.upper()} {wanted}"
+        raise DesignError(f"names no value of a {one}", key=path, expected=form)
+    return tuple(_replaced(place, rest[1:], path, text) if place.name == rest[0] else place for place in places)
 
 
 def _replaced_entry(name: str, present: Mapping[DType, Any], key: str, path: str, text: Any) -> dict[DType, Any]:

@@ -42,7 +42,7 @@ class Program:
     """
 
     tiers: tuple[str, ...]
-    """Nearest first."""
+    """Places that bytes pass: tiers and the links between them, nearest first, as far as they are in use."""
     resources: tuple[Resource, ...]
     queue: int
     """Launches that may be pending on the device."""
@@ -109,6 +109,12 @@ class Program:
     compulsory_bytes: int
     """Bytes that must cross the home tier's port whatever the schedule."""
     warnings: tuple[str, ...]
+    home_tier: int = -1
+    """Index of the last tier that kernels address; the places behind it are reached by copies."""
+    graph_kernel: IntArray | None = None
+    """(K,) index of the kernel in its graph, -1 for copies; None where kernels are those of the graph."""
+    storage_home: IntArray | None = None
+    """(S,) index of each storage's home, -1 for those that take no memory; None where all live in `home_tier`."""
 
     def __len__(self) -> int:
         return len(self.kernel_names)

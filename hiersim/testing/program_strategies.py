@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -139,7 +140,7 @@ def _program(
         needs_ptr=needs_ptr,
         needs=needs_values,
         nest=np.array(nest, np.int64),
-        **columns.arrays(),
+        **dict[str, Any](columns.arrays()),
         free_bytes=np.zeros((2, len(_TIERS)), np.int64),
         peak_bytes=np.zeros(len(_TIERS), np.int64),
         flops=(0, 0),

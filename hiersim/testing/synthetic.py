@@ -11,7 +11,7 @@ Nothing here is random: the same arguments give the same arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -289,7 +289,7 @@ def tile_program(
         stage_ptr=each * length,
         release_stage=np.full(nests, tiers + 1, np.int64),
         complete_stage=np.full(nests, tiers + 1, np.int64),
-        **{f"stage_{name}": stages[:, index].copy() for index, name in enumerate(columns)},
+        **dict[str, Any]({f"stage_{name}": stages[:, index].copy() for index, name in enumerate(columns)}),
         free_bytes=np.zeros((2, tiers + 1), np.int64),
         peak_bytes=np.zeros(tiers + 1, np.int64),
         flops=(0, 0),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 from hiersim import units
-from hiersim.model.design import Design, Tier, field_types
+from hiersim.model.design import Design, Place, field_types
 from hiersim.model.operators import DType
 
 PRINTERS: Mapping[object, Callable[[Any], str]] = {
@@ -25,7 +25,9 @@ PRINTERS: Mapping[object, Callable[[Any], str]] = {
 
 def design_rows(design: Design) -> Iterator[tuple[str, str, str]]:
     """(path, value with unit, source) of every known value."""
-    for path, value in [*_walk(design.compute, "compute"), *_tiers(design), *_walk(design.host, "host")]:
+    places = [*_places(design.memory, "memory"), *_places(design.links, "links")]
+    rest = [*_walk(design.host, "host"), *_walk(design.placement, "placement")]
+    for path, value in [*_walk(design.compute, "compute"), *places, *rest]:
         yield path, value, source_of(design, path)
 
 
@@ -37,7 +39,9 @@ def summary_row(design: Design) -> tuple[str, str, str, str, str]:
     best = wanted[0] if wanted else max(peaks, key=lambda dtype: peaks[dtype])
     home = design.home
     bandwidth = home.bandwidth or home.read_bandwidth or 0
-    near = " · ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in design.memory[:-1])
+    near = " · ".join(
+        f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in (*design.core_tiers, *design.shared_tiers[:-1])
+    )
     return (
         str(design.compute.cores),
         f"{units.show_rate(peaks[best])} {best.name.lower()}",
@@ -57,9 +61,9 @@ def source_of(design: Design, path: str) -> str:
     return ""
 
 
-def _tiers(design: Design) -> Iterator[tuple[str, str]]:
-    for tier in design.memory:
-        yield from _walk(tier, f"memory.{tier.name}")
+def _places(places: Iterable[Place], table: str) -> Iterator[tuple[str, str]]:
+    for place in places:
+        yield from _walk(place, f"{table}.{place.name}")
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -67,13 +71,15 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
     for item in fields(value):
         entry, kind = getattr(value, item.name), kinds[item.name]
         here = f"{path}.{item.name}"
-        if entry is None or (isinstance(value, Tier) and item.name == "name"):
+        if entry is None or (isinstance(value, Place) and item.name == "name"):
             continue
         if is_dataclass(entry):
             yield from _walk(entry, here)
         elif item.name == "peak":
             for dtype, rate in entry.items():
                 yield f"{here}.{dtype.name.lower()}", units.show_rate(rate)
+        elif item.name == "pins":
+            yield from ((f"{here}.{pattern}", tier) for pattern, tier in entry.items())
         elif item.name == "stand_in":
             for dtype, target in entry.items():
                 yield f"{here}.{dtype.name.lower()}", target.name.lower()

@@ -112,9 +112,25 @@ def _memory_rows(results: Sequence[Result]) -> list[Row]:
         (f"{home} traffic", tuple(show_bytes(result.home_bytes) for result in results)),
         ("  at least", tuple(show_bytes(result.bounds.compulsory_bytes) for result in results)),
         (f"{home} occupied", tuple(show_bytes(result.peak[result.design.home.name]) for result in results)),
+        *_rows_behind(results),
         ("memory cost", tuple(prices)),
         (f"  of it {home}", tuple(parts)),
     ]
+
+
+def _rows_behind(results: Sequence[Result]) -> list[Row]:
+    """What the places behind the device moved and hold, where any run used them."""
+    moved = [result.traffic for result in results]
+    names = {place.name: None for result in results for place in result.design.places}
+    tiers = {tier.name for result in results for tier in result.design.host_tiers}
+    rows: list[Row] = []
+    for name in names:
+        if any(name in result.program.tiers[result.program.home_tier :][1:] for result in results):
+            bytes_moved = [sum(traffic.get(name, {}).values()) for traffic in moved]
+            rows.append((f"{name} traffic", tuple(show_bytes(size) for size in bytes_moved)))
+            if name in tiers:
+                rows.append((f"{name} occupied", tuple(show_bytes(result.peak.get(name, 0)) for result in results)))
+    return rows
 
 
 def where(result: Result) -> str:

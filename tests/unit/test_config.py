@@ -414,10 +414,13 @@ PAIRS = [
     (schema.ComputeModel, value.Compute),
     (schema.TierModel, value.Tier),
     (schema.HostModel, value.Host),
+    (schema.LinkModel, value.Link),
+    (schema.PlacementModel, value.Placement),
     (schema.DesignModel, value.Design),
 ]
 ONLY_IN_THE_FILE = {"extends", "notes", "references"}
-ONLY_IN_THE_VALUE = {(value.Tier, "name")}
+ONLY_IN_THE_VALUE = {(value.Tier, "name"), (value.Link, "name")}
+OTHER_DEFAULTS = {(value.Design, "host"), (value.Design, "links"), (value.Placement, "order")}
 
 
 @pytest.mark.parametrize(("model", "owner"), PAIRS, ids=lambda kind: kind.__name__)
@@ -430,8 +433,9 @@ def test_a_model_mirrors_its_value_field_by_field(model: type[BaseModel], owner:
         if name not in models:
             continue
         required = fields[name].default is dataclasses.MISSING and fields[name].default_factory is dataclasses.MISSING
-        if (owner, name) != (value.Design, "host"):
-            assert models[name].is_required() == required, name
+        if (owner, name) in OTHER_DEFAULTS:
+            continue
+        assert models[name].is_required() == required, name
         if not required and fields[name].default is not dataclasses.MISSING:
             assert models[name].default == fields[name].default, name
         if kind in units.QUANTITIES:
@@ -461,6 +465,8 @@ def test_the_words_of_scope_and_management_are_those_of_the_enums() -> None:
         (("compute", "vector"), "special"),
         (("memory", "l2"), "granularity"),
         (("host",), "launch_view"),
+        (("links", "pcie"), "to"),
+        (("placement",), "prefetch"),
     ],
 )
 def test_hints_know_the_keys_of_every_table(path: tuple[str, ...], key: str) -> None:

@@ -1,0 +1,203 @@
+"""Every storage gets a home tier for its whole life; what does not fit the device goes behind it, never silently.
+
+Storages come in the order that the design states (`Placement.order`); each goes to the nearest tier that has room as
+long as it lives. What lives behind the device is brought there in *stays* (see `staging.py`), whose room is
+kept free: the room is raised until the fullest moment fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+import numpy as np
+
+from hiersim.errors import CapacityError
+from hiersim.lowering.placement import Lifetimes, lifetimes, occupancy
+from hiersim.lowering.skyline import NOWHERE, settle
+from hiersim.lowering.staging import Stay, first_touch, moved_bytes, room, stays
+from hiersim.model.design import Design, Order, Tier
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import IntArray, Role
+from hiersim.units import show_bytes
+
+BOUNCE_CHUNKS: Final = 8
+"""Chunks of a copy for which a tier on its way keeps room."""
+STEP_SHARE: Final = 256
+"""The room kept for stays is raised by at least this part of the device, so that it is found soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """Where storages live on one design. S storages, K kernels, H homes: the device's last tier and those behind it."""
+
+    tiers: tuple[Tier, ...]
+    """(H,) nearest first."""
+    home: IntArray
+    """(S,) index into `tiers`; -1 for storages that never take memory."""
+    stays: tuple[Stay, ...]
+    """Of storages behind the device, by storage and time."""
+    occupied: IntArray
+    """(H, K) bytes in use while each kernel runs."""
+    warnings: tuple[str, ...]
+
+
+def plan(graph: KernelGraph, design: Design) -> Plan | None:
+    """The homes of all storages; None where all live in the last tier that kernels address.
+
+    Raises
+    ------
+    CapacityError
+        When the last tier is full, or one kernel needs more of the device than there is: names the tensor, the tier
+        and the missing bytes.
+    """
+    pins, unused = _pinned(graph, design)
+    fits = int(graph.derived(occupancy).max(initial=0)) <= design.home.capacity
+    if not design.host_tiers or (fits and not bool((pins > 0).any())):
+        return None
+    return _Planner(graph, design, pins, unused).run()
+
+
+class _Planner:
+    """The search for the least room that the stays need."""
+
+    def __init__(self, graph: KernelGraph, design: Design, pins: IntArray, warnings: tuple[str, ...]) -> None:
+        self.graph, self.design, self.pins, self.warnings = graph, design, pins, warnings
+        self.tiers = (design.home, *design.host_tiers)
+        self.ahead = int(design.placement.prefetch) - 1
+        self.life = lifetimes(graph)
+        self.order = _order(graph, design, self.life)
+        self.size = graph.tensors.storage_bytes
+
+    def run(self) -> Plan:
+        """Raise the room for stays until the fullest moment fits."""
+        device, kept, farthest = int(self.tiers[0].capacity), 0, 0
+        while True:
+            home = self._settled(kept, farthest)
+            deepest = int(home.max(initial=0))
+            found = stays(self.graph, home > 0, self.ahead)
+            needed = room(found, len(self.graph))
+            use = self._use(home == 0) + needed
+            over = int(use.max(initial=0)) - device
+            if over <= 0 and deepest <= farthest:
+                return self._plan(home, found, use)
+            if over > 0 and kept >= device:
+                raise self._too_much_at_once(needed)
+            kept = min(device, kept + max(over, device // STEP_SHARE)) if over > 0 else kept
+            farthest = max(farthest, deepest)
+
+    def _settled(self, kept: int, farthest: int) -> IntArray:
+        """(S,) homes when `kept` bytes of the device are left to stays and copies go as far as tier `farthest`."""
+        bounce = BOUNCE_CHUNKS * int(self.design.placement.chunk)
+        ceilings = [int(self.tiers[0].capacity) - kept]
+        for index, tier in enumerate(self.tiers[1:], 1):
+            ceilings.append(max(0, int(tier.capacity) - (bounce if index < farthest else 0)))
+        home = settle(self.order, self.life.first, self.life.last, self.size, self.pins, ceilings)
+        lost = self.order[home[self.order] == NOWHERE]
+        if len(lost):
+            raise self._full(int(lost[0]), home, ceilings)
+        return home
+
+    def _use(self, chosen: IntArray) -> IntArray:
+        """(K,) bytes that the chosen storages take."""
+        rows = np.flatnonzero(chosen & (self.life.used == 1))
+        change = np.zeros(len(self.graph) + 1, np.int64)
+        np.add.at(change, self.life.first[rows], self.size[rows])
+        np.subtract.at(change, self.life.last[rows] + 1, self.size[rows])
+        return np.cumsum(change[:-1])
+
+    def _plan(self, home: IntArray, found: list[Stay], device: IntArray) -> Plan:
+        occupied = [device, *(self._use(home == index) for index in range(1, len(self.tiers)))]
+        bounce = BOUNCE_CHUNKS * int(self.design.placement.chunk)
+        for index in range(1, int(home.max(initial=0))):
+            occupied[index] = occupied[index] + bounce
+        return Plan(
+            tiers=self.tiers, home=home, stays=tuple(found), occupied=np.array(occupied, np.int64),
+            warnings=self.warnings + _spilled(self.graph, self.tiers, home),
+        )  # fmt: skip
+
+    def _full(self, storage: int, home: IntArray, ceilings: list[int]) -> CapacityError:
+        """No tier has room for `storage`."""
+        pin = int(self.pins[storage])
+        index = pin if pin >= 0 else len(self.tiers) - 1
+        tier = self.tiers[index]
+        first, last = int(self.life.first[storage]), int(self.life.last[storage])
+        use = int(self._use(home == index)[first : last + 1].max(initial=0))
+        missing = int(self.size[storage]) - (ceilings[index] - use)
+        why = "it is pinned there" if pin >= 0 else "no other tier has room either"
+        return CapacityError(
+            f"tensor '{_name(self.graph, storage)}' ({show_bytes(int(self.size[storage]))}) does not fit tier "
+            f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}), of which {show_bytes(use)} are taken: "
+            f"{missing} bytes ({show_bytes(missing)}) are missing, and {why}",
+            key=f"memory.{tier.name}.capacity",
+            expected=f"at least {show_bytes(int(tier.capacity) + missing)}",
+        )
+
+    def _too_much_at_once(self, needed: IntArray) -> CapacityError:
+        """The stays alone are more than the device."""
+        moment = int(needed.argmax())
+        tier, most = self.tiers[0], int(needed[moment])
+        missing = most - int(tier.capacity)
+        return CapacityError(
+            f"kernel {moment} '{self.graph.names[moment]}' needs {show_bytes(most)} of tensors at once in tier "
+            f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}): {missing} bytes "
+            f"({show_bytes(missing)}) are missing",
+            key=f"memory.{tier.name}.capacity",
+            expected=f"at least {show_bytes(most)}, or a smaller placement.prefetch",
+        )
+
+
+def _order(graph: KernelGraph, design: Design, life: Lifetimes) -> IntArray:
+    """Storages that take memory, as they are to be placed."""
+    first = first_touch(graph)
+    if design.placement.order is Order.DENSITY:
+        density = moved_bytes(graph) / np.maximum(graph.tensors.storage_bytes, 1)
+        order = np.lexsort((first, -density))
+    else:
+        order = np.argsort(first, kind="stable")
+    return np.asarray(order[life.used[order] == 1], np.int64)
+
+
+def _pinned(graph: KernelGraph, design: Design) -> tuple[IntArray, tuple[str, ...]]:
+    """(S,) index of the tier that each storage is pinned to, -1 where it is free; and a warning of idle pins."""
+    table = graph.tensors
+    names = [tier.name for tier in (design.home, *design.host_tiers)]
+    pins = np.full(len(table.storage_bytes), -1, np.int64)
+    roles = {role.name.lower(): int(role) for role in Role}
+    idle = []
+    for pattern, tier in design.placement.pins.items():
+        if pattern in roles:
+            rows = table.storage_role == roles[pattern]
+        else:
+            rows = np.array([fnmatchcase(name, pattern) for name in table.storage_names], bool)
+        if not rows.any():
+            idle.append(f"pin '{pattern}' matches no tensor of this trace")
+        pins[rows & (pins < 0)] = names.index(tier)
+    return pins, tuple(idle)
+
+
+def _spilled(graph: KernelGraph, tiers: tuple[Tier, ...], home: IntArray) -> tuple[str, ...]:
+    """One warning for each tier behind the device and role of tensors there."""
+    table = graph.tensors
+    lines = []
+    for index, tier in enumerate(tiers[1:], 1):
+        for role in Role:
+            rows = np.flatnonzero((home == index) & (table.storage_role == role))
+            if len(rows):
+                size = show_bytes(int(table.storage_bytes[rows].sum()))
+                first, last = _name(graph, int(rows[0])), _name(graph, int(rows[-1]))
+                named = f"'{first}'" if len(rows) == 1 else f"'{first}' … '{last}'"
+                kind = role.name.lower().replace("_", " ")
+                lines.append(f"{size} of {kind} live in '{tier.name}': {len(rows)} tensors, {named}")
+    return tuple(lines)
+
+
+def _name(graph: KernelGraph, storage: int) -> str:
+    """What to call a storage: its name, or what it is and where it is first touched."""
+    name = graph.tensors.storage_names[storage]
+    if name:
+        return name
+    role = Role(int(graph.tensors.storage_role[storage])).name.lower().replace("_", " ")
+    first = int(first_touch(graph)[storage])
+    return f"{role} of kernel {first} {graph.names[first]}" if first < len(graph) else role
