@@ -272,12 +272,13 @@ class Cutter:
             self.passes(self.figures.capacity(level))
             loads: cython.longlong = 0
             if self.read_a >= 0:
-                again: cython.longlong = product(self.passes_a - 1, self.work.read_size(self.read_a))
+                again: cython.longlong = product(self.passes_a - 1, self.work.again(self.read_a, level))
                 loads = total(self.work.far(self.read_a, level), again)
             if self.read_b >= 0:
-                more: cython.longlong = product(self.passes_b - 1, self.work.read_size(self.read_b))
+                more: cython.longlong = product(self.passes_b - 1, self.work.again(self.read_b, level))
                 loads = total(loads, total(self.work.far(self.read_b, level), more))
-            self.far_loads[level] = min(loads, self.far_loads[level - 1]) if level else loads
+            behind: cython.bint = level > 0 and not self.classes.beside
+            self.far_loads[level] = min(loads, self.far_loads[level - 1]) if behind else loads
         return 0
 
     @cython.cfunc
@@ -516,7 +517,7 @@ class Cutter:
         for level in range(self.work.levels):
             loads: cython.longlong = 0
             if in_use > self.figures.capacity(level):
-                loads = product(waves - 1, kv_total)
+                loads = product(waves - 1, self.work.again_of(kv_total, level))
             for index in range(self.work.reads):
                 loads = total(loads, self.work.far(index, level))
             self.far_loads[level] = loads

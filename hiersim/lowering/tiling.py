@@ -83,7 +83,8 @@ class Loom:
         self.cases = self.ticks = self.moved = self.buffers = 0
         count: cython.longlong = classes.classes
         self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
-        self.keys = column((len(classes.arrays["read_low"]) + count) * self.work.levels)
+        reads: cython.longlong = len(classes.arrays["read_low"]) * (2 if classes.beside else 1)
+        self.keys = column((reads + count) * self.work.levels)
         slots: cython.longlong = 4
         while slots < 2 * count:
             slots *= 2
@@ -154,6 +155,12 @@ class Loom:
             value: cython.longlong = self.work.read_far[place] if place < reads else self.work.write_far[place - reads]
             self.keys[first + place] = value
             mark = ((mark & MASK) * PRIME) ^ (value & MASK)
+        if self.classes.beside:
+            for place in range(self.work.reads * levels):
+                value = self.work.again(place // levels, place % levels)
+                self.keys[first + width] = value
+                mark = ((mark & MASK) * PRIME) ^ (value & MASK)
+                width += 1
         slot: cython.longlong = (mark ^ (mark >> 20)) & (len(self.slots) - 1)
         while self.slots[slot] != 0:
             case: cython.longlong = self.slots[slot] - 1
@@ -166,7 +173,7 @@ class Loom:
 
     @cython.cfunc
     def same_keys(self, one: cython.longlong, other: cython.longlong, width: cython.longlong) -> cython.bint:
-        """Whether two cases miss the same bytes."""
+        """Whether two cases ask the far tiers for the same bytes."""
         place: cython.longlong
         for place in range(width):
             if self.keys[one + place] != self.keys[other + place]:

@@ -4,6 +4,7 @@ from hiersim.lowering.stages cimport Figures
 
 cdef class KernelClasses:
     cdef readonly long long classes, shapes, types, most_reads
+    cdef readonly bint explicit, beside
     cdef readonly object arrays
     cdef long long[::1] class_shape, class_count
     cdef long long[::1] class_read_ptr, read_low, read_high, read_covered
@@ -11,13 +12,14 @@ cdef class KernelClasses:
     cdef long long[::1] shape_read_ptr, read_size, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special
     cdef long long[::1] type_dims
+    cdef long long[::1] far_read, far_write, far_again
 
 
 cdef class Work:
     cdef KernelClasses classes
     cdef Figures figures
     cdef readonly long long levels, shape, anchor, reads, write_size, read_total, vector_core_ticks
-    cdef long long first_read
+    cdef long long first_read, first_far
     cdef long long[::1] read_far, write_far
     cdef long long[::1] type_vector_ticks, type_matrix_ticks
     cdef long long look(self, long long index)
@@ -26,5 +28,7 @@ cdef class Work:
     cdef long long prepare(self)
     cdef long long read_size(self, long long index)
     cdef long long far(self, long long index, long long level)
+    cdef long long again(self, long long index, long long level)
+    cdef long long again_of(self, long long size, long long level)
     cdef bint outweighs(self, long long kind, long long other)
     cdef bint is_contraction(self, long long kind_of)

@@ -43,6 +43,10 @@ class KernelClasses:
     Kernels of one *shape* have equal operators and equal accesses; those of one *class* also reuse equally: `columns`
     has the fields of `work.pxd` by name. `class_read_ptr`, `chunk_ptr` (C + 1,), `interval_ptr`, `shape_read_ptr` and
     `shape_type_ptr` are CSR; `type_dims` is (T, 7).
+
+    Three columns may be there besides, for L far tiers: `far_read` (reads of all classes, L) and `far_write` (C, L) are
+    the bytes that a far tier supplies and takes, -1 where LRU decides; `far_again` (reads of all classes, L) those of
+    a further pass over the read, in which case the tiers hold different tensors and lie *beside* each other.
     """
 
     def __init__(self, columns: Mapping[str, IntArray]) -> None:
@@ -60,6 +64,9 @@ class KernelClasses:
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
         self.type_masked, self.type_vector = loaded(columns["type_masked"]), loaded(columns["type_vector"])
         self.type_special, self.type_dims = loaded(columns["type_special"]), loaded(columns["type_dims"])
+        self.explicit, self.beside = "far_read" in columns, "far_again" in columns
+        self.far_read, self.far_write = loaded(columns.get("far_read", ())), loaded(columns.get("far_write", ()))
+        self.far_again = loaded(columns.get("far_again", ()))
         self.classes, self.shapes = len(columns["class_shape"]), len(columns["shape_write"])
         self.types = len(columns["type_kind"])
         self.most_reads = int(np.diff(columns["shape_read_ptr"]).max(initial=0))
@@ -78,7 +85,8 @@ class Work:
     """One class at a time on one machine, ready for a tile rule; `look` chooses it.
 
     `levels` counts the shared tiers beyond the nearest. `read_far` (reads, levels) are the bytes that each of them
-    must supply (what nearer caches miss), `write_far` (levels,) those written back to it. `vector_core_ticks` are the
+    must supply (what nearer caches miss), `write_far` (levels,) those written back to it; both come from the LRU
+    distances of the class unless the class says them explicitly. `vector_core_ticks` are the
     ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
     the contraction that shapes the tiles, -1 where there is none.
     """
@@ -87,6 +95,7 @@ class Work:
         self.classes = classes
         self.figures = figures
         self.levels = figures.levels - 1
+        assert not classes.explicit or len(classes.far_write) == classes.classes * self.levels
         self.read_far = column(classes.most_reads * self.levels)
         self.write_far = column(self.levels)
         self.type_vector_ticks, self.type_matrix_ticks = column(classes.types), column(classes.types)
@@ -124,7 +133,7 @@ class Work:
         classes: KernelClasses = self.classes
         shape: cython.longlong = classes.class_shape[index]
         self.shape, self.anchor = shape, -1
-        self.first_read = classes.shape_read_ptr[shape]
+        self.first_read, self.first_far = classes.shape_read_ptr[shape], classes.class_read_ptr[index] * self.levels
         self.reads = classes.shape_read_ptr[shape + 1] - self.first_read
         self.write_size = classes.shape_write[shape]
         self.vector_core_ticks = self.read_total = 0
@@ -147,7 +156,10 @@ class Work:
 
     @cython.cfunc
     def missing(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
-        """Count what the cache at `level` misses of each read of class `index`, and what it writes back."""
+        """Count what the cache at `level` misses of each read of class `index`, and what it writes back.
+
+        Bytes that the class says explicitly go before what follows from LRU.
+        """
         classes: KernelClasses = self.classes
         capacity: cython.double = float(self.figures.capacity(level))
         first: cython.longlong = classes.class_read_ptr[index]
@@ -159,7 +171,12 @@ class Work:
             share: cython.double = held(low, float(classes.read_high[first + place]), capacity)
             hits: cython.longlong = cython.cast(cython.longlong, floor(share * float(covered)))
             self.read_far[place * self.levels + level] = classes.read_size[sizes + place] - min(hits, covered)
-        self.write_far[level] = self.write_back(index, self.figures.capacity(level))
+            if classes.explicit and classes.far_read[(first + place) * self.levels + level] >= 0:
+                self.read_far[place * self.levels + level] = classes.far_read[(first + place) * self.levels + level]
+        if classes.explicit and classes.far_write[index * self.levels + level] >= 0:
+            self.write_far[level] = classes.far_write[index * self.levels + level]
+        else:
+            self.write_far[level] = self.write_back(index, self.figures.capacity(level))
         return 0
 
     @cython.cfunc
@@ -189,3 +206,21 @@ class Work:
     def far(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
         """Bytes of a read that far tier `level` must supply."""
         return self.read_far[index * self.levels + level]
+
+    @cython.cfunc
+    def again(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
+        """Bytes of a read that far tier `level` supplies for each pass over it after the first."""
+        if index >= 0 and self.classes.beside:
+            return self.classes.far_again[self.first_far + index * self.levels + level]
+        return self.read_size(index)
+
+    @cython.cfunc
+    def again_of(self, size: cython.longlong, level: cython.longlong) -> cython.longlong:
+        """Of `size` bytes that are spread over all reads: those that far tier `level` supplies for a further pass."""
+        if not self.classes.beside or self.read_total == 0:
+            return size
+        share: cython.longlong = 0
+        index: cython.longlong
+        for index in range(self.reads):
+            share = total(share, self.again(index, level))
+        return floor_share(size, min(share, self.read_total), self.read_total)
