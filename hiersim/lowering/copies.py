@@ -52,6 +52,8 @@ def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGra
     """
     ahead = int(machine.design.placement.prefetch) - 1
     copies = _copies(plan, graph, ahead)
+    if not copies:
+        return program
     order, needs = _interleaved(copies, len(program), ahead)
     writer = _NestWriter(machine)
     nests = [writer.nest(copy) for copy in copies]

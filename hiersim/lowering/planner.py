@@ -89,15 +89,18 @@ class _Planner:
 
     def _settled(self, kept: int, farthest: int) -> IntArray:
         """(S,) homes when `kept` bytes of the device are left to stays and copies go as far as tier `farthest`."""
-        bounce = BOUNCE_CHUNKS * int(self.design.placement.chunk)
         ceilings = [int(self.tiers[0].capacity) - kept]
         for index, tier in enumerate(self.tiers[1:], 1):
-            ceilings.append(max(0, int(tier.capacity) - (bounce if index < farthest else 0)))
+            ceilings.append(int(tier.capacity) - (self._bounce(index) if index < farthest else 0))
         home = settle(self.order, self.life.first, self.life.last, self.size, self.pins, ceilings)
         lost = self.order[home[self.order] == NOWHERE]
         if len(lost):
             raise self._full(int(lost[0]), home, ceilings)
         return home
+
+    def _bounce(self, index: int) -> int:
+        """Bytes that a tier keeps free for chunks on their way from and to farther ones."""
+        return min(int(self.tiers[index].capacity), BOUNCE_CHUNKS * int(self.design.placement.chunk))
 
     def _use(self, chosen: IntArray) -> IntArray:
         """(K,) bytes that the chosen storages take."""
@@ -109,9 +112,8 @@ class _Planner:
 
     def _plan(self, home: IntArray, found: list[Stay], device: IntArray) -> Plan:
         occupied = [device, *(self._use(home == index) for index in range(1, len(self.tiers)))]
-        bounce = BOUNCE_CHUNKS * int(self.design.placement.chunk)
         for index in range(1, int(home.max(initial=0))):
-            occupied[index] = occupied[index] + bounce
+            occupied[index] = occupied[index] + self._bounce(index)
         return Plan(
             tiers=self.tiers, home=home, stays=tuple(found), occupied=np.array(occupied, np.int64),
             warnings=self.warnings + _spilled(self.graph, self.tiers, home),

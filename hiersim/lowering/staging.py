@@ -3,7 +3,7 @@
 A *stay* begins with the first kernel that touches the tensor and goes on while the next one comes soon. Bytes that
 kernels read and that are not there yet are copied in before it; bytes that they wrote are copied out after it, unless
 nobody wants them again. Copies may begin, and may still run, `ahead` kernels before and after; the room is taken as
-long.
+long, and until the kernel after that begins.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Traveller:
         copied_out = self.dirty if wanted else 0
         self.content = min(self.size, self.content + copied_out)
         begin = self.first - self.ahead if self.copied_in else self.first
-        end = self.last + self.ahead if copied_out else self.last
+        end = self.last + self.ahead + 1 if copied_out else self.last  # until the next kernel may begin
         self.stays.append(Stay(self.storage, self.first, self.last, begin, end, self.held, self.copied_in, copied_out))
         self.first, self.held, self.copied_in, self.dirty = -1, 0, 0, 0
 

@@ -6,7 +6,19 @@ import dataclasses
 
 from hypothesis import strategies as st
 
-from hiersim.model.design import Compute, Design, Host, Management, MatrixUnit, Scope, Tier, VectorUnit
+from hiersim.model.design import (
+    Compute,
+    Design,
+    Host,
+    Link,
+    Management,
+    MatrixUnit,
+    Order,
+    Placement,
+    Scope,
+    Tier,
+    VectorUnit,
+)
 from hiersim.model.operators import DType
 from hiersim.units import (
     UNLIMITED,
@@ -55,6 +67,39 @@ def designs(draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10*
         host=_host(draw),
     )
     return design.checked()
+
+
+@st.composite
+def hosted_designs(draw: st.DrawFn, *, device: int, unlimited: bool = True) -> Design:
+    """One of `designs` with 1-3 tiers behind the device, with and without links; the last one is never full.
+
+    Parameters
+    ----------
+    device : int
+        Bytes of the last tier that kernels address: what does not fit is spilled.
+    unlimited : bool
+        Whether rates may be unlimited.
+    """
+    design = draw(designs(unlimited=unlimited, home_capacity=10**9))
+    home = dataclasses.replace(design.home, capacity=Bytes(device))
+    near = [tier for tier in design.shared_tiers[:-1] if tier.capacity <= device]
+    host, links = [], []
+    for index in range(draw(st.integers(1, 3))):
+        tier = _shared_tier(draw, f"host{index}", _rates(unlimited), capacity=draw(st.sampled_from((200, 5000, 10**9))))
+        host.append(dataclasses.replace(tier, scope=Scope.HOST))
+        if draw(st.booleans()):
+            port = _shared_tier(draw, "", _rates(unlimited))
+            fields = {item.name: getattr(port, item.name) for item in dataclasses.fields(Link) if item.name != "to"}
+            links.append(Link(**{**fields, "name": f"link{index}", "to": tier.name}))
+    host[-1] = dataclasses.replace(host[-1], capacity=Bytes(10**9))
+    placement = Placement(
+        order=draw(st.sampled_from(Order)),
+        prefetch=Count(draw(st.integers(1, 4))),
+        chunk=Bytes(draw(st.sampled_from((16, 256, 4096)))),
+    )
+    return dataclasses.replace(
+        design, memory=(*design.core_tiers, *near, home, *host), links=tuple(links), placement=placement
+    ).checked()
 
 
 def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:

@@ -18,9 +18,9 @@ try:
 except ImportError:
     raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
 
-from hiersim.testing.design_strategies import designs
+from hiersim.testing.design_strategies import designs, hosted_designs
 from hiersim.testing.graph_strategies import streaming_graphs
 from hiersim.testing.program_strategies import products, programs, streams
 from hiersim.testing.trace_strategies import traces
 
-__all__ = ["designs", "products", "programs", "streaming_graphs", "streams", "traces"]
+__all__ = ["designs", "hosted_designs", "products", "programs", "streaming_graphs", "streams", "traces"]

@@ -15,7 +15,7 @@ from hiersim.model.timeline import Timeline
 from hiersim.testing.contracts import differences, outcome
 from hiersim.testing.strategies import products, programs, streams
 
-EXAMPLES = {"dev": 50, "ci": 500, "nightly": 10_000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
+EXAMPLES = {"quick": 20, "dev": 50, "ci": 500, "nightly": 10_000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
 
 
 def assert_all_engines_agree(program: Program) -> None:

@@ -143,9 +143,9 @@ RIDGE_POINTS = {
 def leaves(design: Design) -> Iterator[str]:
     """Dotted paths of all numbers that the file of `design` gives."""
     document = read_extended(resolve(design.name), ())
-    for section in ("compute", "memory", "host"):
+    for section in ("compute", "memory", "links", "host"):
         for path, value in walk(document.data.get(section), (section,)):
-            if path[-1] in ("scope", "management", "price_as_of") or "stand_in" in path or value is None:
+            if path[-1] in ("scope", "management", "price_as_of", "to") or "stand_in" in path or value is None:
                 continue
             yield ".".join(path)
 
@@ -221,12 +221,15 @@ def test_every_device_gives_its_own_source_for_each_number(name: str) -> None:
     for source in load_design(name).sources:
         assert source.count(".") >= 1, source
         assert source not in ("compute.matrix", "compute.vector"), source
-        assert not re.fullmatch(r"memory\.\w+", source), source
+        assert not re.fullmatch(r"(memory|links)\.\w+", source), source
 
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_price_has_a_date_and_a_plausible_height(name: str) -> None:
     for tier in load_design(name).memory:
+        if tier.scope is Scope.HOST:  # bought with the server, at prices of its own
+            assert tier.price is None
+            continue
         assert tier.price is not None
         assert re.fullmatch(r"20\d\d-\d\d", tier.price_as_of or "")
         on_chip = tier.name not in ("hbm", "gddr", "lpddr")
@@ -325,7 +328,7 @@ def test_all_cores_together_can_use_the_nearest_shared_tier(name: str) -> None:
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_a_load_from_the_last_tier_takes_as_long_as_measured_devices_do(name: str) -> None:
-    nanoseconds = sum(tier.latency for tier in load_design(name).memory) / 1000
+    nanoseconds = sum(tier.latency for tier in load_design(name).shared_tiers) / 1000
     assert 250 <= nanoseconds <= 1000
 
 
@@ -340,11 +343,25 @@ def test_the_latencies_of_l2_and_hbm_add_up_to_the_measured_one(name: str, cycle
 
 
 @pytest.mark.parametrize("name", DEVICES)
-def test_core_tiers_have_no_port_and_shared_tiers_have_one(name: str) -> None:
+def test_core_tiers_have_no_port_and_the_others_have_one(name: str) -> None:
     def plausible(tier: Tier) -> bool:
-        return tier.has_port == (tier.scope is Scope.SHARED)
+        return tier.has_port == (tier.scope is not Scope.CORE)
 
     assert all(plausible(tier) for tier in load_design(name).memory)
+
+
+@pytest.mark.parametrize("name", NVIDIA)
+def test_every_card_has_a_host_behind_it_each_tier_slower_and_larger(name: str) -> None:
+    design = load_design(name)
+    dram, nvme = design.host_tiers
+    (pcie,) = design.links
+    assert (dram.name, nvme.name, pcie.to) == ("dram", "nvme", "dram")
+    assert design.home.capacity < dram.capacity < nvme.capacity
+    rates = [pcie.read_bandwidth, nvme.read_bandwidth, nvme.write_bandwidth]
+    assert rates == sorted(rates, reverse=True)  # type: ignore[type-var]
+    assert dram.bandwidth is not None and pcie.read_bandwidth is not None
+    assert dram.bandwidth * dram.efficiency > 0.9 * pcie.read_bandwidth * pcie.efficiency
+    assert dram.latency < pcie.latency < nvme.latency
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -378,5 +395,6 @@ def test_compiled_calls_cost_less_than_eager_ones_and_views_least() -> None:
 def test_the_pcie_card_is_the_sxm_card_with_another_memory() -> None:
     pcie, sxm = load_design("a100-40gb-pcie"), load_design("a100-80gb-sxm")
     assert pcie.compute == sxm.compute
-    assert pcie.memory[:-1] == sxm.memory[:-1]
+    assert (*pcie.core_tiers, *pcie.shared_tiers[:-1]) == (*sxm.core_tiers, *sxm.shared_tiers[:-1])
     assert pcie.home != sxm.home
+    assert pcie.links == sxm.links
