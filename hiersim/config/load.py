@@ -177,6 +177,8 @@ def valid_keys(path: PathKey) -> list[str]:
         "compute": schema.ComputeModel, "host": schema.HostModel, "placement": schema.PlacementModel
     }  # fmt: skip
     inner: dict[str, Any] = {"matrix": schema.MatrixModel, "vector": schema.VectorModel}
+    if path == ("compute", "matrix", "systolic"):
+        return list(schema.SystolicModel.model_fields)
     if not path:
         return list(schema.DesignModel.model_fields)
     if path[0] == "memory":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from hiersim import units
@@ -75,6 +75,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # build one validator, that of the whole
 
 
+class SystolicModel(_Strict):
+    """Systolic arrays: fill and drain cost cycles."""
+
+    rows: Count
+    columns: Count
+    dataflow: Literal["weight_stationary", "output_stationary", "input_stationary"]
+    arrays: Count = 1
+    overlap: StrictBool = False
+
+
 class MatrixModel(_Strict):
     """Tensor cores or systolic arrays, all cores together."""
 
@@ -82,6 +92,7 @@ class MatrixModel(_Strict):
     tile: Annotated[Tile, Field(description="native tile [m, n, k]")]
     efficiency: Share = 1.0
     stand_in: dict[DTypeName, DTypeName] = {}
+    systolic: SystolicModel | None = None
 
 
 class VectorModel(_Strict):
@@ -179,6 +190,7 @@ def to_design(model: DesignModel) -> value.Design:
             tile=compute.matrix.tile,
             efficiency=units.Share(compute.matrix.efficiency),
             stand_in={_dtype(name): _dtype(target) for name, target in compute.matrix.stand_in.items()},
+            systolic=_systolic(compute.matrix.systolic),
         )
     vector = value.VectorUnit(
         peak=_by_dtype(compute.vector.peak),
@@ -196,6 +208,14 @@ def to_design(model: DesignModel) -> value.Design:
         placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )
+
+
+def _systolic(model: SystolicModel | None) -> value.Systolic | None:
+    if model is None:
+        return None
+    fields = model.model_dump()
+    fields["dataflow"] = value.Dataflow(fields["dataflow"])
+    return value.Systolic(**fields)
 
 
 def _dtype(name: str) -> DType:

@@ -1,5 +1,6 @@
 # What other compiled modules use of contraction.py.
 from hiersim.lowering.stages cimport Figures
+from hiersim.lowering.systolic cimport Arrays
 from hiersim.lowering.work cimport KernelClasses, Work
 
 
@@ -7,6 +8,9 @@ cdef class Cutter:
     cdef Work work
     cdef Figures figures
     cdef KernelClasses classes
+    cdef Arrays arrays
+    cdef bint systolic
+    cdef long long block_m, block_n, head
     # the product at hand, and the tile chosen for it
     cdef long long batch, m, n, k, element, dtype, operand_a, operand_b
     cdef long long tile_m, tile_n, tile_k, split
@@ -22,7 +26,9 @@ cdef class Cutter:
     cdef long long demand
     cdef long long[::1] far_loads, extra_far
     cdef long long cut(self)
-    cdef long long step_ticks(self, long long length)
+    cdef long long step_ticks(self, long long length, bint ends, bint last)
+    cdef long long cycles(self, long long length, bint ends, bint last)
+    cdef long long block_side(self, long long tile, long long extent, long long side)
     cdef long long take_product(self, long long type_)
     cdef long long measure_demand(self, long long dtype)
     cdef long long cut_product(self)
@@ -39,6 +45,7 @@ cdef class Cutter:
     cdef long long add_candidate(self, long long m, long long n, long long k, long long split)
     cdef long long take_best(self)
     cdef bint is_better(self, long long one, long long other)
+    cdef long long longest(self, long long native)
     cdef long long inner_step(self, long long room)
     cdef double estimate(self, long long m, long long n, long long k, long long split)
     cdef long long cut_attention(self)

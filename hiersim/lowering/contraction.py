@@ -24,6 +24,7 @@ from hiersim.units import UNLIMITED as NO_LIMIT
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
     from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.hiersim.lowering.systolic import Arrays
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
     from cython.cimports.libc.math import sqrt
 else:
@@ -31,6 +32,7 @@ else:
 
     from hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
     from hiersim.lowering.stages import Figures
+    from hiersim.lowering.systolic import Arrays
     from hiersim.lowering.work import KernelClasses, Work
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
@@ -50,6 +52,8 @@ SPLIT_STEPS = cython.declare(cython.longlong, 4)
 """A block keeps at least this many inner steps when its inner dimension is split."""
 MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
 """A side of a tile is at most this many native ones."""
+LONGEST_STREAM = cython.declare(cython.longlong, 2**24)
+"""… or this long on a systolic unit, where a long stream hides fill and drain."""
 TIE = cython.declare(cython.double, 1.0 + 1e-9)
 """Tiles whose estimated times differ by less are equally good: estimates are IEEE doubles, and machines that differ by
 a common factor of all rates must choose the same tile."""
@@ -93,17 +97,21 @@ class Cutter:
 
     Bytes are of the whole kernel. `unit` and `core_rate` (FLOP/s of one core) say where it runs; `inner` is the length
     of the inner dimension of one block, `step_size` that of a step (the last may be shorter), `padded` its granule on
-    the unit; `flops_per_inner` are the FLOPs that one core spends per element of inner length, padding included;
-    `useful_ticks` those of all cores for the useful FLOPs alone. `step_bytes` are loaded by one core per step;
-    `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads
-    (bias, residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of
-    one core for the vector work inside the steps (softmax).
+    the unit; `flops_per_inner` are the FLOPs that one core spends per element of inner length, padding included, or
+    per cycle where the unit is systolic, on a block of `block_m` × `block_n`; `useful_ticks` those of all cores for the
+    useful FLOPs alone. `step_bytes` are loaded by one core per step; `near_loads` and `far_loads` (levels,) are the
+    operands', `extra_near` and `extra_far` what the epilogue reads (bias, residual). `partial_bytes` are partial sums
+    stored by a split inner dimension, `inner_vector` the ticks of one core for the vector work inside the steps
+    (softmax).
     """
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.figures = work.figures
         self.classes = work.classes
+        self.arrays = work.figures.arrays
+        self.systolic = False
+        self.block_m = self.block_n = self.head = 0
         self.far_loads, self.extra_far = column(work.levels), column(work.levels)
         self.chosen = column(work.classes.types * 4)
         self.batch = self.m = self.n = self.k = self.element = self.dtype = 0
@@ -124,6 +132,7 @@ class Cutter:
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
         self.unit = self.figures.unit(self.dtype)
+        self.systolic = self.arrays.rows > 0 and self.unit == self.figures.matrix_unit
         rate: cython.longlong = self.figures.matrix_rate(self.dtype)
         self.core_rate = rate if rate >= UNLIMITED else max(1, rate // self.figures.cores)
         self.measure_demand(self.dtype)
@@ -132,11 +141,35 @@ class Cutter:
         return self.cut_product()
 
     @cython.cfunc
-    def step_ticks(self, length: cython.longlong) -> cython.longlong:
-        """Ticks of one step of that inner length on every active core."""
+    def step_ticks(self, length: cython.longlong, ends: cython.bint, last: cython.bint) -> cython.longlong:
+        """Ticks of one step of that inner length on every active core; it may end a block, and be the kernel's last."""
         if self.core_rate >= UNLIMITED or length <= 0:
             return 0
-        return max(1, ceil_share3(self.flops_per_inner, padded_to(length, self.padded), SECOND, self.core_rate))
+        amount: cython.longlong = padded_to(length, self.padded)
+        if self.systolic:
+            amount = self.cycles(amount, ends, last)
+        return max(1, ceil_share3(self.flops_per_inner, amount, SECOND, self.core_rate))
+
+    @cython.cfunc
+    def cycles(self, length: cython.longlong, ends: cython.bint, last: cython.bint) -> cython.longlong:
+        """Cycles of such a step on systolic arrays; attention has two products: by the keys, and by the values."""
+        arrays: Arrays = self.arrays
+        count: cython.longlong
+        if self.head > 0:
+            count = total(
+                arrays.cycles(self.block_m, length, self.head), arrays.cycles(self.block_m, self.head, length)
+            )
+        else:
+            count = arrays.step(self.block_m, self.block_n, length)
+            if ends:
+                count = total(count, arrays.end(self.block_m, self.block_n, padded_to(self.inner, self.padded)))
+        return total(count, arrays.once()) if last else count
+
+    @cython.cfunc
+    def block_side(self, tile: cython.longlong, extent: cython.longlong, side: cython.longlong) -> cython.longlong:
+        """Side of a block on the unit: padded to the native one, and on systolic arrays no longer than the extent."""
+        native: cython.longlong = self.figures.native(self.dtype, side)
+        return padded_to(min(tile, extent) if self.systolic else tile, native)
 
     @cython.cfunc
     def measure_demand(self, dtype: cython.longlong) -> cython.longlong:
@@ -187,9 +220,11 @@ class Cutter:
         self.steps = ceil_div(self.inner, self.tile_k)
         self.step_size = self.tile_k
         self.padded = self.figures.native(self.dtype, 2)
-        side_m: cython.longlong = padded_to(self.tile_m, self.figures.native(self.dtype, 0))
-        side_n: cython.longlong = padded_to(self.tile_n, self.figures.native(self.dtype, 1))
-        self.flops_per_inner = ceil_share(side_m * side_n, self.demand, self.batch * self.m * self.n * self.k)
+        self.block_m = self.block_side(self.tile_m, self.m, 0)
+        self.block_n = self.block_side(self.tile_n, self.n, 1)
+        self.head = 0
+        macs: cython.longlong = self.arrays.macs() if self.systolic else self.block_m * self.block_n
+        self.flops_per_inner = ceil_share(macs, self.demand, self.batch * self.m * self.n * self.k)
         self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
         near_a: cython.longlong = product(product(self.operand_a, self.element), columns)
         near_b: cython.longlong = product(product(self.operand_b, self.element), rows)
@@ -214,7 +249,12 @@ class Cutter:
 
     @cython.cfunc
     def turn(self) -> cython.longlong:
-        """Compute the transpose where that gives the unit's longer side the longer extent, as libraries do."""
+        """Compute the transpose where that gives the unit's longer side the longer extent, as libraries do.
+
+        Not on systolic arrays: their dataflow says which operand stays.
+        """
+        if self.systolic:
+            return 0
         native_m: cython.longlong = self.figures.native(self.dtype, 0)
         native_n: cython.longlong = self.figures.native(self.dtype, 1)
         if (native_m > native_n and self.m < self.n) or (native_m < native_n and self.m > self.n):
@@ -344,15 +384,20 @@ class Cutter:
                     split: cython.longlong = min(figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
                     if split > 1:
                         self.add_candidate(m, n, k, split)
-                if n >= self.n or n >= native_n * MOST_DOUBLINGS:
+                if n >= self.n or n >= self.longest(native_n):
                     break
                 n *= 2
-            if m >= self.m or m >= native_m * MOST_DOUBLINGS:
+            if m >= self.m or m >= self.longest(native_m):
                 break
             m *= 2
         if self.candidates == 0:
             self.add_candidate(native_m, native_n, figures.native(self.dtype, 2), 1)
         return 0
+
+    @cython.cfunc
+    def longest(self, native: cython.longlong) -> cython.longlong:
+        """No side of a tile is doubled from here on."""
+        return max(native * MOST_DOUBLINGS, LONGEST_STREAM if self.systolic else 0)
 
     @cython.cfunc
     def inner_step(self, room: cython.longlong) -> cython.longlong:
@@ -426,9 +471,13 @@ class Cutter:
         active: cython.longlong = min(blocks, figures.cores)
         per_block: cython.double = 0.0
         if rate < UNLIMITED:
-            side_m: cython.longlong = padded_to(m, figures.native(self.dtype, 0))
-            side_n: cython.longlong = padded_to(n, figures.native(self.dtype, 1))
-            per_block = 2.0 * float(side_m * side_n) * inner * cores / float(rate)
+            side_m: cython.longlong = self.block_side(m, self.m, 0)
+            side_n: cython.longlong = self.block_side(n, self.n, 1)
+            macs: cython.double = float(side_m * side_n) * inner
+            if self.systolic:
+                length: cython.longlong = padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2))
+                macs = float(self.arrays.macs()) * float(self.arrays.block(side_m, side_n, length, k))
+            per_block = 2.0 * macs * cores / float(rate)
         loaded: cython.double = float(min(m, self.m) + min(n, self.n)) * inner * float(self.element) * float(active)
         per_block = max(per_block, figures.read_time(0, loaded, float(active)))
         seconds: cython.double = float(ceil_div(blocks, figures.cores)) * per_block
@@ -468,14 +517,18 @@ class Cutter:
         self.inner = ceil_div(inner, split)
         demand: cython.longlong = ceil_share(flops, self.demand, executed) if executed else flops
         native: cython.longlong = min(self.figures.native(self.dtype, 0), self.figures.native(self.dtype, 1))
-        per_key: cython.longlong = ceil_div(demand, product(product(pairs, rows), keys))
-        self.flops_per_inner = product(per_key, padded_to(min(self.side, rows), native))
+        places: cython.longlong = product(product(pairs, rows), keys)
+        self.block_m, self.head = min(self.side, rows), head
+        if self.systolic:  # two products of rows × keys × head
+            self.flops_per_inner = ceil_share(self.arrays.macs(), demand, product(product(2, head), places))
+        else:
+            self.flops_per_inner = product(ceil_div(demand, places), padded_to(self.block_m, native))
         kv_bytes: cython.longlong = product(2 * self.element, head)
         kv_total: cython.longlong = product(product(pairs, keys), kv_bytes)
         self.blocks = product(blocks, split)
         self.steps = ceil_div(self.inner, self.key_block)
         self.step_size = self.key_block
-        self.padded = self.figures.native(self.dtype, 1)
+        self.padded = 1 if self.systolic else self.figures.native(self.dtype, 1)
         self.step_bytes = product(self.key_block, kv_bytes)
         self.near_loads = max(product(product(self.blocks, self.inner), kv_bytes), kv_total)
         if split > 1:
@@ -486,10 +539,12 @@ class Cutter:
 
     @cython.cfunc
     def attention_block(self, rows: cython.longlong, keys: cython.longlong, head: cython.longlong) -> cython.longlong:
-        """Queries and keys per block: the largest that fit the cores' memory."""
+        """Queries and keys per block: the largest that fit the cores' memory; keys for all systolic arrays."""
         figures: Figures = self.figures
         least: cython.longlong = min(16, figures.native(self.dtype, 0))
         key_block: cython.longlong = KEY_BLOCK
+        if self.systolic:
+            key_block = pow2_at_least(max(KEY_BLOCK, self.arrays.columns * self.arrays.count))
         while key_block >= LEAST_KEY_BLOCK:
             side: cython.longlong = QUERY_BLOCK
             while side >= least:

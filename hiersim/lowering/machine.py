@@ -8,6 +8,7 @@ from typing import Final
 
 from hiersim.errors import DesignError
 from hiersim.lowering.stages import DTYPE_FIELDS, Figures
+from hiersim.lowering.systolic import Arrays
 from hiersim.model.design import Design, Place
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
@@ -133,7 +134,8 @@ class Machine:
         for tier, ports in zip(self.shared, self.ports, strict=True):
             held = max(held, int(tier.capacity))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
-        return Figures(numbers, levels, self._dtype_table(matrix, vector, units))
+        arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
+        return Figures(numbers, levels, self._dtype_table(matrix, vector, units), arrays)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""

@@ -1,7 +1,11 @@
 # What other compiled modules use of stages.py.
+from hiersim.lowering.systolic cimport Arrays
+
+
 cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, stream_buffer, buffer_limit
     cdef readonly long long load_rate, special_rate, matrix_unit, vector_unit, vector_unlimited, levels
+    cdef readonly Arrays arrays
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table
     cdef long long capacity(self, long long level)

@@ -18,8 +18,10 @@ from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, ceil_share3, product, total
+    from cython.cimports.hiersim.lowering.systolic import Arrays
 else:
     from hiersim.exact import ceil_share, ceil_share3, product, total
+    from hiersim.lowering.systolic import Arrays
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
@@ -68,10 +70,12 @@ class Figures:
     """What lowering needs to know of a machine, in integers: see `Machine.figures`.
 
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
-    of one core; `buffer_limit` is the capacity of all cores' last tier together.
+    of one core; `buffer_limit` is the capacity of all cores' last tier together; `arrays` are those of the matrix
+    unit, without rows where it is not systolic.
     """
 
-    def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int]) -> None:
+    def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays) -> None:
+        self.arrays = arrays
         self.cores = numbers["cores"]
         self.depth = numbers["depth"]
         self.staging = numbers["staging"]

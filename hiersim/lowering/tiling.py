@@ -339,13 +339,13 @@ class Loom:
             for level in range(self.levels):
                 share: cython.longlong = active * cutter.step_size
                 self.sheet.reads[level] = self.take(level, share, whole, waves * (steps - 1))
-            self.step_work(active, cutter.step_size, whole)
+            self.step_work(active, cutter.step_size, whole, False, False)
             self.sheet.add_tile(steps - 1, active)
         if last:
             self.rest()
         else:
             self.part(active, end, whole, waves)
-        self.step_work(active, end, whole)
+        self.step_work(active, end, whole, True, last)
         self.epilogue(active)
         self.sheet.add_tile(1, active)
         return self.sheet.close_loop()
@@ -373,10 +373,20 @@ class Loom:
         return 0
 
     @cython.cfunc
-    def step_work(self, active: cython.longlong, length: cython.longlong, whole: cython.longlong) -> cython.longlong:
-        """Matrix and inner vector work of one step of `length` along the inner dimension."""
+    def step_work(
+        self,
+        active: cython.longlong,
+        length: cython.longlong,
+        whole: cython.longlong,
+        ends: cython.bint,
+        last: cython.bint,
+    ) -> cython.longlong:
+        """Matrix and inner vector work of one step of `length` along the inner dimension.
+
+        The step may end the blocks of its wave, and be the last one of the kernel.
+        """
         cutter: Cutter = self.cutter
-        ticks: cython.longlong = cutter.step_ticks(length)
+        ticks: cython.longlong = cutter.step_ticks(length, ends, last)
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
             self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
@@ -29,6 +29,9 @@ from hiersim.units import (
     Ticks,
     UsdPerGB,
 )
+
+MOST_PLACES: Final = 65536
+"""Largest number of rows, columns or arrays of a systolic unit."""
 
 
 class Scope(Enum):
@@ -47,6 +50,27 @@ class Management(Enum):
     SCRATCHPAD = "scratchpad"
 
 
+class Dataflow(Enum):
+    """What stays in a systolic array while the rest streams through it."""
+
+    WEIGHT_STATIONARY = "weight_stationary"
+    OUTPUT_STATIONARY = "output_stationary"
+    INPUT_STATIONARY = "input_stationary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Systolic:
+    """Systolic arrays of multiply-adders. A cycle is what the unit's peak leaves for one multiply-add of each."""
+
+    rows: Count
+    columns: Count
+    dataflow: Dataflow
+    arrays: Count = Count(1)
+    """Arrays of one core; they share the folds of a product."""
+    overlap: bool = False
+    """Whether the fill and drain of a fold hide behind the streams of its neighbours; else every fold shows them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixUnit:
     """Tensor cores or systolic arrays, all cores together."""
@@ -59,6 +83,8 @@ class MatrixUnit:
     """Share of the peak that a well-tuned inner loop sustains."""
     stand_in: Mapping[DType, DType] = field(default_factory=dict)
     """dtype that the unit lacks → dtype whose rate is used instead, with a warning."""
+    systolic: Systolic | None = None
+    """Given: fill and drain cost cycles, and the array's sides are those of the native tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +325,36 @@ def _faults(design: Design) -> list[tuple[str, str, str]]:
             for name, target in matrix.stand_in.items()
             if target not in matrix.peak
         )
+        faults.extend(_systolic_faults(matrix))
     if DType.FP32 not in design.compute.vector.peak:
         faults.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
+    return faults
+
+
+def _systolic_faults(matrix: MatrixUnit) -> list[tuple[str, str, str]]:
+    """The native tile lies on the array: two of its sides are the array's, by the dataflow."""
+    unit = matrix.systolic
+    if unit is None:
+        return []
+    faults = [
+        (f"compute.matrix.systolic.{name}", "is not a number of that sort", "1 to 65536")
+        for name in ("rows", "columns", "arrays")
+        if not 0 < getattr(unit, name) <= MOST_PLACES
+    ]
+    m, n, k = matrix.tile
+    on_array = {
+        Dataflow.WEIGHT_STATIONARY: (k, n),
+        Dataflow.OUTPUT_STATIONARY: (m, n),
+        Dataflow.INPUT_STATIONARY: (k, m),
+    }[unit.dataflow]
+    if on_array != (unit.rows, unit.columns):
+        places = {
+            Dataflow.WEIGHT_STATIONARY: "[any, columns, rows]",
+            Dataflow.OUTPUT_STATIONARY: "[rows, columns, any]",
+            Dataflow.INPUT_STATIONARY: "[columns, any, rows]",
+        }
+        problem = f"{list(matrix.tile)} does not lie on an array of {unit.rows} rows and {unit.columns} columns"
+        faults.append(("compute.matrix.tile", problem, f"{places[unit.dataflow]} for {unit.dataflow.value}"))
     return faults
 
 
@@ -435,6 +489,8 @@ def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:
             raise UnitError(f"{value!r} is not valid", expected=" or ".join(item.value for item in kind))
         if kind == tuple[int, int, int]:
             return read_tile(value)
+        if kind is bool:
+            return read_switch(value)
         if kind is str and isinstance(value, str):
             return value
     except HiersimError as error:
@@ -445,6 +501,15 @@ def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:
 def _base_unit(kind: Any) -> str:
     """The unit that a bare number from Python stands for."""
     return units.QUANTITIES[kind].base
+
+
+def read_switch(value: Any) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return bool(value == "true")
+    raise UnitError(f"{value!r} is neither true nor false", expected="true or false")
 
 
 def read_tile(value: Any) -> tuple[int, int, int]:

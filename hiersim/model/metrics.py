@@ -57,7 +57,7 @@ _DECLARED: Final = (
     ("tier", "-", "Tier to blame for a waiting entry; null where no tier is.", ""),
     ("phase", "-", "Where in its kernel the waiting happened: fill, steady or drain; null where it has none.", ""),
     ("useful", "ps", "The engine does arithmetic that the model asked for.", "higher"),
-    ("padding", "ps", "The engine works on tile edges that are cut off.", "lower"),
+    ("padding", "ps", "The engine works on tile edges that are cut off, or a systolic array fills and drains.", "lower"),
     ("tail", "ps", "Share of the work time in which cores idle because the last wave does not fill them.", "lower"),
     ("dispatch", "ps", "Waiting for the host to launch the kernel, or for the launch to start.", "lower"),
     ("dependency", "ps", "Waiting for an earlier kernel, or for the other unit of the same cores.", "lower"),

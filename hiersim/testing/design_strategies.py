@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hiersim.model.design import (
     Compute,
+    Dataflow,
     Design,
     Host,
     Link,
@@ -16,6 +17,7 @@ from hiersim.model.design import (
     Order,
     Placement,
     Scope,
+    Systolic,
     Tier,
     VectorUnit,
 )
@@ -105,11 +107,13 @@ def hosted_designs(draw: st.DrawFn, *, device: int, unlimited: bool = True) -> D
 def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
     matrix = None
     if draw(st.booleans()):
+        systolic = draw(st.none() | _systolic())
         matrix = MatrixUnit(
             peak={DType.FP32: FlopsPerSecond(draw(rates)), DType.BF16: FlopsPerSecond(draw(rates))},
-            tile=draw(_TILES),
+            tile=draw(_TILES) if systolic is None else _tile_on(systolic, draw(st.sampled_from((1, 4)))),
             efficiency=draw(_SHARES),
             stand_in={DType.FP16: DType.BF16},
+            systolic=systolic,
         )
     return Compute(
         cores=Count(draw(st.integers(1, 4))),
@@ -123,6 +127,28 @@ def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
         load_bandwidth=BytesPerSecond(draw(rates)),
         buffer_depth=Count(draw(st.integers(1, 4))),
     )
+
+
+def _systolic() -> st.SearchStrategy[Systolic]:
+    sides = st.sampled_from((1, 4, 8, 16)).map(Count)
+    return st.builds(
+        Systolic,
+        rows=sides,
+        columns=sides,
+        dataflow=st.sampled_from(Dataflow),
+        arrays=st.integers(1, 3).map(Count),
+        overlap=st.booleans(),
+    )
+
+
+def _tile_on(unit: Systolic, streamed: int) -> tuple[int, int, int]:
+    """The native tile of a systolic unit, `streamed` long where it streams."""
+    rows, columns = int(unit.rows), int(unit.columns)
+    return {
+        Dataflow.WEIGHT_STATIONARY: (streamed, columns, rows),
+        Dataflow.OUTPUT_STATIONARY: (rows, columns, streamed),
+        Dataflow.INPUT_STATIONARY: (columns, streamed, rows),
+    }[unit.dataflow]
 
 
 def _core_tier(draw: st.DrawFn, name: str) -> Tier:

@@ -16,7 +16,7 @@ from typing import Any
 import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
-NAMES = ("stages", "work", "contraction", "tiling", "machine", "workload", "lower")
+NAMES = ("systolic", "stages", "work", "contraction", "tiling", "machine", "workload", "lower")
 
 
 class SourceFinder:

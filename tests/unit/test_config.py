@@ -336,6 +336,32 @@ def test_a_senseless_change_is_refused(path: str, text: object, problem: str, ex
     assert "\n" not in str(caught.value)
 
 
+def test_a_systolic_unit_is_read_changed_and_held_to_its_tile() -> None:
+    design = load_design("tpu-v4")
+    changes = {
+        "compute.matrix.systolic.overlap": "false",
+        "compute.matrix.systolic.arrays": "2x",
+        "compute.matrix.systolic.dataflow": "input_stationary",
+        "compute.matrix.tile": [128, 8, 128],
+    }
+    unit = design.replace(dict(reversed(changes.items()))).compute.matrix.systolic  # type: ignore[union-attr]
+    assert unit == value.Systolic(
+        rows=128, columns=128, arrays=8, dataflow=value.Dataflow.INPUT_STATIONARY, overlap=False
+    )  # type: ignore[arg-type]
+    for path, text, problem, expected in (
+        ("compute.matrix.systolic.rows", 64, "does not lie on an array of 64 rows", "[any, columns, rows]"),
+        ("compute.matrix.systolic.columns", 100_000, "is not a number of that sort", "1 to 65536"),
+        ("compute.matrix.systolic.overlap", "maybe", "is neither true nor false", "true or false"),
+        ("compute.matrix.systolic.dataflow", "row_stationary", "is not valid", "output_stationary"),
+    ):
+        with pytest.raises(DesignError) as caught:
+            design.replace({path: text})
+        assert problem in caught.value.problem
+        assert expected in (caught.value.expected or "")
+    with pytest.raises(DesignError, match="this design has no systolic"):
+        load_design("h100-sxm").replace({"compute.matrix.systolic.rows": 8})
+
+
 def test_a_part_that_the_device_lacks_cannot_be_changed() -> None:
     with pytest.raises(DesignError, match="this design has no matrix"):
         load_design("m1-max").replace({"compute.matrix.efficiency": 0.5})
@@ -410,6 +436,7 @@ def test_a_typo_comes_before_what_it_leaves_missing(tmp_path: Path) -> None:
 
 PAIRS = [
     (schema.MatrixModel, value.MatrixUnit),
+    (schema.SystolicModel, value.Systolic),
     (schema.VectorModel, value.VectorUnit),
     (schema.ComputeModel, value.Compute),
     (schema.TierModel, value.Tier),
@@ -450,6 +477,11 @@ def test_the_names_of_dtypes_are_those_of_the_enum() -> None:
     assert set(get_args(schema.DTypeName)) == {dtype.name.lower() for dtype in DType}
 
 
+def test_the_words_of_dataflows_are_those_of_the_enum() -> None:
+    words = get_args(schema.SystolicModel.model_fields["dataflow"].annotation)
+    assert set(words) == {dataflow.value for dataflow in value.Dataflow}
+
+
 def test_the_words_of_scope_and_management_are_those_of_the_enums() -> None:
     fields = schema.TierModel.model_fields
     assert set(get_args(fields["scope"].annotation)) == {scope.value for scope in Scope}
@@ -463,6 +495,7 @@ def test_the_words_of_scope_and_management_are_those_of_the_enums() -> None:
         (("compute",), "cores"),
         (("compute", "matrix"), "tile"),
         (("compute", "vector"), "special"),
+        (("compute", "matrix", "systolic"), "dataflow"),
         (("memory", "l2"), "granularity"),
         (("host",), "launch_view"),
         (("links", "pcie"), "to"),
