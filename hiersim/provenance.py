@@ -27,11 +27,12 @@ def package_version() -> str:
         return "0+unknown"
 
 
-def fingerprint(trace: Trace, design: Design, fusion: str) -> str:
+def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     """SHA-256 of everything that decides a result. The trace's part is computed once per trace."""
     digest = trace.derived(_trace_digest).copy()
     digest.update(json.dumps(plain(design), sort_keys=True).encode())
     digest.update(fusion.encode())
+    digest.update(launch.encode())
     digest.update(package_version().encode())
     hexadecimal: str = digest.hexdigest()
     return hexadecimal

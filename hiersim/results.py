@@ -63,6 +63,8 @@ class Result:
     """Name under which the engine was asked for."""
     changes: Mapping[str, str]
     """Values of the design that were set for this run."""
+    launch: str = "stream"
+    """How the host launched: kernel by kernel, or replays of a captured graph."""
 
     @property
     def version(self) -> str:
@@ -71,8 +73,8 @@ class Result:
 
     @property
     def inputs_sha256(self) -> str:
-        """SHA-256 of the trace, the resolved design, the policy and the version."""
-        return fingerprint(self.trace, self.design, self.graph.policy)
+        """SHA-256 of the trace, the resolved design, the policy, the launch mode and the version."""
+        return fingerprint(self.trace, self.design, self.graph.policy, self.launch)
 
     @property
     def makespan(self) -> Ticks:
@@ -213,6 +215,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "trace": result.trace.name,
         "design": result.design.name,
         "fusion": result.fusion,
+        "launch": result.launch,
         "engine": timeline.engine,
         "version": result.version,
         "inputs_sha256": result.inputs_sha256,

@@ -17,6 +17,7 @@ from hiersim.bounds import bounds
 from hiersim.errors import HiersimError, nearest
 from hiersim.fusion.marks import is_of_trace_alone
 from hiersim.fusion.registry import policy
+from hiersim.lowering.host import STREAM
 from hiersim.lowering.lower import lower
 from hiersim.lowering.residency import ReuseProfile
 from hiersim.lowering.workload import prepare
@@ -90,6 +91,7 @@ def simulate(
     progress: Progress | None = None,
     keep_log: bool = False,
     fast_forward: bool = True,
+    launch: str = STREAM,
 ) -> Result:
     """Replay `trace` on `design`.
 
@@ -109,11 +111,16 @@ def simulate(
         Keep what every stage did (`result.timeline.log`) and audit it stage by stage; costs time and memory.
     fast_forward : bool
         Let the engine skip what repeats; the result is the same either way.
+    launch : str
+        How the host launches: `stream` (kernel by kernel, at the eager or compiled cost) or `graph` (a captured graph
+        is replayed, once for all kernels that need no value on the host).
 
     Raises
     ------
     CapacityError
         When the model does not fit.
+    DesignError
+        When no unit can do a dtype, or no time is known for a graph replay.
     FusionError
         Unknown policy, or a trace without the captured schedule.
     SimulationError
@@ -121,7 +128,7 @@ def simulate(
     """
     return replay(
         trace, kernels_of(trace, design, fusion), design, engine_name=engine_name, changes=changes, progress=progress,
-        keep_log=keep_log, fast_forward=fast_forward,
+        keep_log=keep_log, fast_forward=fast_forward, launch=launch,
     )  # fmt: skip
 
 
@@ -136,9 +143,10 @@ def replay(
     progress: Progress | None = None,
     keep_log: bool = False,
     fast_forward: bool = True,
+    launch: str = STREAM,
 ) -> Result:
     """Run a kernel graph that a policy made of `trace`; what depends on the graph alone is kept with it."""
-    program = lower(graph, design, prepare(graph, profile) if profile else graph.derived(prepare))
+    program = lower(graph, design, prepare(graph, profile) if profile else graph.derived(prepare), launch)
     if progress:
         progress(f"{trace.name} on {design.name}, {graph.policy}", int(program.stage_counts().sum()))
     play = engine(engine_name)
@@ -155,6 +163,7 @@ def replay(
         bounds=limits,
         engine_name=engine_name,
         changes=dict(changes or {}),
+        launch=launch,
     )
 
 
@@ -173,12 +182,13 @@ def compare(
     progress: Progress | None = None,
     keep_log: bool = False,
     fast_forward: bool = True,
+    launch: str = STREAM,
 ) -> list[Result]:
     """Every design with every policy; the first is the baseline. The options are those of `simulate`."""
     return [
         simulate(
             trace, design, name, engine_name=engine_name, changes=changes, progress=progress, keep_log=keep_log,
-            fast_forward=fast_forward,
+            fast_forward=fast_forward, launch=launch,
         )
         for design in designs
         for name in fusion

@@ -31,6 +31,10 @@ engine = click.option(
 no_fast_forward = click.option(
     "--no-fast-forward", is_flag=True, help="Play what repeats as well, instead of skipping it; same result."
 )
+launch = click.option(
+    "--launch", metavar="MODE", default="stream", show_default=True,
+    help="How the host launches: stream (a call per kernel) or graph (replay of a captured CUDA graph).",
+)  # fmt: skip
 check = click.option("--check", is_flag=True, help="Keep what every stage did and audit it stage by stage.")
 
 
@@ -39,6 +43,7 @@ def common(function: Decorated) -> Decorated:
     for option in reversed(
         (
             click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=SET_HELP),
+            launch,
             engine,
             no_fast_forward,
             check,

@@ -30,8 +30,8 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 )
 @options.common
 def run(
-    trace: str, design: str, fusion: str, sets: tuple[str, ...], engine: str | None, no_fast_forward: bool,
-    check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
+    trace: str, design: str, fusion: str, sets: tuple[str, ...], launch: str, engine: str | None,
+    no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE on one design: where does the time go? With --set, beside the design as it is.
 
@@ -39,7 +39,7 @@ def run(
     hiersim run gpt2-large-prefill --design h100-sxm --fusion inductor
     hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
     """
-    how = _How(engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
     loaded, changes, machines = _inputs(trace, (design,), sets, how)
     results = _simulate(loaded, machines, (fusion,), changes, how)
     if timeline:
@@ -65,8 +65,9 @@ def run(
 )
 @options.common
 def compare(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], engine: str | None,
-    no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], launch: str,
+    engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
+    verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE with every policy on every design; the first column is the baseline.
 
@@ -74,7 +75,7 @@ def compare(
     hiersim compare gpt2-large-prefill --design h100-sxm
     hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
     """
-    how = _How(engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
     loaded, changes, machines = _inputs(trace, designs, sets, how)
     results = _simulate(loaded, machines, fusions, changes, how)
     if timeline:
@@ -156,8 +157,9 @@ def perfetto(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _How:
-    """Options of a run that do not change its result."""
+    """Options of a run besides trace, design and policy."""
 
+    launch: str = "stream"
     engine: str | None = None
     fast_forward: bool = True
     check: bool = False
@@ -170,8 +172,10 @@ def _inputs(
 ) -> tuple[Trace, dict[str, str], list[Design]]:
     """The trace, the changes, and the designs with the changes in them; wrong words are found before files are read."""
     from hiersim.frontends.load import load_trace
+    from hiersim.lowering.host import check_launch
     from hiersim.run import engine as check_engine
 
+    check_launch(how.launch)
     if how.engine is not None:
         check_engine(how.engine)
     changes = options.changes_of(sets)
@@ -189,6 +193,7 @@ def _simulate(
         results = compare(
             trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=engine,
             changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
+            launch=how.launch,
         )  # fmt: skip
     _note_interpreted(engine, how.quiet)
     if how.check:

@@ -162,6 +162,8 @@ class HostModel(_Strict):
     latency: Ticks = 0
     start: Ticks = 0
     queue: Count = 1024
+    launch_graph: Ticks | None = None
+    graph_start: Ticks | None = None
 
 
 class DesignModel(_Strict):

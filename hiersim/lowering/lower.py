@@ -6,6 +6,7 @@ import numpy as np
 
 from hiersim.errors import DesignError
 from hiersim.lowering.copies import with_copies
+from hiersim.lowering.host import STREAM, dispatch
 from hiersim.lowering.machine import MATRIX, Machine
 from hiersim.lowering.placement import check_capacity
 from hiersim.lowering.planner import Plan, plan
@@ -15,12 +16,12 @@ from hiersim.model.design import Design, Management
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Program
-from hiersim.units import LARGEST, TICKS_PER_SECOND, UNLIMITED
+from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 __all__ = ["compulsory_bytes", "lower"]
 
 
-def lower(graph: KernelGraph, design: Design, workload: Workload | None = None) -> Program:
+def lower(graph: KernelGraph, design: Design, workload: Workload | None = None, launch: str = STREAM) -> Program:
     """The program of `graph` on `design`.
 
     Parameters
@@ -31,18 +32,21 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None) 
         The machine.
     workload : Workload, optional
         `prepare(graph)`, when it is at hand; it does not depend on the design.
+    launch : str
+        How the host launches: `stream` (kernel by kernel) or `graph` (replays of a captured graph).
 
     Raises
     ------
     CapacityError
         When the tensors do not fit the last tier.
     DesignError
-        When no unit can do an operator's dtype, or the run would take more ticks than a program can hold.
+        When no unit can do an operator's dtype, the design has no times for a graph replay that was asked for, or the
+        run would take more ticks than a program can hold.
     """
     if workload is None:
         workload = prepare(graph)
     try:
-        return _lowered(workload, design)
+        return _lowered(workload, design, launch)
     except OverflowError:
         raise DesignError(
             "is too slow for this trace: a run would take more than 53 days", file=design.name,
@@ -50,7 +54,7 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None) 
         ) from None  # fmt: skip
 
 
-def _lowered(workload: Workload, design: Design) -> Program:
+def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     graph = workload.graph
     placed = plan(graph, design) if design.host_tiers else None
     if placed is None and workload.peak_bytes > design.home.capacity:
@@ -61,13 +65,17 @@ def _lowered(workload: Workload, design: Design) -> Program:
     columns = loom.columns()
     buffers, free = loom.totals()
     flops, peak_ticks = _arithmetic(workload, machine)
+    host = dispatch(workload, design, launch)
     _note_unknown(workload, machine)
     program = Program(
         tiers=tuple(place.name for place in machine.places),
         resources=machine.resources,
-        queue=int(design.host.queue),
+        queue=host.queue,
         kernel_names=graph.names,
-        **_host(workload, design),
+        host_ticks=host.host_ticks,
+        host_sync=graph.host_syncs,
+        launch_latency=host.launch_latency,
+        start_ticks=host.start_ticks,
         needs_ptr=workload.needs_ptr,
         needs=workload.needs,
         nest=nests[workload.kernel_class],
@@ -84,21 +92,6 @@ def _lowered(workload: Workload, design: Design) -> Program:
         storage_home=_homes(placed, machine) if placed else None,
     )
     return with_copies(program, placed, machine, graph) if placed and placed.stays else program
-
-
-def _host(workload: Workload, design: Design) -> dict[str, IntArray]:
-    """What the host thread and the stream add to each kernel."""
-    host, graph = design.host, workload.graph
-    slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
-    if slowest * len(graph) + host.launch_view * workload.views >= LARGEST:
-        raise OverflowError
-    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch]
-    return {
-        "host_ticks": cost + graph.host_views * host.launch_view if workload.views else cost,
-        "host_sync": graph.host_syncs,
-        "launch_latency": np.full(len(graph), host.latency, np.int64),
-        "start_ticks": np.full(len(graph), host.start, np.int64),
-    }
 
 
 def _of_all_tiers(free: IntArray, machine: Machine) -> IntArray:

@@ -199,6 +199,10 @@ class Host:
     """Device time between two dependent kernels."""
     queue: Count = Count(1024)
     """Launches that may wait for the device; the host blocks when it is full."""
+    launch_graph: Ticks | None = None
+    """Thread time for one replay of a captured graph of kernels (CUDA graph)."""
+    graph_start: Ticks | None = None
+    """Device time between two dependent kernels of one replay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

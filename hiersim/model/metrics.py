@@ -28,9 +28,10 @@ _DECLARED: Final = (
     ("trace", "-", "Name of the trace that was replayed.", ""),
     ("design", "-", "Name of the design it was replayed on.", ""),
     ("fusion", "-", "Fusion policy that grouped the operators into kernels, and whether the groups were captured.", ""),
+    ("launch", "-", "How the host launched: `stream`, a call for every kernel, or `graph`, a replay of a captured graph for all kernels that need no value on the host.", ""),
     ("engine", "-", "Simulation engine that ran.", ""),
     ("version", "-", "Version of hiersim.", ""),
-    ("inputs_sha256", "-", "SHA-256 of the trace, the resolved design and the policy: equal hashes mean equal results.", ""),
+    ("inputs_sha256", "-", "SHA-256 of the trace, the resolved design, the policy and the launch mode: equal hashes mean equal results.", ""),
     ("rows", "-", "The results of a comparison, first the baseline.", ""),
     ("set", "-", "Values of the design that were changed for this run.", ""),
     # how long

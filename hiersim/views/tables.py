@@ -159,6 +159,7 @@ def comparisons(results: Sequence[Result], width: int) -> Iterator[Table]:
     last = max(results, key=lambda result: len(result.changes))
     one = len({result.design.name for result in results}) == 1
     title = f"{results[0].trace.name}" + (f" on {where(last)}" if one else "")
+    title += ", graph replay" if last.launch == "graph" else ""
     label = max(len(name) for name, _ in rows)
     columns = [
         max(len(text) for text in (*heads[i].split("\n"), *(cells[i] for _, cells in rows))) for i in range(len(heads))

@@ -14,6 +14,8 @@ WRONG = [
     (("run", "resnet50-infer", "-d", "tiny", "-f", "egaer"), "not a fusion policy", "'eager'"),
     (("run", "resnet50-infer", "-d", "tiny", "-f", "xla"), "carries no captured 'xla' schedule", "--fusion eager"),
     (("run", "resnet50-infer", "-d", "tiny", "--engine", "referense"), "is not an engine", "'reference'"),
+    (("run", "resnet50-infer", "-d", "tiny", "--launch", "grahp"), "is not a launch mode", "'graph'"),
+    (("compare", "resnet50-infer", "-d", "m1-max", "--launch", "graph"), "host.launch_graph", "launch 'stream'"),
     (("run", "resnet50-infer"), "--design", ""),
     (("run", "resnet50-infer", "-d", "tiny", "--set", "memory.l2.capacity"), "is not a change", "PATH=VALUE"),
     (("run", "resnet50-infer", "-d", "tiny", "--set", "memory.l2.capasity=1MB"), "memory.l2.capasity", "capacity"),

@@ -139,6 +139,7 @@ def test_the_square_root_bound_is_not_empty() -> None:
 # Law 9: monotonicity, for the host. Bandwidth, latency, capacity and depth: test_lowering_laws.py.
 
 
+TIMES = st.sampled_from((0, 1_000, 50_000))
 HOST_TIMES = ("launch_eager", "launch_compiled", "launch_view", "latency", "start")
 
 
@@ -156,6 +157,21 @@ def test_a_longer_queue_costs_no_time_beyond_a_thousandth(trace: Trace, design: 
     host = dataclasses.replace(design.host, queue=Count(design.host.queue + 1))
     longer = dataclasses.replace(design, host=host)
     assert simulate(trace, longer).makespan <= simulate(trace, design).makespan * TOLERANCE
+
+
+@few
+@given(traces(), designs(), st.tuples(TIMES, TIMES))
+def test_a_graph_replay_takes_no_longer_than_launches_that_cost_as_much(
+    trace: Trace, design: Design, less: tuple[int, int]
+) -> None:
+    call = min(design.host.launch_eager, design.host.launch_compiled) - less[0]
+    times = {"launch_graph": Ticks(max(0, call)), "graph_start": Ticks(max(0, design.host.start - less[1]))}
+    design = dataclasses.replace(design, host=dataclasses.replace(design.host, **times))
+    replayed = simulate(trace, design, launch="graph")
+    assert replayed.makespan <= simulate(trace, design).makespan * TOLERANCE
+    again = simulate(trace, design, launch="graph", engine_name="reference")
+    assert again.makespan == replayed.makespan
+    assert again.ledger == replayed.ledger
 
 
 # Law 11: tiers that change nothing, and caches that hold everything.

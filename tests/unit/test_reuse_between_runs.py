@@ -114,7 +114,7 @@ def test_the_hash_is_that_of_all_inputs_in_one_go(trace: hs.Trace, tiny: hs.Desi
     for design in (tiny, tiny.replace(CHANGE)):
         digest = hashlib.sha256()
         _feed(digest, trace)
-        digest.update(json.dumps(plain(design), sort_keys=True).encode() + b"eager" + package_version().encode())
+        digest.update(json.dumps(plain(design), sort_keys=True).encode() + b"eagerstream" + package_version().encode())
         result = simulate(trace, design)
         assert result.inputs_sha256 == digest.hexdigest() == result.to_dict()["inputs_sha256"]
 

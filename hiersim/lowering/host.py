@@ -1,0 +1,101 @@
+"""What launching costs: kernel by kernel into a stream, or all of them as a graph that was captured before."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from hiersim.errors import DesignError, HiersimError, nearest
+from hiersim.lowering.workload import Workload
+from hiersim.model.design import Design, Host
+from hiersim.model.operators import IntArray
+from hiersim.units import LARGEST
+
+STREAM: Final = "stream"
+GRAPH: Final = "graph"
+LAUNCHES: Final = (STREAM, GRAPH)
+"""Modes: one call per kernel at its eager or compiled cost, or one replay of a graph for all that need no value on the
+host."""
+
+
+class Dispatch(NamedTuple):
+    """What the host thread and the stream add to each kernel, (K,) each: see `Program`."""
+
+    host_ticks: IntArray
+    launch_latency: IntArray
+    start_ticks: IntArray
+    queue: int
+
+
+def check_launch(name: str) -> str:
+    """`name`, when it is a launch mode.
+
+    Raises
+    ------
+    HiersimError
+        With the nearest valid name.
+    """
+    if name not in LAUNCHES:
+        raise HiersimError(f"'{name}' is not a launch mode", expected=nearest(name, LAUNCHES))
+    return name
+
+
+def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispatch:
+    """The launches of all kernels.
+
+    Raises
+    ------
+    DesignError
+        When the design gives no times for a graph replay.
+    OverflowError
+        When all launches take more ticks than a program can hold.
+    """
+    if check_launch(launch) == GRAPH:
+        return _replays(workload, design)
+    host, count = design.host, len(workload)
+    slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
+    _check(slowest * count + host.launch_view * workload.views)
+    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch]
+    return Dispatch(
+        host_ticks=cost + workload.graph.host_views * host.launch_view if workload.views else cost,
+        launch_latency=np.full(count, host.latency, np.int64),
+        start_ticks=np.full(count, host.start, np.int64),
+        queue=int(host.queue),
+    )
+
+
+def _replays(workload: Workload, design: Design) -> Dispatch:
+    """A replay is one call; its kernels arrive together and follow each other on the device.
+
+    The first kernel, and each that needs a value on the host, begins one. The queue bounds calls, and a later call is
+    only made when all kernels of the one before have ended.
+    """
+    host, count = design.host, len(workload)
+    call, between = _replay_times(design.name, host)
+    _check((call + max(host.start, between) + host.latency) * count)
+    first = workload.graph.host_syncs != 0
+    first[:1] = True
+    return Dispatch(
+        host_ticks=np.where(first, call, 0).astype(np.int64),
+        launch_latency=np.full(count, host.latency, np.int64),
+        start_ticks=np.where(first, int(host.start), between).astype(np.int64),
+        queue=max(count, 1),
+    )
+
+
+def _replay_times(name: str, host: Host) -> tuple[int, int]:
+    """Ticks of one replay call, and between two kernels of a graph."""
+    times = {"host.launch_graph": host.launch_graph, "host.graph_start": host.graph_start}
+    missing = [key for key, value in times.items() if value is None]
+    if missing:
+        raise DesignError(
+            f"is not known, so that no graph can be replayed on {name}", key=missing[0],
+            expected="a time such as '5 us' in the design, or launch 'stream'",
+        )  # fmt: skip
+    return int(host.launch_graph or 0), int(host.graph_start or 0)
+
+
+def _check(ticks: int) -> None:
+    if ticks >= LARGEST:
+        raise OverflowError("all launches take 2^62 ticks or more")
