@@ -9,7 +9,7 @@ from typing import Final
 from hiersim.errors import DesignError
 from hiersim.lowering.stages import DTYPE_FIELDS, Figures
 from hiersim.lowering.systolic import Arrays
-from hiersim.model.design import Design, Place
+from hiersim.model.design import Design, Management, Place
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
 from hiersim.units import UNLIMITED
@@ -105,6 +105,15 @@ class Machine:
         """Bytes of all cores' tiers that hold tiles in flight."""
         return min(int(self.tiers[self.buffer_tier].capacity) * self.cores, UNLIMITED)
 
+    @property
+    def sector(self) -> int:
+        """Bytes that the nearest shared tier moves at once for a core that asks for fewer.
+
+        One where a program manages it: there whole tiles are moved, and transposed in the core.
+        """
+        nearest = self.shared[0]
+        return int(nearest.granularity) if nearest.management is Management.CACHE else 1
+
     def figures(self, matrix: Iterable[DType], vector: Iterable[DType]) -> Figures:
         """This machine in integers, for graphs with matrix products and element-wise work of these dtypes.
 
@@ -125,6 +134,7 @@ class Machine:
             "buffer_limit": self.buffer_limit,
             "load_rate": int(compute.load_bandwidth),
             "special_rate": int(compute.vector.special),
+            "sector": self.sector,
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
             "vector_unlimited": int(self.vector_unlimited),

@@ -4,7 +4,7 @@ from hiersim.lowering.systolic cimport Arrays
 
 cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, stream_buffer, buffer_limit
-    cdef readonly long long load_rate, special_rate, matrix_unit, vector_unit, vector_unlimited, levels
+    cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels
     cdef readonly Arrays arrays
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table
@@ -12,6 +12,7 @@ cdef class Figures:
     cdef long long read_rate(self, long long level)
     cdef long long matrix_rate(self, long long dtype)
     cdef long long native(self, long long dtype, long long side)
+    cdef long long sectors(self, long long run)
     cdef long long unit(self, long long dtype)
     cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
     cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)

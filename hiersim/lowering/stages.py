@@ -70,8 +70,8 @@ class Figures:
     """What lowering needs to know of a machine, in integers: see `Machine.figures`.
 
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
-    of one core; `buffer_limit` is the capacity of all cores' last tier together; `arrays` are those of the matrix
-    unit, without rows where it is not systolic.
+    of one core; `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors
+    of `sector` bytes; `arrays` are those of the matrix unit, without rows where it is not systolic.
     """
 
     def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays) -> None:
@@ -84,6 +84,7 @@ class Figures:
         self.buffer_limit = numbers["buffer_limit"]
         self.load_rate = numbers["load_rate"]
         self.special_rate = numbers["special_rate"]
+        self.sector = numbers["sector"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
@@ -98,6 +99,11 @@ class Figures:
     @cython.cfunc
     def read_rate(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL + 1]
+
+    @cython.cfunc
+    def sectors(self, run: cython.longlong) -> cython.longlong:
+        """Bytes of the sectors of the nearest shared tier that a run of bytes at the begin of one touches."""
+        return ((run - 1) // self.sector + 1) * self.sector
 
     @cython.cfunc
     def unit(self, dtype: cython.longlong) -> cython.longlong:

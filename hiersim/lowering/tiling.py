@@ -235,7 +235,7 @@ class Loom:
         work: Work = self.work
         level: cython.longlong
         index: cython.longlong
-        self.loads[0], self.stores[0] = work.read_total, work.write_size
+        self.loads[0], self.stores[0] = work.near_read, work.write_size
         for level in range(work.levels):
             missed: cython.longlong = 0
             for index in range(work.reads):

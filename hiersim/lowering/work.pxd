@@ -11,7 +11,7 @@ cdef class KernelClasses:
     cdef long long[::1] chunk_ptr, chunk_bytes, chunk_flush, interval_ptr, interval_low, interval_high
     cdef long long[::1] shape_read_ptr, read_size, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special
-    cdef long long[::1] type_dims
+    cdef long long[::1] type_dims, shape_run
     cdef long long[::1] far_read, far_write, far_again
 
 
@@ -19,6 +19,7 @@ cdef class Work:
     cdef KernelClasses classes
     cdef Figures figures
     cdef readonly long long levels, shape, anchor, reads, write_size, read_total, vector_core_ticks
+    cdef readonly long long near_read
     cdef long long first_read, first_far
     cdef long long[::1] read_far, write_far
     cdef long long[::1] type_vector_ticks, type_matrix_ticks

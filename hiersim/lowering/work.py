@@ -17,13 +17,13 @@ from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
-    from cython.cimports.hiersim.exact import floor_share, total
+    from cython.cimports.hiersim.exact import ceil_share, floor_share, total
     from cython.cimports.hiersim.lowering.stages import Figures
     from cython.cimports.libc.math import floor
 else:
     from math import floor
 
-    from hiersim.exact import floor_share, total
+    from hiersim.exact import ceil_share, floor_share, total
     from hiersim.lowering.stages import Figures
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
@@ -58,7 +58,7 @@ class KernelClasses:
         self.chunk_flush, self.interval_ptr = loaded(columns["chunk_flush"]), loaded(columns["interval_ptr"])
         self.interval_low, self.interval_high = loaded(columns["interval_low"]), loaded(columns["interval_high"])
         self.shape_read_ptr, self.read_size = loaded(columns["shape_read_ptr"]), loaded(columns["read_size"])
-        self.shape_write = loaded(columns["shape_write"])
+        self.shape_write, self.shape_run = loaded(columns["shape_write"]), loaded(columns["shape_run"])
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -84,8 +84,9 @@ def held(low: cython.double, high: cython.double, capacity: cython.double) -> cy
 class Work:
     """One class at a time on one machine, ready for a tile rule; `look` chooses it.
 
-    `levels` counts the shared tiers beyond the nearest. `read_far` (reads, levels) are the bytes that each of them
-    must supply (what nearer caches miss), `write_far` (levels,) those written back to it; both come from the LRU
+    `read_total` bytes are read; `near_read` move at the nearest shared tier, whole sectors where the kernel reads with
+    a stride. `levels` counts the shared tiers beyond the nearest. `read_far` (reads, levels) are the bytes that each of
+    them must supply (what nearer caches miss), `write_far` (levels,) those written back to it; both come from the LRU
     distances of the class unless the class says them explicitly. `vector_core_ticks` are the
     ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
     the contraction that shapes the tiles, -1 where there is none.
@@ -140,6 +141,10 @@ class Work:
         place: cython.longlong
         for place in range(self.reads):
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
+        self.near_read = self.read_total
+        run: cython.longlong = classes.shape_run[shape]
+        if run > 0:
+            self.near_read = ceil_share(self.read_total, self.figures.sectors(run), run)
         for place in range(classes.shape_type_ptr[shape], classes.shape_type_ptr[shape + 1]):
             kind: cython.longlong = classes.shape_type[place]
             self.vector_core_ticks = total(self.vector_core_ticks, self.type_vector_ticks[kind])

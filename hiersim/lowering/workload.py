@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.lowering.classes import Ragged, equal_rows
+from hiersim.lowering.coalescing import transposed_runs
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.lowering.work import NEVER, KernelClasses
@@ -159,7 +160,8 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
     reads, works = Ragged(graph.reads.ptr, graph.reads.size), _working(graph, type_of)
     written = np.concatenate(([0], np.cumsum(graph.writes.size)))[graph.writes.ptr]
     write = np.diff(written)
-    shape, shape_row = equal_rows((works, reads, write))
+    run = transposed_runs(graph)
+    shape, shape_row = equal_rows((works, reads, write, run))
     low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
     label, row = equal_rows((shape, low, high, covered, size, flush, count, chunk_low, chunk_high))
@@ -181,6 +183,7 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
         "shape_read_ptr": reads.ptr,
         "read_size": reads.values,
         "shape_write": write[shape_row],
+        "shape_run": run[shape_row],
         "shape_type_ptr": works.ptr,
         "shape_type": works.values,
         **types,

@@ -1,0 +1,110 @@
+"""A transposing copy moves whole sectors through the nearest cache, and every byte once beyond it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from build import design_from, trace_of
+from hiersim.config.load import load_design
+from hiersim.model.design import Design
+from hiersim.model.trace import Trace
+from hiersim.run import simulate
+from hiersim.units import TICKS_PER_SECOND
+
+SECTOR = 32
+BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "int8": 1}
+
+
+def copy(before: list[int], after: list[int], dtype: str, folder: Path, views: list[list[int]] | None = None) -> Trace:
+    """A copy of a tensor into another order of its dimensions, through views of it where they are given."""
+    rows: list[dict[str, Any]] = [{"tensor": "x", "shape": before, "dtype": dtype, "role": "input"}]
+    last = "x"
+    for index, shape in enumerate(views or []):
+        rows.append({"tensor": f"v{index}", "shape": shape, "dtype": dtype, "storage": "x"})
+        rows.append({"operator": "aten.view.default", "kind": "view", "reads": [last], "writes": [f"v{index}"]})
+        last = f"v{index}"
+    rows.append({"tensor": "y", "shape": after, "dtype": dtype, "role": "activation", "output": True})
+    rows.append({"operator": "aten.clone.default", "kind": "copy", "reads": [last], "writes": ["y"]})
+    return trace_of(rows, folder)
+
+
+def machine(management: str = "cache", granularity: str = f"{SECTOR} B") -> Design:
+    """A cache that moves 1000 ticks a byte in sectors, in front of a memory that takes no time."""
+    near = {"scope": "shared", "management": management, "capacity": "1 MiB", "granularity": granularity}
+    return design_from(
+        compute__matrix=None,
+        memory={
+            "smem": {"scope": "core", "management": "scratchpad", "capacity": "256 KiB"},
+            "l2": {**near, "read_bandwidth": "1 GB/s", "write_bandwidth": "unlimited"},
+            "dram": {"scope": "shared", "management": "scratchpad", "capacity": "64 GB", "bandwidth": "unlimited"},
+        },
+    )
+
+
+@pytest.mark.parametrize("dtype", list(BYTES))
+@pytest.mark.parametrize(
+    ("before", "after", "elements"),
+    [
+        ([256, 512], [512, 256], 1),
+        ([4, 256, 512], [4, 512, 256], 1),
+        ([2, 128, 16, 64], [2, 16, 128, 64], 64),
+        ([64, 32, 4], [32, 64, 4], 4),
+        ([64, 1, 32, 5], [32, 64, 1, 5], 5),
+        ([3, 100, 7], [7, 3, 100], 1),
+    ],
+    ids=str,
+)
+def test_reads_move_the_sectors_that_their_runs_touch(
+    before: list[int], after: list[int], elements: int, dtype: str, tmp_path: Path
+) -> None:
+    """Runs lie at the begin of a sector: ⌈run ÷ 32 B⌉ sectors each."""
+    result = simulate(copy(before, after, dtype, tmp_path), machine())
+    run = elements * BYTES[dtype]
+    size = int(np.prod(before)) * BYTES[dtype]
+    moved = size // run * -(-run // SECTOR) * SECTOR
+    assert result.traffic["l2"] == {"read": moved, "write": size}
+    assert result.traffic["dram"] == {"read": size, "write": size}
+    assert result.makespan == 1000 * moved
+
+
+@pytest.mark.parametrize(
+    ("before", "views", "after", "factor"),
+    [
+        ([8, 256, 512], [[8, 256, 8, 64], [8, 8, 256, 64]], [8, 8, 256, 64], 1),  # heads to the front: rows stay whole
+        ([8, 256, 512], [[8, 256, 8, 64], [8, 8, 64, 256]], [8, 8, 64, 256], 16),  # keys transposed
+        ([256, 512], [[512, 256], [256, 512]], [256, 512], 1),  # there and back
+        ([256, 512], [[512, 256]], [512, 256], 16),
+        ([256, 512], [[131072]], [131072], 1),  # no dimension moves
+        ([256, 512], None, [256, 512], 1),
+        ([512, 512], [[512, 512]], [512, 512], 1),  # deviation D17: a square matrix does not show its transposition
+    ],
+    ids=str,
+)
+def test_views_before_the_copy_say_how_the_bytes_lie(
+    before: list[int], views: list[list[int]] | None, after: list[int], factor: int, tmp_path: Path
+) -> None:
+    result = simulate(copy(before, after, "bf16", tmp_path, views), machine())
+    assert result.traffic["l2"]["read"] == factor * 2 * int(np.prod(before))
+
+
+def test_a_tier_that_the_program_manages_moves_tiles(tmp_path: Path) -> None:
+    result = simulate(copy([256, 512], [512, 256], "bf16", tmp_path), machine("scratchpad"))
+    assert result.traffic["l2"]["read"] == 2 * 256 * 512
+
+
+def test_a_transposed_copy_on_h100_is_bound_by_the_sectors_of_its_l2(tmp_path: Path) -> None:
+    """Eight sectors' worth of fp32 for one, and the bytes written: nine times the matrix through L2."""
+    design = load_design("h100-sxm")
+    side = 8192
+    wide = simulate(copy([side, side // 2], [side // 2, side], "fp32", tmp_path), design)
+    plain = simulate(copy([side, side // 2], [side, side // 2], "fp32", tmp_path), design)
+    size = 4 * side * side // 2
+    assert wide.traffic["l2"] == {"read": 8 * size, "write": size}
+    assert wide.traffic["hbm"] == plain.traffic["hbm"]
+    kernel = (wide.kernel_rows[0]["end_ticks"] - wide.kernel_rows[0]["start_ticks"]) / TICKS_PER_SECOND
+    assert kernel == pytest.approx(9 * size / 9.7e12, rel=0.02)
+    assert wide.time > 1.2 * plain.time
