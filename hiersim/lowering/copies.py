@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.exact import ceil_share
+from hiersim.lowering.host import CopyLaunch, copy_launch
 from hiersim.lowering.machine import Machine, Port
 from hiersim.lowering.planner import Plan
 from hiersim.lowering.staging import Stay
@@ -42,8 +43,8 @@ class Copy:
     """It is launched before this kernel (inward), or after it."""
 
 
-def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGraph) -> Program:
-    """`program` with the copies of `plan` among its kernels.
+def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGraph, launch: str) -> Program:
+    """`program` with the copies of `plan` among its kernels, launched as `launch` says (see `host.py`).
 
     Raises
     ------
@@ -57,7 +58,7 @@ def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGra
     order, needs = _interleaved(copies, len(program), ahead)
     writer = _NestWriter(machine)
     nests = [writer.nest(copy) for copy in copies]
-    return _joined(program, copies, order, needs, nests, writer)
+    return _joined(program, copies, order, needs, nests, writer, copy_launch(machine.design, launch))
 
 
 def _copies(plan: Plan, graph: KernelGraph, ahead: int) -> list[Copy]:
@@ -173,10 +174,9 @@ def _ticks(size: int, rate: int) -> int:
 
 def _joined(
     program: Program, copies: list[Copy], order: list[int], needs: list[list[int]], nests: list[int],
-    writer: _NestWriter,
+    writer: _NestWriter, launch: CopyLaunch,
 ) -> Program:  # fmt: skip
     """The columns of both, kernels in launch order."""
-    host = writer.machine.design.host
     index = np.array(order, np.int64)
     is_copy = index < 0
     of_copy = np.where(is_copy, -1 - index, 0)
@@ -190,10 +190,11 @@ def _joined(
         program,
         kernel_names=tuple(copies[-1 - item].name if item < 0 else program.kernel_names[item] for item in order),
         graph_kernel=np.where(is_copy, COPY, index),
-        host_ticks=column(program.host_ticks, int(host.launch_compiled)),
+        queue=program.queue + (len(copies) if launch.together else 0),
+        host_ticks=column(program.host_ticks, launch.host_ticks),
         host_sync=column(program.host_sync, 0),
-        launch_latency=column(program.launch_latency, int(host.latency)),
-        start_ticks=column(program.start_ticks, int(host.start)),
+        launch_latency=column(program.launch_latency, launch.latency),
+        start_ticks=column(program.start_ticks, launch.start),
         needs_ptr=np.concatenate(([0], np.cumsum([len(row) for row in needs]))).astype(np.int64),
         needs=np.array([need for row in needs for need in row], np.int64),
         nest=nest,

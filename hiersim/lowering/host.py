@@ -28,6 +28,24 @@ class Dispatch(NamedTuple):
     queue: int
 
 
+class CopyLaunch(NamedTuple):
+    """What the host thread and the stream add to a copy between the device and the tiers behind it."""
+
+    host_ticks: int
+    latency: int
+    start: int
+    together: bool
+    """True when copies are nodes of a graph: they take no places in the queue."""
+
+
+def copy_launch(design: Design, launch: str) -> CopyLaunch:
+    """A copy costs one call, as a kernel of a compiled schedule does; in a graph it is a node like others."""
+    host = design.host
+    if launch == GRAPH:
+        return CopyLaunch(0, int(host.latency), _replay_times(design.name, host)[1], together=True)
+    return CopyLaunch(int(host.launch_compiled), int(host.latency), int(host.start), together=False)
+
+
 def check_launch(name: str) -> str:
     """`name`, when it is a launch mode.
 

@@ -91,7 +91,7 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         home_tier=machine.home_place,
         storage_home=_homes(placed, machine) if placed else None,
     )
-    return with_copies(program, placed, machine, graph) if placed and placed.stays else program
+    return with_copies(program, placed, machine, graph, launch) if placed and placed.stays else program
 
 
 def _of_all_tiers(free: IntArray, machine: Machine) -> IntArray:
