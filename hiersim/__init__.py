@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from hiersim.frontends.archive import save_trace
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
     from hiersim.model.trace import Trace
@@ -35,6 +36,7 @@ _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
     "save_trace": "hiersim.frontends.archive",
+    "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "to_networkx": "hiersim.model.networks",
@@ -68,6 +70,7 @@ __all__ = [
     "save_trace",
     "simulate",
     "to_networkx",
+    "variant",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,40 @@ def common(function: Decorated) -> Decorated:
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+def variants(function: Decorated) -> Decorated:
+    """Options that replay a variant of the trace; gathered in one argument, `variant`."""
+
+    @functools.wraps(function)
+    def gathered(
+        *args: Any, weights: str | None, batch: int | None, context: int | None, tokens: str | None, **others: Any
+    ) -> Any:
+        asked = {"weights": weights, "batch": batch, "context": context, **_tokens_of(tokens)}
+        return function(*args, variant={name: value for name, value in asked.items() if value is not None}, **others)
+
+    for option in reversed(
+        (
+            click.option("--weights", metavar="FORMAT", help="Weights in fp8, int8, mxfp8, mxfp4 or nvfp4 (fp4)."),
+            click.option("--batch", type=int, metavar="N", help="Decode: that many sequences."),
+            click.option("--context", type=int, metavar="N", help="Decode: attend to that many positions."),
+            click.option("--tokens", metavar="N[:STRIDE]", help="Decode: N steps, each with STRIDE (1) more context."),
+        )
+    ):
+        gathered = option(gathered)
+    return gathered
+
+
+def _tokens_of(text: str | None) -> dict[str, int]:
+    """`64` or `64:16` as arguments of `variant`."""
+    if text is None:
+        return {}
+    parts = text.split(":")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
+        raise HiersimError(
+            f"'{text[:100]}' is not a number of tokens", key="--tokens", expected="N or N:STRIDE, as in 64:16"
+        )
+    return dict(zip(("tokens", "stride"), map(int, parts), strict=False))
 
 
 def changes_of(sets: Sequence[str]) -> dict[str, str]:

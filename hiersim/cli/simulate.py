@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
     from hiersim.results import Result
 
+Variant = Mapping[str, Any]
+"""Arguments of `hiersim.variant`."""
 DEMO_TRACES = ("gpt2-large-prefill", "llama3-8b-decode")
 DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 
@@ -28,9 +30,10 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 @click.option(
     "-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy: eager, inductor, xla."
 )
+@options.variants
 @options.common
 def run(
-    trace: str, design: str, fusion: str, sets: tuple[str, ...], launch: str, engine: str | None,
+    trace: str, design: str, fusion: str, variant: Variant, sets: tuple[str, ...], launch: str, engine: str | None,
     no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE on one design: where does the time go? With --set, beside the design as it is.
@@ -38,9 +41,10 @@ def run(
     \b
     hiersim run gpt2-large-prefill --design h100-sxm --fusion inductor
     hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
+    hiersim run llama3-70b-decode --design h200 --weights fp8 --context 8192
     """
     how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
-    loaded, changes, machines = _inputs(trace, (design,), sets, how)
+    loaded, changes, machines = _inputs(trace, (design,), sets, how, variant)
     results = _simulate(loaded, machines, (fusion,), changes, how)
     if timeline:
         _write_timeline(results[0], timeline, quiet)
@@ -63,9 +67,10 @@ def run(
     metavar="P",
     help="Policy; repeatable. Default: eager, and what the trace carries.",
 )
+@options.variants
 @options.common
 def compare(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], sets: tuple[str, ...], launch: str,
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], variant: Variant, sets: tuple[str, ...], launch: str,
     engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
     verbose: bool,
 ) -> None:  # fmt: skip
@@ -76,7 +81,7 @@ def compare(
     hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
     """
     how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
-    loaded, changes, machines = _inputs(trace, designs, sets, how)
+    loaded, changes, machines = _inputs(trace, designs, sets, how, variant)
     results = _simulate(loaded, machines, fusions, changes, how)
     if timeline:
         for result in results:
@@ -168,9 +173,12 @@ class _How:
 
 
 def _inputs(
-    trace: str, designs: Sequence[str], sets: Sequence[str], how: _How
+    trace: str, designs: Sequence[str], sets: Sequence[str], how: _How, variant: Variant | None = None
 ) -> tuple[Trace, dict[str, str], list[Design]]:
-    """The trace, the changes, and the designs with the changes in them; wrong words are found before files are read."""
+    """The trace or its variant, the changes, and the designs with the changes in them.
+
+    Wrong words are found before files are read.
+    """
     from hiersim.frontends.load import load_trace
     from hiersim.lowering.host import check_launch
     from hiersim.run import engine as check_engine
@@ -180,7 +188,12 @@ def _inputs(
         check_engine(how.engine)
     changes = options.changes_of(sets)
     machines = [options.changed_design(name, changes) for name in designs]
-    return load_trace(trace), changes, machines
+    loaded = load_trace(trace)
+    if variant:
+        from hiersim.frontends.variants.variant import variant as variant_of
+
+        loaded = variant_of(loaded, **variant)
+    return loaded, changes, machines
 
 
 def _simulate(

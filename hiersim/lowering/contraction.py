@@ -226,8 +226,8 @@ class Cutter:
         macs: cython.longlong = self.arrays.macs() if self.systolic else self.block_m * self.block_n
         self.flops_per_inner = ceil_share(macs, self.demand, self.batch * self.m * self.n * self.k)
         self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
-        near_a: cython.longlong = product(product(self.operand_a, self.element), columns)
-        near_b: cython.longlong = product(product(self.operand_b, self.element), rows)
+        near_a: cython.longlong = product(self.work.stored(self.read_a, self.operand_a, self.element), columns)
+        near_b: cython.longlong = product(self.work.stored(self.read_b, self.operand_b, self.element), rows)
         near_a = max(near_a, self.work.read_size(self.read_a))
         self.near_loads = total(near_a, max(near_b, self.work.read_size(self.read_b)))
         self.partial_bytes = self.partials()

@@ -9,7 +9,7 @@ cdef class KernelClasses:
     cdef long long[::1] class_shape, class_count
     cdef long long[::1] class_read_ptr, read_low, read_high, read_covered
     cdef long long[::1] chunk_ptr, chunk_bytes, chunk_flush, interval_ptr, interval_low, interval_high
-    cdef long long[::1] shape_read_ptr, read_size, shape_write, shape_type_ptr, shape_type
+    cdef long long[::1] shape_read_ptr, read_size, read_bits, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special
     cdef long long[::1] type_dims, shape_run
     cdef long long[::1] far_read, far_write, far_again
@@ -28,6 +28,7 @@ cdef class Work:
     cdef long long write_back(self, long long index, long long capacity)
     cdef long long prepare(self)
     cdef long long read_size(self, long long index)
+    cdef long long stored(self, long long index, long long elements, long long element)
     cdef long long far(self, long long index, long long level)
     cdef long long again(self, long long index, long long level)
     cdef long long again_of(self, long long size, long long level)

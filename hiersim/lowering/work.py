@@ -59,6 +59,7 @@ class KernelClasses:
         self.interval_low, self.interval_high = loaded(columns["interval_low"]), loaded(columns["interval_high"])
         self.shape_read_ptr, self.read_size = loaded(columns["shape_read_ptr"]), loaded(columns["read_size"])
         self.shape_write, self.shape_run = loaded(columns["shape_write"]), loaded(columns["shape_run"])
+        self.read_bits = loaded(columns["read_bits"])
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -206,6 +207,14 @@ class Work:
     def read_size(self, index: cython.longlong) -> cython.longlong:
         """Bytes of a read; none where there is no such read."""
         return self.classes.read_size[self.first_read + index] if index >= 0 else 0
+
+    @cython.cfunc
+    def stored(self, index: cython.longlong, elements: cython.longlong, element: cython.longlong) -> cython.longlong:
+        """Bytes of elements of a read that are `element` bytes wide in arithmetic: fewer where stored in fewer bits."""
+        bits: cython.longlong = 8 * element
+        if index >= 0:
+            bits = min(bits, self.classes.read_bits[self.first_read + index])
+        return ceil_share(elements, bits, 8)
 
     @cython.cfunc
     def far(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:

@@ -18,6 +18,7 @@ from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, Opera
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 MOST_DIMS = 7
 """Sizes of an operator with the most of them, attention."""
+_BITS = np.array([BITS[dtype] for dtype in DType], np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,8 +161,9 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
     reads, works = Ragged(graph.reads.ptr, graph.reads.size), _working(graph, type_of)
     written = np.concatenate(([0], np.cumsum(graph.writes.size)))[graph.writes.ptr]
     write = np.diff(written)
+    bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
-    shape, shape_row = equal_rows((works, reads, write, run))
+    shape, shape_row = equal_rows((works, reads, bits, write, run))
     low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
     label, row = equal_rows((shape, low, high, covered, size, flush, count, chunk_low, chunk_high))
@@ -182,6 +184,7 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
         "interval_high": chunk_high.rows(row).values,
         "shape_read_ptr": reads.ptr,
         "read_size": reads.values,
+        "read_bits": bits.rows(shape_row).values,
         "shape_write": write[shape_row],
         "shape_run": run[shape_row],
         "shape_type_ptr": works.ptr,
@@ -207,7 +210,7 @@ def _operator_types(operators: OperatorTable) -> tuple[IntArray, dict[str, IntAr
     chosen = dims.rows(row)
     place = np.arange(len(chosen.values)) - np.repeat(chosen.ptr[:-1], chosen.lengths)
     sizes[np.repeat(np.arange(len(row)), chosen.lengths), place] = chosen.values
-    element = np.array([max(1, -(-BITS[dtype] // 8)) for dtype in DType], np.int64)
+    element = np.maximum(-(-_BITS // 8), 1)
     types = {name: column[row] for name, column in columns.items()}
     return label, {**types, "type_dims": sizes.reshape(-1), "type_element": element[operators.dtype[row]]}
 

@@ -19,10 +19,11 @@ Row = tuple[str, tuple[str, ...]]
 def plain_table(title: str | None = None) -> Table:
     """A table with a rule under its head and no other lines; the title never wraps the columns."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     return Table(
-        title=title,
+        title=escape(title) if title else None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,

@@ -71,7 +71,7 @@ def _masked_pairs(queries: int, keys: int) -> int:
     return queries * keys - (rows * (rows + 1) // 2 + (queries - rows) * keys)
 
 
-def _attention_cost(q: Shape, k: Shape, v: Shape, causal: bool, *, backward: bool, bias: bool) -> Cost:
+def attention_cost(q: Shape, k: Shape, v: Shape, causal: bool, *, backward: bool, bias: bool) -> Cost:
     """Fused attention.
 
     Per unmasked score forward: scale, maximum, subtract, sum, exp; per result one division; per row one log (the
@@ -103,7 +103,7 @@ def _attention(causal_at: int, bias_at: int | None = None) -> Rule:
     def rule(call: Call) -> Cost:
         bias = bias_at is not None and isinstance(call.arg(bias_at, "attn_bias"), Operand)
         causal = bool(call.arg(causal_at, "is_causal", False))
-        return _attention_cost(call.shape(0), call.shape(1), call.shape(2), causal, backward=False, bias=bias)
+        return attention_cost(call.shape(0), call.shape(1), call.shape(2), causal, backward=False, bias=bias)
 
     return rule
 
@@ -112,7 +112,7 @@ def _attention_backward(causal_at: int, bias_at: int | None = None) -> Rule:
     def rule(call: Call) -> Cost:
         bias = bias_at is not None and isinstance(call.arg(bias_at, "attn_bias"), Operand)
         causal = bool(call.arg(causal_at, "is_causal", False))
-        return _attention_cost(call.shape(1), call.shape(2), call.shape(3), causal, backward=True, bias=bias)
+        return attention_cost(call.shape(1), call.shape(2), call.shape(3), causal, backward=True, bias=bias)
 
     return rule
 
