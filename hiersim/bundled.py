@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = _PACKAGE / "_data"
@@ -16,6 +17,10 @@ def is_installed() -> bool:
 
 def _folder(name: str) -> Path:
     return _INSTALLED / name if is_installed() else _PACKAGE.parent / name
+
+
+ALIASES = MappingProxyType({"h200": "h200-sxm"})
+"""Other names of bundled designs."""
 
 
 @cache

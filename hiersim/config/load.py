@@ -33,6 +33,7 @@ def load_design(name: str | Path) -> Design:
 def resolve(name: str) -> tuple[Path, str]:
     """Path of a design file and how to call it in messages."""
     known = bundled.designs()
+    name = bundled.ALIASES.get(name, name)
     if name in known:
         return known[name], name if bundled.is_installed() else f"configs/{known[name].name}"
     path = Path(name)

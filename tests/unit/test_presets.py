@@ -23,6 +23,7 @@ DEVICES = (
     "a100-80gb-sxm",
     "dojo-d1",
     "h100-sxm",
+    "h200-sxm",
     "l4",
     "m1-max",
     "t4",
@@ -30,7 +31,7 @@ DEVICES = (
     "v100-pcie",
 )
 ALL = (*DEVICES, "tiny")
-NVIDIA = tuple(name for name in DEVICES if name.split("-")[0] in ("a100", "h100", "l4", "t4", "v100"))
+NVIDIA = tuple(name for name in DEVICES if name.split("-")[0] in ("a100", "h100", "h200", "l4", "t4", "v100"))
 TERA = 10**12
 GIGA = 10**9
 
@@ -50,6 +51,8 @@ MATRIX_TERAFLOPS = {
     ("h100-sxm", "bf16"): 989.4,
     ("h100-sxm", "fp8"): 1978.9,
     ("h100-sxm", "int8"): 1978.9,
+    ("h200-sxm", "bf16"): 989.4,
+    ("h200-sxm", "fp8"): 1978.9,
     ("l4", "tf32"): 60,
     ("l4", "bf16"): 121,
     ("l4", "fp8"): 242.5,
@@ -64,6 +67,7 @@ FP32_TERAFLOPS = {
     "a100-40gb-pcie": 19.5,
     "a100-80gb-sxm": 19.5,
     "h100-sxm": 66.9,
+    "h200-sxm": 66.9,
     "l4": 30.3,
     "dojo-d1": 22.6,
     "m1-max": 10.4,
@@ -74,6 +78,7 @@ HOME = {
     "a100-40gb-pcie": ("hbm", 40 * GIGA, 1555),
     "a100-80gb-sxm": ("hbm", 80 * GIGA, 2039),
     "h100-sxm": ("hbm", 80 * GIGA, 3350),
+    "h200-sxm": ("hbm", 141 * GIGA, 4800),
     "l4": ("gddr", 24 * GIGA, 300),
     "tpu-v4": ("hbm", 32 * 2**30, 1200),
     "dojo-d1": ("hbm", 32 * GIGA, 800),
@@ -103,6 +108,7 @@ CORES = {
     "a100-40gb-pcie": 108,
     "a100-80gb-sxm": 108,
     "h100-sxm": 132,
+    "h200-sxm": 132,
     "l4": 58,
     "tpu-v4": 2,
     "dojo-d1": 354,
@@ -132,6 +138,7 @@ RIDGE_POINTS = {
     "a100-40gb-pcie": 201,
     "a100-80gb-sxm": 153,
     "h100-sxm": 295,
+    "h200-sxm": 206,
     "l4": 403,
     "tpu-v4": 229,
     "dojo-d1": 453,
@@ -390,6 +397,17 @@ def test_compiled_calls_cost_less_than_eager_ones_and_views_least() -> None:
     for name in ALL:
         host = load_design(name).host
         assert host.launch_view <= host.launch_compiled <= host.launch_eager <= units.parse(units.Ticks, "20 us")
+
+
+def test_the_h200_is_the_h100_with_another_memory_and_has_a_short_name() -> None:
+    h200, h100 = load_design("h200"), load_design("h100-sxm")
+    assert h200.name == "h200-sxm"
+    assert h200.compute == h100.compute
+    assert h200.host == h100.host
+    assert h200.memory[:-1] == h100.memory[:-1]
+    changed = {"capacity": 141 * GIGA, "bandwidth": 4800 * GIGA}
+    assert all(getattr(h200.home, name) == value for name, value in changed.items())
+    assert h200.home.latency == h100.home.latency
 
 
 def test_the_pcie_card_is_the_sxm_card_with_another_memory() -> None:
