@@ -13,6 +13,7 @@ import numpy as np
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
+from hiersim.lowering.live import LiveBytes, live_bytes
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Role
@@ -153,6 +154,25 @@ class Result:
             raise MissingExtraError("Result.kernels", "pandas", "frames") from None
         return pandas.DataFrame(self.kernel_rows)
 
+    @property
+    def live(self) -> LiveBytes:
+        """Bytes that the last tier holds while each kernel runs, by role."""
+        return self.graph.derived(live_bytes)
+
+    @property
+    def memory_rows(self) -> list[dict[str, Any]]:
+        """One table row per kernel: name, start, end and the bytes that are live while it runs, by role."""
+        return memory_rows(self)
+
+    @property
+    def memory_timeline(self) -> Any:
+        """`memory_rows` as a pandas DataFrame."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("Result.memory_timeline", "pandas", "frames") from None
+        return pandas.DataFrame(self.memory_rows)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
         return to_dict(self)
@@ -234,6 +254,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "traffic_bytes": result.traffic,
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
+        "peak_memory": peak_memory(result),
         "bounds": {
             "compute_ticks": bounds.compute_ticks,
             "link_ticks": dict(bounds.link_ticks),
@@ -270,6 +291,47 @@ def recomputed_flops(graph: KernelGraph) -> dict[str, int]:
     matrix = (operators.matrix_flops - operators.masked_flops)[again].sum()
     vector = (operators.vector_flops + operators.special_ops)[again].sum()
     return {"matrix": int(matrix), "vector": int(vector)}
+
+
+def role_names() -> tuple[str, ...]:
+    """Roles of storages in words, in the order of `Role`."""
+    return tuple(role.name.lower() for role in Role)
+
+
+def peak_memory(result: Result) -> dict[str, Any]:
+    """Where the last tier is fullest and with what, and the most of each role at any kernel."""
+    live = result.live
+    kernel = live.peak_kernel
+
+    def by_role(row: Any, saved: int) -> dict[str, int]:
+        return {**dict(zip(role_names(), row.tolist(), strict=True)), "saved": saved}
+
+    return {
+        "kernel": kernel,
+        "kernel_name": result.graph.names[kernel],
+        "at_peak": by_role(live.by_role[kernel], int(live.saved[kernel])),
+        "largest": by_role(live.by_role.max(axis=0), int(live.saved.max())),
+    }
+
+
+def memory_rows(result: Result) -> list[dict[str, Any]]:
+    """Per kernel: where it ran in time, and the bytes live in the last tier by role (`saved`: of the activations)."""
+    live, timeline = result.live, result.timeline
+    columns = [f"{name}_bytes" for name in role_names()]
+    return [
+        {
+            "kernel": kernel,
+            "name": name,
+            "start_ticks": int(timeline.start[kernel]),
+            "end_ticks": int(timeline.end[kernel]),
+            **dict(zip(columns, row, strict=True)),
+            "saved_bytes": saved,
+            "total_bytes": sum(row),
+        }
+        for kernel, (name, row, saved) in enumerate(
+            zip(result.graph.names, live.by_role.tolist(), live.saved.tolist(), strict=True)
+        )
+    ]
 
 
 def headline(result: Result) -> dict[str, str]:

@@ -70,8 +70,8 @@ def run(
 @options.variants
 @options.common
 def compare(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], variant: Variant, sets: tuple[str, ...], launch: str,
-    engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], variant: Variant, sets: tuple[str, ...],
+    launch: str, engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
     verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE with every policy on every design; the first column is the baseline.

@@ -10,7 +10,7 @@ from hiersim.errors import TraceError
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import Accesses, IntArray, Kind, OperatorTable
+from hiersim.model.operators import Accesses, Flag, IntArray, Kind, OperatorTable
 from hiersim.model.trace import OperatorGraph, Trace
 
 HOST_ONLY = (Kind.VIEW, Kind.SYNC)
@@ -53,7 +53,7 @@ def kernels_of(graph: OperatorGraph, policy: str) -> KernelGraph:
         policy=policy,
         tensors=tensors,
         operators=operators,
-        recomputed=np.zeros(kernels, np.int64),
+        recomputed=((operators.flags & Flag.RECOMPUTED) > 0).astype(np.int64),
         operator_ptr=np.arange(kernels + 1, dtype=np.int64),
         names=tuple(map(operators.strings.__getitem__, operators.name.tolist())),
         launch=np.full(kernels, Launch.EAGER, np.int64),

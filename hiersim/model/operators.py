@@ -83,6 +83,8 @@ class Flag(IntFlag):
     CONST = 2
     """Depends on weights and constants only."""
     RANDOM = 4
+    RECOMPUTED = 8
+    """Repeats work of the forward pass in the backward pass, instead of keeping its result (checkpointing)."""
 
 
 class DType(IntEnum):

@@ -1,6 +1,7 @@
 """A timeline as a Perfetto trace: protobuf (`.pftrace`) or Chrome JSON (`.json`, `.json.gz`).
 
-One lane each for the host, the kernels, every port and every unit; slices of one lane never overlap. One
+One lane each for the host, the kernels, every port and every unit; slices of one lane never overlap. Counters show what
+the last tier holds by role. One
 simulated picosecond is written as one nanosecond of trace time, since the formats know nothing shorter; the
 process name says so. Field numbers are those of Perfetto's trace_packet.proto and track_event.proto.
 """
@@ -21,11 +22,14 @@ import numpy as np
 from hiersim.audit import audit
 from hiersim.errors import HiersimError, SimulationError
 from hiersim.model.timeline import StageLog
-from hiersim.results import Result
+from hiersim.results import Result, role_names
 from hiersim.run import engine
 
 SCALE_NOTE: Final = "1 ns shown = 1 ps simulated"
-_SLICE_BEGIN, _SLICE_END = 1, 2
+_SLICE_BEGIN, _SLICE_END, _COUNTER = 1, 2, 4
+_UNIT_SIZE_BYTES: Final = 3
+_COUNTERS: Final = 1000
+"""Ids of counter tracks begin here, behind those of lanes."""
 _PROCESS: Final = 1
 _ROOT: Final = 1
 _SEQUENCE: Final = 1
@@ -141,7 +145,25 @@ def perfetto_trace(result: Result) -> bytes:
             if item.end > item.begin:
                 _packet(packets, _event(number, item.begin, _SLICE_BEGIN, item))
                 _packet(packets, _event(number, item.end, _SLICE_END, None))
+    for number, (name, steps) in enumerate(counters(result), start=_COUNTERS):
+        counter = _message(8, _integer(3, _UNIT_SIZE_BYTES))
+        _packet(packets, _message(60, _integer(1, number) + _text(2, name) + _integer(5, _ROOT) + counter))
+        for time, value in steps:
+            event = _integer(9, _COUNTER) + _integer(11, number) + _integer(30, value)
+            _packet(packets, _integer(8, time) + _message(11, event))
     return bytes(packets)
+
+
+def counters(result: Result) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Live bytes of the last tier by role, as (tick, bytes) wherever they change; roles without any are left out."""
+    home = result.design.home.name
+    live = result.live
+    columns = [*zip(role_names(), live.by_role.T, strict=True), ("saved activation", live.saved)]
+    for name, column in columns:
+        if column.any():
+            changed = np.flatnonzero(np.diff(column, prepend=-1))
+            steps = zip(result.timeline.start[changed].tolist(), column[changed].tolist(), strict=True)
+            yield f"{home} live: {name}", list(steps)
 
 
 def _packet(packets: bytearray, body: bytes) -> None:
@@ -189,6 +211,10 @@ def chrome_json(result: Result) -> bytes:
             }
             for item in slices
         )  # fmt: skip
+    for name, steps in counters(result):
+        events.extend(
+            {"ph": "C", "pid": 1, "name": name, "ts": time / 1000, "args": {"bytes": value}} for time, value in steps
+        )
     document = {"traceEvents": events, "otherData": {"scale": SCALE_NOTE, "inputs_sha256": result.inputs_sha256}}
     return json.dumps(document, separators=(",", ":")).encode()
 

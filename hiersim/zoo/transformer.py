@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import checkpoint
 
 DTYPE = torch.bfloat16
 
@@ -115,11 +116,14 @@ class Gpt2(nn.Module):
     """GPT-2 with tied embeddings.
 
     Without labels it returns the logits of the last token, which is all that generation asks of a prefill;
-    with labels (and gradients) it returns the mean next-token loss over all positions, in FP32.
+    with labels (and gradients) it returns the mean next-token loss over all positions, in FP32. When checkpointed it
+    keeps the input of each block only, and the backward pass runs the block again (Chen et al., Training deep nets with
+    sublinear memory cost, 2016).
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, checkpointed: bool = False) -> None:
         super().__init__()
+        self.checkpointed = checkpointed
         self.wte = nn.Embedding(config.vocabulary, config.width)
         self.wpe = nn.Embedding(config.positions, config.width)
         self.h = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
@@ -131,7 +135,7 @@ class Gpt2(nn.Module):
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         x = self.wte(input_ids) + self.wpe(positions)
         for block in self.h:
-            x = block(x)
+            x = self._again(block, x) if self.checkpointed else block(x)
         x = self.ln_f(x)
         if labels is None:
             logits: Tensor = self.lm_head(x[:, -1:, :])
@@ -139,6 +143,12 @@ class Gpt2(nn.Module):
         logits = self.lm_head(x).float()
         shifted = functional.pad(labels, (0, 1), value=-100)[..., 1:].contiguous()
         return functional.cross_entropy(logits.view(-1, logits.shape[-1]), shifted.view(-1))
+
+    @staticmethod
+    def _again(block: nn.Module, x: Tensor) -> Tensor:
+        """The block, run again in the backward pass; without dropout there is no random state to keep."""
+        out: Tensor = checkpoint.checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+        return out
 
 
 class EncoderAttention(nn.Module):
@@ -227,6 +237,11 @@ def build_gpt2_train() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return Gpt2(GPT2_SMALL).to(DTYPE).train(), (_tokens(8, 1024), _tokens(8, 1024))
 
 
+def build_gpt2_train_checkpointed() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """GPT-2 small with labels, 8 x 1024 tokens, every block checkpointed."""
+    return Gpt2(GPT2_SMALL, checkpointed=True).to(DTYPE).train(), (_tokens(8, 1024), _tokens(8, 1024))
+
+
 def build_tiny_gpt2() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A two-layer GPT-2, prefill of 2 x 32 tokens."""
     return Gpt2(TINY_GPT2).to(DTYPE).eval(), (_tokens(2, 32),)
@@ -235,6 +250,11 @@ def build_tiny_gpt2() -> tuple[nn.Module, tuple[Tensor, ...]]:
 def build_tiny_gpt2_train() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A two-layer GPT-2 with labels, 2 x 32 tokens."""
     return Gpt2(TINY_GPT2).to(DTYPE).train(), (_tokens(2, 32), _tokens(2, 32))
+
+
+def build_tiny_gpt2_train_checkpointed() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """A two-layer GPT-2 with labels, 2 x 32 tokens, every block checkpointed."""
+    return Gpt2(TINY_GPT2, checkpointed=True).to(DTYPE).train(), (_tokens(2, 32), _tokens(2, 32))
 
 
 def build_tiny_mlp() -> tuple[nn.Module, tuple[Tensor, ...]]:

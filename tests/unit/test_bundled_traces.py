@@ -8,7 +8,7 @@ import pytest
 
 from hiersim.frontends.archive import load_archive
 from hiersim.model.kernels import Launch
-from hiersim.model.operators import Kind, Phase, Role
+from hiersim.model.operators import Flag, Kind, Phase, Role
 from hiersim.model.trace import Trace
 from hiersim.zoo import BUILDERS
 
@@ -48,6 +48,7 @@ WEIGHT_GB = {
     "resnet50-infer": 0.0511,
     "vit-large-infer": 0.6087,
     "gpt2-train": 0.2489,
+    "gpt2-train-checkpointed": 0.2489,
 }
 
 
@@ -60,14 +61,19 @@ def eager_kernels(trace: Trace) -> int:
     return int(np.isin(trace.graph.operators.kind, [Kind.VIEW, Kind.SYNC], invert=True).sum())
 
 
+def once(trace: Trace) -> np.ndarray:
+    """Eager operators that are not a checkpoint's second run."""
+    return np.asarray((trace.graph.operators.flags & Flag.RECOMPUTED) == 0)
+
+
 def moved(part: object) -> int:
     return int(part.reads.size.sum() + part.writes.size.sum())  # type: ignore[attr-defined]
 
 
-def test_there_are_ten_and_they_are_small() -> None:
+def test_there_are_eleven_and_they_are_small() -> None:
     files = sorted(path.stem for path in FOLDER.glob("*.npz"))
     assert set(NAMES) <= set(files)
-    assert len(NAMES) == 10
+    assert len(NAMES) == 11
     assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < 10 * 10**6
 
 
@@ -95,8 +101,9 @@ def test_fusion_keeps_the_matrix_work_and_moves_less(name: str) -> None:
     schedule = trace.schedules["inductor"]
     assert schedule.policy == "inductor (captured)"
     first = schedule.recomputed == 0
-    assert schedule.operators.matrix_flops[first].sum() == trace.graph.operators.matrix_flops.sum()
-    assert schedule.operators.masked_flops[first].sum() == trace.graph.operators.masked_flops.sum()
+    for column in ("matrix_flops", "masked_flops"):
+        wanted = getattr(trace.graph.operators, column)[once(trace)].sum()
+        assert getattr(schedule.operators, column)[first].sum() == wanted
     # Training: reductions over the batch become two kernels each, where eager mode hides both behind one operator.
     if not BUILDERS[name].train:
         assert len(schedule) < eager_kernels(trace)
@@ -108,7 +115,7 @@ def test_eager_and_compiled_agree_on_vector_work(name: str) -> None:
     trace = bundled(name)
     operators = trace.schedules["inductor"].operators
     first = trace.schedules["inductor"].recomputed == 0
-    eager = int(trace.graph.operators.vector_flops.sum())
+    eager = int(trace.graph.operators.vector_flops[once(trace)].sum())
     # In training the compiler shares expressions between forward and backward and selects over
     # the vocabulary where eager scatters the gradient of the loss.
     allowed = 0.06 if BUILDERS[name].train else 0.02
@@ -167,8 +174,9 @@ def test_every_weight_that_is_used_is_read_whole_at_most_a_few_times(name: str) 
         assert unread == []
 
 
-def test_training_has_three_phases_and_gradients_of_all_weights() -> None:
-    trace = bundled("gpt2-train")
+@pytest.mark.parametrize("name", ["gpt2-train", "gpt2-train-checkpointed"])
+def test_training_has_three_phases_and_gradients_of_all_weights(name: str) -> None:
+    trace = bundled(name)
     schedule = trace.schedules["inductor"]
     for operators in (trace.graph.operators, schedule.operators):
         assert set(operators.phase.tolist()) == {Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER}
@@ -180,7 +188,25 @@ def test_training_has_three_phases_and_gradients_of_all_weights() -> None:
         assert all(f"exp_avg.{name}" in names and f"exp_avg_sq.{name}" in names for name in weights)
     optimizer = schedule.operators.phase[schedule.operator_ptr[:-1]] == Phase.OPTIMIZER
     assert np.all(schedule.launch[optimizer] == Launch.EAGER)
-    flops = trace.graph.operators.matrix_flops
+    flops = trace.graph.operators.matrix_flops * once(trace)
     forward = flops[trace.graph.operators.phase == Phase.FORWARD].sum()
     backward = flops[trace.graph.operators.phase == Phase.BACKWARD].sum()
     assert 2.0 <= backward / forward <= 2.2
+
+
+def test_only_the_checkpointed_step_recomputes_products() -> None:
+    """Without its second runs it is the other step, operator for operator in forward and optimizer."""
+    plain, again = bundled("gpt2-train"), bundled("gpt2-train-checkpointed")
+    assert once(plain).all()
+    assert not once(again).all()
+    for part in (plain.schedules["inductor"], again.schedules["inductor"]):
+        products = part.operators.matrix_flops[part.recomputed == 1].sum() > 0
+        assert products == (part is again.schedules["inductor"])
+    for phase in (Phase.FORWARD, Phase.OPTIMIZER):
+        labels = [
+            [trace.graph.operators.label(row) for row in np.flatnonzero(trace.graph.operators.phase == phase).tolist()]
+            for trace in (plain, again)
+        ]
+        assert labels[0] == labels[1]
+    first = [trace.graph.operators.matrix_flops[once(trace)].sum() for trace in (plain, again)]
+    assert first[0] == first[1]

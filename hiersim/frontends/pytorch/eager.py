@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
@@ -50,8 +51,12 @@ class EagerCapture:
 class Recorder(TorchDispatchMode):
     """Records each operator that runs inside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
+        self.names = {module: name for name, module in model.named_modules()}
+        self.running: list[str] = []
+        """Paths of the modules whose forward runs, outermost first."""
+        self._hooks: list[Any] = []
         self.phase = Phase.FORWARD
         self.tensors = TensorBuilder()
         self.operators = OperatorBuilder()
@@ -63,11 +68,21 @@ class Recorder(TorchDispatchMode):
 
     def __enter__(self) -> Any:
         self.modules.__enter__()
+        hooks = torch.nn.modules.module
+        self._hooks = [
+            hooks.register_module_forward_pre_hook(lambda module, _: self.running.append(self.names.get(module, ""))),
+            hooks.register_module_forward_hook(self._left, always_call=True),
+        ]
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        for hook in self._hooks:
+            hook.remove()
         self.modules.__exit__(*error)
+
+    def _left(self, *_: Any) -> None:
+        self.running.pop()
 
     def storage(self, tensor: Tensor) -> int:
         """Id of the tensor's storage; its death is noted as the row that was issued last."""
@@ -126,6 +141,8 @@ class Recorder(TorchDispatchMode):
         flags = Flag.MUTATES if func._schema.is_mutable else Flag.NONE
         if _RANDOM in func.tags:
             flags |= Flag.RANDOM
+        if torch.is_grad_enabled() and torch._C._current_graph_task_id() >= 0:  # a checkpoint runs forward again
+            flags |= Flag.RECOMPUTED
         operands = tuple(operand(tensor) for tensor in inputs)
         if self._is_view(func, inputs, outputs):
             self._append(call.name, Cost(kind=Kind.VIEW), flags, operands, [], [])
@@ -191,7 +208,8 @@ class Recorder(TorchDispatchMode):
         writes: list[Access],
     ) -> None:
         dtype = aten.arithmetic_dtype(cost.kind, operands, ())
-        row = Row(name=name, module=self._module(), phase=self.phase, flags=flags, dtype=dtype, cost=cost)
+        module = (self.running or [""])[-1] if flags & Flag.RECOMPUTED else self._module()
+        row = Row(name=name, module=module, phase=self.phase, flags=flags, dtype=dtype, cost=cost)
         self.operators.rows.append(row)
         self.reads.append(reads)
         self.writes.append(writes)
@@ -253,7 +271,7 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
 
 def capture_eager(target: Target) -> EagerCapture:
     """Run `target` once and record it; a training target runs one step of warm-up first."""
-    recorder = Recorder()
+    recorder = Recorder(target.model)
     if target.train:
         outputs = _train(target, recorder)
     else:
@@ -279,7 +297,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
     parameters = dict(target.model.named_parameters())
     optimizer = torch.optim.AdamW(list(parameters.values()), lr=1e-4, foreach=True)
     with GpuAttention():
-        _forward(target).backward()
+        backward(_forward(target))
         optimizer.step()
         optimizer.zero_grad()
         _register(target, recorder)
@@ -287,7 +305,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
         with recorder:
             loss = _forward(target)
             recorder.phase = Phase.BACKWARD
-            loss.backward()
+            backward(loss)
             recorder.phase = Phase.OPTIMIZER
             for name, parameter in parameters.items():
                 if parameter.grad is not None:
@@ -300,6 +318,12 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
 def _forward(target: Target) -> Tensor:
     with torch.device("meta"):
         return loss_of(target.model(**target.kwargs))
+
+
+def backward(loss: Tensor) -> None:
+    """`loss.backward()` under GpuAttention: torch leaves its modes inside that, where checkpoints run forward again."""
+    seed = torch.ones_like(loss, memory_format=torch.preserve_format)
+    _engine_run_backward((loss,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 def _register_state(optimizer: Any, parameters: Mapping[str, Tensor], recorder: Recorder) -> list[Tensor]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.fx import GraphModule
+from torch.fx import GraphModule, traceback
+from torch.utils import checkpoint
 from torch.utils._pytree import tree_map
 
 from hiersim.errors import TraceError
 from hiersim.frontends.pytorch.target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
 from hiersim.model.operators import Role
 
+_CHECKPOINT = "hiersim_checkpoint"
 DEVICE = torch.device("cuda:0")
 
 
@@ -67,8 +72,9 @@ def make_fake(target: Target, mode: FakeTensorMode, device: torch.device) -> Tar
 def export(target: Target, mode: FakeTensorMode) -> Traced:
     """The whole model as one ATen graph, with its parameters as inputs and the module path of every node."""
     model = _Loss(target.model) if target.train else target.model
-    with mode, torch.set_grad_enabled(target.train), GpuAttention():
+    with mode, torch.set_grad_enabled(target.train), GpuAttention(), _checkpoints_noted():
         program = torch.export.export(model, (), target.kwargs, strict=False)
+    _tag_checkpoints(program.graph_module)
     named = {item.name: item for item in named_tensors(target)}
     aliases = dict(target.model.named_parameters(remove_duplicate=False)) | dict(
         target.model.named_buffers(remove_duplicate=False)
@@ -91,8 +97,37 @@ def export(target: Target, mode: FakeTensorMode) -> Traced:
     return Traced(module=program.graph_module, values=values, names=names)
 
 
+@contextmanager
+def _checkpoints_noted() -> Iterator[None]:
+    """Export forgets checkpoints; here each of their nodes keeps the number of its checkpoint."""
+    count = itertools.count(1)
+
+    def noted(*args: Any, **kwargs: Any) -> Iterator[None]:
+        with traceback.annotate({_CHECKPOINT: next(count)}):
+            yield
+
+    patched: Any = checkpoint
+    original = patched._checkpoint_without_reentrant_generator
+    patched._checkpoint_without_reentrant_generator = noted
+    try:
+        with traceback.preserve_node_meta():
+            yield
+    finally:
+        patched._checkpoint_without_reentrant_generator = original
+
+
+def _tag_checkpoints(module: GraphModule) -> None:
+    """Tag the nodes of checkpoints as `torch.compile` does, for the partitioner to let backward compute them again."""
+    for node in module.graph.nodes:
+        number = (node.meta.pop("custom", None) or {}).get(_CHECKPOINT)
+        if number is not None and node.op == "call_function":
+            node.meta["recompute"] = checkpoint.CheckpointPolicy.PREFER_RECOMPUTE
+            node.meta["ac_graph_id"] = number
+
+
 def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, GraphModule]:
     """Forward and backward graphs, cut where the fewest bytes must be saved, as `torch.compile` does."""
+    from torch._functorch import partitioners
     from torch._functorch.aot_autograd import aot_module_simplified
     from torch._inductor.compile_fx import partition_fn
     from torch._inductor.decomposition import select_decomp_table
@@ -104,6 +139,10 @@ def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, Gr
         found.extend(partition_fn(module, inputs, **options))
         raise _Cut
 
+    patched: Any = partitioners
+    keeps_random_state = patched.has_recomputable_rng_ops
+    # True would wrap attention to keep a random state, which a dropout of 0 never uses.
+    patched.has_recomputable_rng_ops = lambda _: False
     try:
         with mode, V.set_fake_mode(mode):
             aot_module_simplified(
@@ -117,6 +156,8 @@ def differentiate(traced: Traced, mode: FakeTensorMode) -> tuple[GraphModule, Gr
             )
     except _Cut:
         return found[0], found[1]
+    finally:
+        patched.has_recomputable_rng_ops = keeps_random_state
     raise TraceError("the model's loss does not depend on its parameters", expected="a differentiable loss")
 
 
