@@ -71,8 +71,8 @@ def run(
 @options.common
 def compare(
     trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], variant: Variant, sets: tuple[str, ...],
-    launch: str, engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
-    verbose: bool,
+    launch: str, engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None,
+    quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE with every policy on every design; the first column is the baseline.
 

@@ -1,11 +1,12 @@
 """Shapes of contractions: which tile, how many blocks and steps, and the bytes that each tier sees.
 
-The tile of a matrix product is the one with the least time on this machine among powers of two of the
-native shape that fit the cores' memory, so its size follows the SRAM: near-tier traffic is
-K·(M·N/BN + N·M/BM) elements. What a shared cache saves inside the kernel follows from its capacity: an
-operand panel that is used again is read again from the next tier when more bytes than the cache holds
-were touched in between. Neither the tile nor the wave order depends on a cache's capacity, so a larger
-cache never moves more.
+The tile of a matrix product is the one with the least time on this machine among those that fit the cores' memory, so
+its size follows the SRAM: near-tier traffic is K·(M·N/BN + N·M/BM) elements. Cores with registers and a scratchpad
+choose among powers of two of the native shape, as libraries do for GPUs; cores with one scratchpad among even cuts of
+the extents, with accumulators and operands sharing it. What a shared cache saves inside the kernel follows from its
+capacity: an operand panel that is used again is read again from the next tier when more bytes than the cache holds
+were touched in between, and waves are grouped so that as much as fits is used again. The tile does not depend on a
+cache's capacity, and a larger group never reads more: a larger cache never moves more.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
 results. `contraction.pxd` declares the fields and what other compiled modules use.
@@ -89,6 +90,30 @@ def root(value: cython.longlong) -> cython.longlong:
     while (result + 1) * (result + 1) <= value:
         result += 1
     return result
+
+
+@cython.cfunc
+def next_count(count: cython.longlong) -> cython.longlong:
+    """Native tiles along a side: 1, 2, … 8, 10, 12, 14, 16, 20, …, four to the octave."""
+    step: cython.longlong = 1
+    while step * 8 <= count:
+        step *= 2
+    return count + step
+
+
+@cython.cfunc
+def even_side(extent: cython.longlong, count: cython.longlong, native: cython.longlong) -> cython.longlong:
+    """The least side that cuts `extent` into no more pieces than `count` native tiles would."""
+    pieces: cython.longlong = ceil_div(extent, count * native)
+    return padded_to(ceil_div(extent, pieces), native)
+
+
+@cython.cfunc
+def groups(bands: cython.longlong, band: cython.longlong, room: cython.longlong) -> cython.longlong:
+    """How many groups `bands` bands of `band` bytes make when `room` bytes hold one group; a band each if none fits."""
+    if band <= 0:
+        return 1
+    return ceil_div(bands, max(1, min(bands, room // band)))
 
 
 @cython.cclass
@@ -325,8 +350,10 @@ class Cutter:
     def passes(self, capacity: cython.longlong) -> cython.longlong:
         """How often each operand is read from beyond a cache of `capacity` bytes.
 
-        A wave is a near-square rectangle of blocks; waves sweep a band of rows (or of columns, whichever moves less).
-        The band's own panel is used again by the next wave, the other operand by the next band.
+        A wave is a near-square rectangle of blocks. Waves go through groups of bands of rows, all bands of a group
+        for one band of columns and then for the next (or the other way round, whichever moves less): the group's
+        panels stay in the cache with one band of the other operand, which is read once per group. A group is as large
+        as the cache allows; where not even one fits with it, every wave reads its own.
         """
         cores: cython.longlong = self.figures.cores
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
@@ -341,8 +368,8 @@ class Cutter:
         across: cython.longlong = ceil_div(columns, wide)
         down: cython.longlong = ceil_div(rows, high)
         wave_a: cython.longlong = 1 if band_a + band_b <= capacity else across
-        wave_b: cython.longlong = 1 if b + band_a <= capacity else down
-        column_a: cython.longlong = 1 if a + band_b <= capacity else across
+        wave_b: cython.longlong = 1 if b + band_a <= capacity else groups(down, band_a, capacity - band_b)
+        column_a: cython.longlong = 1 if a + band_b <= capacity else groups(across, band_b, capacity - band_a)
         column_b: cython.longlong = 1 if band_a + band_b <= capacity else down
         by_rows: cython.longlong = total(product(wave_a, a), product(wave_b, b))
         by_columns: cython.longlong = total(product(column_a, a), product(column_b, b))
@@ -370,6 +397,8 @@ class Cutter:
     def list_candidates(self) -> cython.longlong:
         """Sides native, 2·native, … up to the first that covers the extent, where accumulators and operands fit."""
         figures: Figures = self.figures
+        if figures.scratchpad > 0:
+            return self.list_even_candidates()
         native_m: cython.longlong = figures.native(self.dtype, 0)
         native_n: cython.longlong = figures.native(self.dtype, 1)
         self.candidates = 0
@@ -379,19 +408,57 @@ class Cutter:
             while m * n * ACCUMULATOR_BYTES <= figures.accumulators:
                 k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
                 if k > 0:
-                    blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
-                    self.add_candidate(m, n, k, 1)
-                    split: cython.longlong = min(figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
-                    if split > 1:
-                        self.add_candidate(m, n, k, split)
+                    self.add_with_split(m, n, k)
                 if n >= self.n or n >= self.longest(native_n):
                     break
                 n *= 2
             if m >= self.m or m >= self.longest(native_m):
                 break
             m *= 2
+        return self.add_least()
+
+    @cython.cfunc
+    def list_even_candidates(self) -> cython.longlong:
+        """Even cuts of both extents, where accumulators and the operands of all buffers fit one scratchpad together."""
+        figures: Figures = self.figures
+        native_m: cython.longlong = figures.native(self.dtype, 0)
+        native_n: cython.longlong = figures.native(self.dtype, 1)
+        self.candidates = 0
+        tall: cython.longlong = 1
+        while tall <= MOST_DOUBLINGS:
+            m: cython.longlong = even_side(self.m, tall, native_m)
+            wide: cython.longlong = 1
+            while wide <= MOST_DOUBLINGS:
+                n: cython.longlong = even_side(self.n, wide, native_n)
+                left: cython.longlong = figures.scratchpad - m * n * ACCUMULATOR_BYTES
+                k: cython.longlong = self.inner_step(left // (figures.depth * (m + n) * self.element))
+                if k > 0:
+                    self.add_with_split(m, n, k)
+                if left <= 0 or n >= self.n:
+                    break
+                wide = next_count(wide)
+            if m >= self.m:
+                break
+            tall = next_count(tall)
+        return self.add_least()
+
+    @cython.cfunc
+    def add_with_split(self, m: cython.longlong, n: cython.longlong, k: cython.longlong) -> cython.longlong:
+        """Note a tile, and the same with its inner dimension split where blocks are fewer than cores."""
+        blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
+        self.add_candidate(m, n, k, 1)
+        split: cython.longlong = min(self.figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
+        if split > 1:
+            self.add_candidate(m, n, k, split)
+        return 0
+
+    @cython.cfunc
+    def add_least(self) -> cython.longlong:
+        """Where nothing fits, the native tile."""
         if self.candidates == 0:
-            self.add_candidate(native_m, native_n, figures.native(self.dtype, 2), 1)
+            figures: Figures = self.figures
+            m: cython.longlong = figures.native(self.dtype, 0)
+            self.add_candidate(m, figures.native(self.dtype, 1), figures.native(self.dtype, 2), 1)
         return 0
 
     @cython.cfunc
@@ -429,7 +496,7 @@ class Cutter:
 
     @cython.cfunc
     def take_best(self) -> cython.longlong:
-        """Of all tiles within `TIE` of the least time the largest one; of equals the first by (m, n, k, split)."""
+        """Of all tiles within `TIE` of the least time the best one by `is_better`."""
         index: cython.longlong
         best: cython.longlong = -1
         least: cython.double = self.seconds[0]
@@ -444,7 +511,15 @@ class Cutter:
 
     @cython.cfunc
     def is_better(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
-        """Whether the tile whose sides begin at `one` goes before the one at `other`."""
+        """Whether the tile whose sides begin at `one` goes before the one at `other`.
+
+        The one that loads least, where cores have one scratchpad; the largest; the first by (m, n, k, split).
+        """
+        if self.figures.scratchpad > 0:
+            loads: cython.double = self.near_elements(one)
+            rival: cython.double = self.near_elements(other)
+            if loads != rival:
+                return loads < rival
         area: cython.longlong = self.sides[one] * self.sides[one + 1]
         against: cython.longlong = self.sides[other] * self.sides[other + 1]
         if area != against:
@@ -454,6 +529,13 @@ class Cutter:
             if self.sides[one + place] != self.sides[other + place]:
                 return self.sides[one + place] < self.sides[other + place]
         return False
+
+    @cython.cfunc
+    def near_elements(self, place: cython.longlong) -> cython.double:
+        """Operand elements that all blocks of the tile whose sides begin at `place` load."""
+        rows: cython.longlong = ceil_div(self.m, self.sides[place])
+        columns: cython.longlong = ceil_div(self.n, self.sides[place + 1])
+        return float(self.operand_a) * float(columns) + float(self.operand_b) * float(rows)
 
     @cython.cfunc
     def estimate(

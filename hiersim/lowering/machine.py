@@ -130,6 +130,7 @@ class Machine:
             "depth": int(compute.buffer_depth),
             "staging": buffers if self.first_shared > 1 else buffers // 2,
             "accumulators": nearest // 2,
+            "scratchpad": nearest if self.first_shared == 1 else 0,
             "stream_buffer": max(1, nearest // STREAM_SHARE),
             "buffer_limit": self.buffer_limit,
             "load_rate": int(compute.load_bandwidth),

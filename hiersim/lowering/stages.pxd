@@ -3,7 +3,7 @@ from hiersim.lowering.systolic cimport Arrays
 
 
 cdef class Figures:
-    cdef readonly long long cores, depth, staging, accumulators, stream_buffer, buffer_limit
+    cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels
     cdef readonly Arrays arrays
     cdef long long[::1] level_table

@@ -70,8 +70,9 @@ class Figures:
     """What lowering needs to know of a machine, in integers: see `Machine.figures`.
 
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
-    of one core; `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors
-    of `sector` bytes; `arrays` are those of the matrix unit, without rows where it is not systolic.
+    of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
+    `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
+    bytes; `arrays` are those of the matrix unit, without rows where it is not systolic.
     """
 
     def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays) -> None:
@@ -80,6 +81,7 @@ class Figures:
         self.depth = numbers["depth"]
         self.staging = numbers["staging"]
         self.accumulators = numbers["accumulators"]
+        self.scratchpad = numbers["scratchpad"]
         self.stream_buffer = numbers["stream_buffer"]
         self.buffer_limit = numbers["buffer_limit"]
         self.load_rate = numbers["load_rate"]

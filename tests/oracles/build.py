@@ -23,14 +23,14 @@ def trace_of(rows: Sequence[dict[str, Any]], folder: Path) -> Trace:
     return load_rows(path)
 
 
-def matmul(m: int, n: int, k: int, folder: Path, copies: int = 1) -> Trace:
-    """`copies` independent products of fp32 matrices."""
+def matmul(m: int, n: int, k: int, folder: Path, copies: int = 1, dtype: str = "fp32") -> Trace:
+    """`copies` independent products of matrices."""
     rows: list[dict[str, Any]] = []
     for copy in range(copies):
         rows += [
-            {"tensor": f"a{copy}", "shape": [m, k], "dtype": "fp32", "role": "input"},
-            {"tensor": f"b{copy}", "shape": [k, n], "dtype": "fp32", "role": "weight"},
-            {"tensor": f"c{copy}", "shape": [m, n], "dtype": "fp32", "role": "activation", "output": True},
+            {"tensor": f"a{copy}", "shape": [m, k], "dtype": dtype, "role": "input"},
+            {"tensor": f"b{copy}", "shape": [k, n], "dtype": dtype, "role": "weight"},
+            {"tensor": f"c{copy}", "shape": [m, n], "dtype": dtype, "role": "activation", "output": True},
             {
                 "operator": "aten.mm.default", "kind": "gemm", "dims": {"batch": 1, "m": m, "n": n, "k": k},
                 "reads": [f"a{copy}", f"b{copy}"], "writes": [f"c{copy}"],

@@ -1,4 +1,5 @@
-"""Which tile a matrix product gets: the quickest; of equally quick ones the largest, then the first by its sides."""
+"""Which tile a matrix product gets: the quickest; of equally quick ones the one that loads least (one scratchpad) or the
+largest (registers and scratchpad), then the first by its sides."""
 
 from __future__ import annotations
 
@@ -70,8 +71,15 @@ def timeless(design: Design) -> Design:
     return dataclasses.replace(free, compute=compute, memory=memory)
 
 
+def with_registers(design: Design) -> Design:
+    """`design` with accumulators in a tier of their own, as GPUs have them."""
+    scratchpad = design.memory[0]
+    registers = dataclasses.replace(scratchpad, name="registers")
+    return dataclasses.replace(design, memory=(registers, *design.memory))
+
+
 def test_of_equally_quick_tiles_the_largest_is_chosen(tiny: Design) -> None:
-    design = with_matrix(timeless(tiny), tile=(8, 8, 8))
+    design = with_registers(with_matrix(timeless(tiny), tile=(8, 8, 8)))
     m, n, _, split = tile(product(4096, 4096, 4096), design)
     accumulators = design.memory[0].capacity // 2
     assert m * n * 4 <= accumulators < 4 * m * n * 4
@@ -80,11 +88,39 @@ def test_of_equally_quick_tiles_the_largest_is_chosen(tiny: Design) -> None:
 
 
 def test_of_equally_large_tiles_the_first_by_its_sides_is_chosen(tiny: Design) -> None:
-    design = with_matrix(timeless(tiny), tile=(8, 8, 8))
+    design = with_registers(with_matrix(timeless(tiny), tile=(8, 8, 8)))
     m, n, _, _ = tile(product(4096, 4096, 4096), design)
     again = with_matrix(design, tile=(m, 8, 8))
     assert tile(product(4096, 4096, 4096), again)[:2] == (m, n)  # no narrower tile of that area fits the operands
     assert m <= n
+
+
+@pytest.mark.parametrize("sides", [(4096, 4096, 4096), (1000, 3000, 500), (8, 9999, 64), (64, 64, 64), (1, 1, 1)])
+def test_one_scratchpad_holds_accumulators_and_buffers_of_the_tile_that_loads_least(
+    tiny: Design, sides: tuple[int, int, int]
+) -> None:
+    """Against every tile whose sides are multiples of the native ones, with the shortest step: within a tenth."""
+    design = with_matrix(timeless(tiny), tile=(8, 8, 8))
+    rows, columns, inner = sides
+    room, depth = int(design.memory[0].capacity), int(design.compute.buffer_depth)
+
+    def held(m: int, n: int, k: int) -> int:
+        return 4 * m * n + depth * (m + n) * k * 2
+
+    def loads(m: int, n: int) -> int:
+        return inner * (rows * -(-columns // n) + columns * -(-rows // m))
+
+    m, n, k, _ = tile(product(*sides), design)
+    assert held(m, n, k) <= room
+    assert m % 8 == n % 8 == k % 8 == 0
+    most_m, most_n = -(-rows // 8) * 8, -(-columns // 8) * 8
+    least = min(
+        loads(tall, wide)
+        for tall in range(8, most_m + 1, 8)
+        for wide in range(8, most_n + 1, 8)
+        if held(tall, wide, 8) <= room
+    )
+    assert loads(m, n) <= 1.1 * least
 
 
 @pytest.mark.parametrize("factor", [2, 3, 7, 10, 999])
