@@ -80,7 +80,7 @@ def test_with_half_precision_the_room_of_accumulators_is_what_counts(
 def test_a_shared_cache_moves_at_most_twice_the_bound_of_all_memory_where_panels_fit(
     dtype: str, cores: int, tmp_path: Path
 ) -> None:
-    """8192 × 8192 × K with K the largest power of two up to √S: deeper panels do not fit; deviation D17."""
+    """8192 × 8192 × K with K the largest power of two up to √S: deeper panels do not fit; deviation D24."""
     element = BITS[DType[dtype.upper()]] // 8
     for size in SIZES:
         inner = 2 ** (int(sqrt(size / element)).bit_length() - 1)

@@ -1,5 +1,8 @@
-"""Which tile a matrix product gets: the quickest; of equally quick ones the one that loads least (one scratchpad) or the
-largest (registers and scratchpad), then the first by its sides."""
+"""Which tile a matrix product gets: the quickest one.
+
+Of equally quick ones the one that loads least (one scratchpad) or the largest (registers and scratchpad), then the
+first by its sides.
+"""
 
 from __future__ import annotations
 
