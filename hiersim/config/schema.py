@@ -127,6 +127,8 @@ class TierModel(_Strict):
     efficiency: Share = 1.0
     latency: Ticks = 0
     granularity: Bytes = 1
+    replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
+    start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"
     price: UsdPerGB | None = None
     price_as_of: Date | None = None
     energy: PicojoulesPerByte | None = None
@@ -232,6 +234,8 @@ def _tier(name: str, model: TierModel) -> value.Tier:
     fields = model.model_dump()
     fields["scope"] = value.Scope(fields["scope"])
     fields["management"] = value.Management(fields["management"])
+    fields["replacement"] = value.Replacement(fields["replacement"])
+    fields["start"] = value.Start(fields["start"])
     return value.Tier(name=name, **fields)
 
 

@@ -10,6 +10,8 @@ from hiersim.lowering.host import STREAM, dispatch
 from hiersim.lowering.machine import MATRIX, Machine
 from hiersim.lowering.placement import check_capacity
 from hiersim.lowering.planner import Plan, plan
+from hiersim.lowering.replacement import cache_bytes, held_before
+from hiersim.lowering.supply import with_far_bytes
 from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import Workload, compulsory_bytes, prepare
 from hiersim.model.design import Design, Management
@@ -60,6 +62,9 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     if placed is None and workload.peak_bytes > design.home.capacity:
         check_capacity(graph, design)  # raises, with what is missing
     machine = Machine(design, int(placed.home.max(initial=0)) if placed else 0)
+    far = cache_bytes(workload, design)
+    if far is not None:
+        workload = with_far_bytes(workload, far)
     loom = Loom(workload.classes, machine.figures(workload.matrix_dtypes, workload.vector_dtypes))
     nests = loom.weave()
     columns = loom.columns()
@@ -86,7 +91,7 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         peak_bytes=_peaks(workload, machine, buffers, placed),
         flops=flops,
         peak_ticks=peak_ticks,
-        compulsory_bytes=workload.compulsory_bytes,
+        compulsory_bytes=max(0, workload.compulsory_bytes - held_before(design)),
         warnings=tuple(machine.warnings) + (placed.warnings if placed else ()),
         home_tier=machine.home_place,
         storage_home=_homes(placed, machine) if placed else None,

@@ -15,6 +15,7 @@ Mattson, Gecsei, Slutz, Traiger: Evaluation techniques for storage hierarchies, 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from hiersim.errors import FusionError
 from hiersim.lowering.reuse import Walk
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray
+from hiersim.model.operators import Accesses, IntArray
 from hiersim.units import LARGEST
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +42,12 @@ class ReuseProfile:
     """(V,) distinct bytes seen by the block's first byte."""
     distance_end: IntArray
     """(V,) … by its last byte."""
+    interval_first: IntArray
+    """(V,) the kernel of the earlier touch."""
+    interval_last: IntArray
+    """(V,) the kernel of the later one; the number of kernels where the run ends."""
+    interval_bytes: IntArray
+    """(V,) bytes of the block that the earlier one touched."""
     read_interval: IntArray
     """(R,) the interval that ends in the read; -1 where the bytes were never touched before."""
     read_prior: IntArray
@@ -53,6 +60,10 @@ class ReuseProfile:
     chunk_ptr: IntArray
     chunk_intervals: IntArray
     """CSR (W + 1,): intervals that the chunk must survive to be dropped without a write-back."""
+
+    def moved(self, size: IntArray, kernels: int, capacity: int) -> tuple[IntArray, IntArray]:
+        """(R,) bytes missed by reads of these sizes, and (K,) bytes written back."""
+        return self.read_misses(size, capacity), self.write_backs(kernels, capacity)
 
     def hit_shares(self, capacity: int) -> FloatArray:
         """(V,) share of the bytes still held at the end of each interval by an LRU cache of `capacity`."""
@@ -91,6 +102,44 @@ def profile_reuse(graph: KernelGraph) -> ReuseProfile:
     """
     _check_graph(graph)
     return ReuseProfile(**Walk(graph).run(graph.tensors.storage_output == 1))
+
+
+def profile_second_run(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
+    """Reuse of a run that begins with what the run before it left: of both runs together, and of the second alone.
+
+    The same kernels run twice at the same addresses, the first time with an empty cache. The second is what every later
+    run looks like, since a block's last touch lies at most one run back. Of both profiles the intervals are the same.
+    A chunk is dirty until the next run overwrites it.
+    """
+    _check_graph(graph)
+    both = ReuseProfile(**Walk(repeated(graph, 2)).run(graph.tensors.storage_output == 1))
+    reads, chunks = len(graph.reads.tensor), len(both.chunk_bytes) // 2
+    second = dataclasses.replace(
+        both,
+        read_interval=both.read_interval[reads:],
+        read_prior=both.read_prior[reads:],
+        chunk_kernel=both.chunk_kernel[:chunks],
+        chunk_bytes=both.chunk_bytes[:chunks],
+        chunk_flush=both.chunk_flush[chunks:],  # what is an output is known at the end of a walk
+        chunk_ptr=both.chunk_ptr[: chunks + 1],
+        chunk_intervals=both.chunk_intervals[: both.chunk_ptr[chunks]],
+    )
+    return dataclasses.replace(both, chunk_flush=np.tile(second.chunk_flush, 2)), second
+
+
+def repeated(graph: KernelGraph, runs: int) -> KernelGraph:
+    """The kernels of `graph` again and again, as far as a walk looks at them; memory is freed in the first run only.
+
+    Later runs find every storage where the first one put it.
+    """
+
+    def again(access: Accesses) -> Accesses:
+        ends = (access.ptr[1:] + access.ptr[-1] * np.arange(runs, dtype=np.int64)[:, None]).reshape(-1)
+        return Accesses(
+            ptr=np.concatenate([[0], ends]), tensor=np.tile(access.tensor, runs), size=np.tile(access.size, runs)
+        )
+
+    return dataclasses.replace(graph, names=graph.names * runs, reads=again(graph.reads), writes=again(graph.writes))
 
 
 def _check_graph(graph: KernelGraph) -> None:

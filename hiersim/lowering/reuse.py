@@ -88,6 +88,9 @@ class Walk:
     begin: cython.longlong[::1]
     end: cython.longlong[::1]
     interval_block: cython.longlong[::1]
+    interval_first: cython.longlong[::1]  # kernel of the earlier touch, kernel of the later one (K: the end of the run)
+    interval_last: cython.longlong[::1]
+    interval_bytes: cython.longlong[::1]  # bytes that the earlier one touched
     read_interval: cython.longlong[::1]
     read_prior: cython.longlong[::1]
 
@@ -132,6 +135,7 @@ class Walk:
         self.older, self.interval = _filled(most), _filled(most)
         room = reads + writes + min(storages, writes)
         self.begin, self.end, self.interval_block = _filled(room), _filled(room), _filled(room)
+        self.interval_first, self.interval_last, self.interval_bytes = _filled(room), _filled(room), _filled(room)
         self.read_interval, self.read_prior = _filled(reads), _filled(reads)
         self.newest, self.under = _filled(storages, NONE), _filled(writes)
         self.chunk_kernel, self.chunk_block = _filled(writes), _filled(writes)
@@ -143,7 +147,7 @@ class Walk:
         kernel: cython.longlong
         for kernel in range(self.kernels):
             self._meet(kernel)
-            self._measure()
+            self._measure(kernel)
             self._note_reads(kernel)
             self._note_writes(kernel)
             self._remember(kernel)
@@ -153,6 +157,9 @@ class Walk:
         return {
             "distance_begin": np.array(self.begin[: self.intervals], np.int64),
             "distance_end": np.array(self.end[: self.intervals], np.int64),
+            "interval_first": np.array(self.interval_first[: self.intervals], np.int64),
+            "interval_last": np.array(self.interval_last[: self.intervals], np.int64),
+            "interval_bytes": np.array(self.interval_bytes[: self.intervals], np.int64),
             "read_interval": np.array(self.read_interval, np.int64),
             "read_prior": np.array(self.read_prior, np.int64),
             "chunk_kernel": np.array(self.chunk_kernel[: self.chunks], np.int64),
@@ -221,7 +228,7 @@ class Walk:
                 self.idle[self.kind[storage]] = storage
 
     @cython.cfunc
-    def _measure(self) -> cython.void:
+    def _measure(self, kernel: cython.longlong) -> cython.void:
         """A new interval for each member that was touched before."""
         spot: cython.longlong
         block: cython.longlong
@@ -241,15 +248,20 @@ class Walk:
             # between + both + own: `together` is both and own
             fixed = self.total - self._prefix(before + 1) + self.together[before]
             self.interval[spot] = self._interval(
-                block, fixed + self.held[before] - self.together[before], fixed + self.older[spot]
+                block, kernel, fixed + self.held[before] - self.together[before], fixed + self.older[spot]
             )
         for spot in range(self.members):
             if self.last[self.member[spot]] != NONE:
                 self.together[self.last[self.member[spot]]] = 0
 
     @cython.cfunc
-    def _interval(self, block: cython.longlong, begin: cython.longlong, end: cython.longlong) -> cython.longlong:
+    def _interval(
+        self, block: cython.longlong, kernel: cython.longlong, begin: cython.longlong, end: cython.longlong
+    ) -> cython.longlong:
+        """Note the interval that `kernel` ends by touching `block` again."""
         number: cython.longlong = self.intervals
+        self.interval_first[number], self.interval_last[number] = self.last[block], kernel
+        self.interval_bytes[number] = self.footprint[block]
         self.begin[number], self.end[number], self.interval_block[number] = begin, end, block
         self.touches[block] += 1
         self.intervals += 1
@@ -379,7 +391,7 @@ class Walk:
                 continue
             before = self.last[block]
             fixed = self.total - self._prefix(before + 1) + self.footprint[block]
-            self._interval(block, fixed + self.held[before] - self.footprint[block], fixed)
+            self._interval(block, self.kernels, fixed + self.held[before] - self.footprint[block], fixed)
             while top != NONE:
                 self.chunk_flush[top] = flushed[block]
                 self.chunk_count[top] = self.touches[block] - self.chunk_first[top]

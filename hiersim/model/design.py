@@ -71,6 +71,24 @@ class Systolic:
     """Whether the fill and drain of a fold hide behind the streams of its neighbours; else every fold shows them."""
 
 
+class Replacement(Enum):
+    """What a full cache lets go first."""
+
+    LRU = "lru"
+    """What was used longest ago."""
+    BELADY = "belady"
+    """What is needed furthest in the future: the bound of what any cache of the size can do."""
+
+
+class Start(Enum):
+    """What a cache holds before the first kernel."""
+
+    COLD = "cold"
+    """Nothing."""
+    WARM = "warm"
+    """What a run of the same kernels before this one left in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixUnit:
     """Tensor cores or systolic arrays, all cores together."""
@@ -149,8 +167,17 @@ class Tier(Place):
     """Of one core's copy when the scope is `core`."""
     granularity: Bytes = Bytes(1)
     """Smallest transfer: a sector or burst."""
+    replacement: Replacement = Replacement.LRU
+    """Of a shared cache."""
+    start: Start = Start.COLD
+    """Of a shared cache."""
     price: UsdPerGB | None = None
     price_as_of: str | None = None
+
+    @property
+    def is_shared_cache(self) -> bool:
+        """True when hardware decides what it holds between kernels."""
+        return self.scope is Scope.SHARED and self.management is Management.CACHE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,6 +440,14 @@ def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
         faults.append(("capacity", "is zero", "a size above zero"))
     if tier.granularity <= 0:
         faults.append(("granularity", "is zero", "a size above zero"))
+    if not tier.is_shared_cache:
+        chosen: dict[str, Enum] = {"replacement": tier.replacement, "start": tier.start}
+        usual = (Replacement.LRU, Start.COLD)
+        faults.extend(
+            (key, f"is {value.value} but the tier is not a shared cache", "scope: shared and management: cache")
+            for key, value in chosen.items()
+            if value not in usual
+        )
     if tier.price is not None and tier.price_as_of is None:
         faults.append(("price", "has no date", "price_as_of: YYYY-MM"))
     return faults

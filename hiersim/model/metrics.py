@@ -98,7 +98,7 @@ _DECLARED: Final = (
     ("compute_ticks", "ps", "Useful FLOPs at datasheet peak, on the busiest unit.", ""),
     ("link_ticks", "ps", "Per tier and link: the bytes moved at its port divided by its achievable bandwidth.", ""),
     ("critical_path_ticks", "ps", "Longest chain of host launches and dependent kernels, each at its own bound.", ""),
-    ("compulsory_bytes", "bytes", "External inputs read once and outputs written once, at the home tier.", ""),
+    ("compulsory_bytes", "bytes", "External inputs read once and outputs written once, at the home tier; less the capacity of warm caches.", ""),
     # money and energy
     ("memory_cost_usd", "$", "Capacity x price of each tier, and their total; null where the design has no price.", "lower"),
     ("energy_j", "J", "Energy moved by each tier and spent in arithmetic; null where the design has no figure.", "lower"),

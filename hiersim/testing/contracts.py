@@ -25,8 +25,9 @@ from hiersim.engines import reference
 from hiersim.errors import FusionError, SimulationError
 from hiersim.frontends.integrity import Checker, check_kernel_graph
 from hiersim.fusion.eager import HOST_ONLY, eager
+from hiersim.lowering.belady import BeladyProfile
 from hiersim.lowering.lower import compulsory_bytes
-from hiersim.lowering.residency import ReuseProfile
+from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Flag, Role
@@ -232,20 +233,34 @@ def weight_bytes(graph: KernelGraph) -> int:
 class ResidencyContract:
     """A model of what caches keep between kernels: it holds more in a larger cache and never loses or invents bytes."""
 
-    profile_reuse: ClassVar[staticmethod[[KernelGraph], ReuseProfile]]
+    profile_reuse: ClassVar[staticmethod[[KernelGraph], ReuseProfile | BeladyProfile]]
     """Give it as a `staticmethod`."""
+    every_access: ClassVar[bool] = True
+    """Whether a larger cache helps every access, or all of them together: the best of several rules may change."""
+    is_bound: ClassVar[bool] = False
+    """Whether it promises to move no more bytes than LRU, whatever the capacity."""
 
     @inherited
     @given(traces(max_operators=10), st.lists(st.integers(0, 20_000), min_size=2, max_size=6))
     def test_a_larger_cache_never_misses_or_writes_back_more(self, trace: Trace, capacities: list[int]) -> None:
-        """The inclusion property of LRU, access by access and kernel by kernel."""
+        """The inclusion property of stack algorithms, access by access and kernel by kernel or in all."""
         graph = eager(trace)
         profile = self.profile_reuse(graph)
         ordered = sorted(capacities)
         misses = [profile.read_misses(graph.reads.size, capacity) for capacity in ordered]
         written = [profile.write_backs(len(graph), capacity) for capacity in ordered]
+        if not self.every_access:
+            misses = [np.array([missed.sum() + back.sum()]) for missed, back in zip(misses, written, strict=True)]
+            written = []
         for series in (misses, written):
             assert all(bool(np.all(after <= before)) for before, after in pairwise(series))
+
+    @inherited
+    @given(st.one_of(traces(max_operators=10).map(eager), streaming_graphs()), st.integers(0, 20_000))
+    def test_a_bound_never_moves_more_than_lru(self, graph: KernelGraph, capacity: int) -> None:
+        if self.is_bound:
+            profile, lru = self.profile_reuse(graph), profile_reuse(graph)
+            assert moved_by(profile, graph, capacity) <= moved_by(lru, graph, capacity)
 
     @inherited
     @given(traces(max_operators=10), st.integers(0, 20_000))
@@ -283,6 +298,12 @@ class ResidencyContract:
         missed = int(profile.read_misses(graph.reads.size, INFINITE).sum())
         written = int(profile.write_backs(len(graph), INFINITE).sum())
         assert missed + written == compulsory_bytes(graph)
+
+
+def moved_by(profile: ReuseProfile | BeladyProfile, graph: KernelGraph, capacity: int) -> int:
+    """Bytes that all reads miss and all kernels write back."""
+    missed, written = profile.moved(graph.reads.size, len(graph), capacity)
+    return int(missed.sum()) + int(written.sum())
 
 
 def written_bytes(graph: KernelGraph) -> np.ndarray[Any, np.dtype[np.int64]]:

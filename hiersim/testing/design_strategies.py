@@ -16,7 +16,9 @@ from hiersim.model.design import (
     MatrixUnit,
     Order,
     Placement,
+    Replacement,
     Scope,
+    Start,
     Systolic,
     Tier,
     VectorUnit,
@@ -45,7 +47,9 @@ def _rates(unlimited: bool) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def designs(draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10**9) -> Design:
+def designs(
+    draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10**9, replacement: bool = False
+) -> Design:
     """A machine with 1-2 tiers in the cores and 1-3 shared ones.
 
     Parameters
@@ -54,12 +58,24 @@ def designs(draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10*
         Whether rates may be unlimited.
     home_capacity : int
         Bytes of the last tier, at least 100 kB.
+    replacement : bool
+        Whether caches may replace by other rules than LRU and start warm.
     """
     rates = _rates(unlimited)
     core = [_core_tier(draw, f"core{index}") for index in range(draw(st.integers(1, 2)))]
     drawn = [_shared_tier(draw, "cache", rates) for _ in range(draw(st.integers(0, 2)))]
     ordered = sorted(drawn, key=lambda tier: tier.capacity)
     caches = [dataclasses.replace(tier, name=f"l{index + 2}") for index, tier in enumerate(ordered)]
+    if replacement:
+        caches = [
+            dataclasses.replace(
+                tier,
+                management=Management.CACHE,
+                replacement=draw(st.sampled_from(Replacement)),
+                start=draw(st.sampled_from(Start)),
+            )
+            for tier in caches
+        ]
     home = _shared_tier(draw, "hbm", rates, capacity=home_capacity)
     design = Design(
         name="random",

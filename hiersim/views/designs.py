@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from hiersim import units
-from hiersim.model.design import Design, Place, field_types
+from hiersim.model.design import Design, Place, Tier, field_types
 from hiersim.model.operators import DType
 
 PRINTERS: Mapping[object, Callable[[Any], str]] = {
@@ -63,7 +63,9 @@ def source_of(design: Design, path: str) -> str:
 
 def _places(places: Iterable[Place], table: str) -> Iterator[tuple[str, str]]:
     for place in places:
-        yield from _walk(place, f"{table}.{place.name}")
+        hidden = () if isinstance(place, Tier) and place.is_shared_cache else ("replacement", "start")
+        rows = _walk(place, f"{table}.{place.name}")
+        yield from (row for row in rows if row[0].rpartition(".")[2] not in hidden)
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:

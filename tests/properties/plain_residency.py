@@ -49,6 +49,7 @@ class PlainProfiler:
         self.footprint = [0] * storages
         self.begin: list[int] = []
         self.end: list[int] = []
+        self.spans: list[tuple[int, int, int]] = []
         self.open: list[list[Chunk]] = [[] for _ in range(storages)]
         self.chunks: list[Chunk] = []
         self.read_interval: list[int] = []
@@ -67,9 +68,13 @@ class PlainProfiler:
                     self.idle.setdefault(self.size[storage], []).append(self.block[storage])
         self.finish()
         ptr, values = csr([chunk.intervals for chunk in self.chunks])
+        first, last, size = np.array(self.spans, np.int64).reshape(-1, 3).T
         return ReuseProfile(
             distance_begin=np.array(self.begin, np.int64),
             distance_end=np.array(self.end, np.int64),
+            interval_first=first,
+            interval_last=last,
+            interval_bytes=size,
             read_interval=np.array(self.read_interval, np.int64),
             read_prior=np.array(self.read_prior, np.int64),
             chunk_kernel=np.array([chunk.kernel for chunk in self.chunks], np.int64),
@@ -164,6 +169,7 @@ class PlainProfiler:
             intervals[block] = len(self.begin)
             self.begin.append(fixed + only_before)
             self.end.append(fixed + older[before])
+            self.spans.append((before, kernel, own))
         return intervals
 
     def finish(self) -> None:
@@ -177,6 +183,7 @@ class PlainProfiler:
             fixed = self.stack.between(before + 1, end) + own
             self.begin.append(fixed + self.stack.value[before] - own)
             self.end.append(fixed)
+            self.spans.append((before, end, own))
             for chunk in chunks:
                 chunk.flush = block in outputs
                 chunk.intervals.append(len(self.begin) - 1)

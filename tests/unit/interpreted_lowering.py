@@ -16,7 +16,10 @@ from typing import Any
 import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
-NAMES = ("systolic", "stages", "work", "contraction", "tiling", "machine", "workload", "lower")
+NAMES = (
+    "systolic", "stages", "work", "contraction", "tiling", "machine", "workload", "supply", "furthest", "belady",
+    "replacement", "skyline", "lower",
+)  # fmt: skip
 
 
 class SourceFinder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -19,7 +20,7 @@ from hiersim.config.document import parse_document, walk
 from hiersim.config.load import MAX_EXTENDS, load_design, merge, valid_keys
 from hiersim.errors import DesignError
 from hiersim.model import design as value
-from hiersim.model.design import Design, Management, Scope
+from hiersim.model.design import Design, Management, Replacement, Scope, Start
 from hiersim.model.operators import DType
 
 ROOT = Path(__file__).parents[2]
@@ -464,7 +465,8 @@ def test_a_model_mirrors_its_value_field_by_field(model: type[BaseModel], owner:
             continue
         assert models[name].is_required() == required, name
         if not required and fields[name].default is not dataclasses.MISSING:
-            assert models[name].default == fields[name].default, name
+            default = fields[name].default
+            assert models[name].default == (default.value if isinstance(default, Enum) else default), name
         if kind in units.QUANTITIES:
             shown = properties[name].get("anyOf", [properties[name]])[0]
             assert shown["description"] == units.QUANTITIES[kind].example, name
@@ -482,10 +484,12 @@ def test_the_words_of_dataflows_are_those_of_the_enum() -> None:
     assert set(words) == {dataflow.value for dataflow in value.Dataflow}
 
 
-def test_the_words_of_scope_and_management_are_those_of_the_enums() -> None:
+def test_the_words_of_tiers_are_those_of_the_enums() -> None:
     fields = schema.TierModel.model_fields
     assert set(get_args(fields["scope"].annotation)) == {scope.value for scope in Scope}
     assert set(get_args(fields["management"].annotation)) == {kind.value for kind in Management}
+    assert set(get_args(fields["replacement"].annotation)) == {rule.value for rule in Replacement}
+    assert set(get_args(fields["start"].annotation)) == {start.value for start in Start}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""What the shared caches of a design miss and write back, where one of them is not an LRU cache with a cold start."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from hiersim.lowering.belady import BeladyProfile, belady
+from hiersim.lowering.residency import ReuseProfile, profile_second_run
+from hiersim.lowering.supply import FarBytes
+from hiersim.lowering.workload import Workload
+from hiersim.model.design import Design, Replacement, Start, Tier
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import IntArray
+
+
+class Residency(Protocol):
+    """What a cache of any size keeps of a kernel graph."""
+
+    def moved(self, size: IntArray, kernels: int, capacity: int) -> tuple[IntArray, IntArray]:
+        """(R,) bytes missed by reads of these sizes, and (K,) bytes written back."""
+
+
+def cache_bytes(workload: Workload, design: Design) -> FarBytes | None:
+    """Bytes beyond each shared cache of `design`; None where all follow from LRU and a cold start.
+
+    A cache is played as if it saw every access and held what nearer ones hold. It neither supplies nor takes more than
+    the cache before it asks for; one that is no larger than a nearer one keeps nothing that the nearer one does not.
+    """
+    caches = design.shared_tiers[:-1]
+    if all(tier.replacement is Replacement.LRU and tier.start is Start.COLD for tier in caches):
+        return None
+    graph = workload.graph
+    missed, written = graph.reads.size, np.diff(np.append(0, np.cumsum(graph.writes.size))[graph.writes.ptr])
+    read, write, held = [], [], 0
+    for tier in caches:
+        if tier.capacity > held:
+            held = int(tier.capacity)
+            more = _residency(workload, tier).moved(graph.reads.size, len(graph), held)
+            missed, written = np.minimum(missed, more[0]), np.minimum(written, more[1])
+        read.append(missed)
+        write.append(written)
+    return FarBytes(read=np.stack(read, axis=1), write=np.stack(write, axis=1))
+
+
+def held_before(design: Design) -> int:
+    """Bytes that the caches of `design` may hold before the first kernel."""
+    return sum(int(tier.capacity) for tier in design.shared_tiers[:-1] if tier.start is Start.WARM)
+
+
+def _residency(workload: Workload, tier: Tier) -> Residency:
+    """What caches like `tier` keep; made once per graph."""
+    graph, warm = workload.graph, tier.start is Start.WARM
+    if tier.replacement is Replacement.BELADY:
+        return graph.derived(_belady_warm) if warm else graph.derived(_belady_cold, workload.profile)
+    return graph.derived(_two_runs)[1] if warm else workload.profile
+
+
+def _two_runs(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
+    return profile_second_run(graph)
+
+
+def _belady_cold(graph: KernelGraph, profile: ReuseProfile) -> BeladyProfile:
+    return belady(graph.reads.size, profile)
+
+
+def _belady_warm(graph: KernelGraph) -> BeladyProfile:
+    both, second = graph.derived(_two_runs)
+    return belady(np.tile(graph.reads.size, 2), both, second)
