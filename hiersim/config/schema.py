@@ -129,6 +129,7 @@ class TierModel(_Strict):
     granularity: Bytes = 1
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
     start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"
+    arbitration: Annotated[Literal["fifo", "fair"], Field(description="of kernels that wait at a port")] = "fifo"
     price: UsdPerGB | None = None
     price_as_of: Date | None = None
     energy: PicojoulesPerByte | None = None
@@ -143,6 +144,7 @@ class LinkModel(_Strict):
     write_bandwidth: BytesPerSecond | None = None
     efficiency: Share = 1.0
     latency: Ticks = 0
+    arbitration: Annotated[Literal["fifo", "fair"], Field(description="of kernels that wait at a port")] = "fifo"
     energy: PicojoulesPerByte | None = None
 
 
@@ -208,7 +210,7 @@ def to_design(model: DesignModel) -> value.Design:
         compute=value.Compute(vector=vector, matrix=matrix, **plain),
         memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
         host=value.Host(**model.host.model_dump()),
-        links=tuple(value.Link(name=name, **link.model_dump()) for name, link in model.links.items()),
+        links=tuple(_link(name, link) for name, link in model.links.items()),
         placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )
@@ -236,7 +238,12 @@ def _tier(name: str, model: TierModel) -> value.Tier:
     fields["management"] = value.Management(fields["management"])
     fields["replacement"] = value.Replacement(fields["replacement"])
     fields["start"] = value.Start(fields["start"])
+    fields["arbitration"] = value.Arbitration(fields["arbitration"])
     return value.Tier(name=name, **fields)
+
+
+def _link(name: str, model: LinkModel) -> value.Link:
+    return value.Link(name=name, **{**model.model_dump(), "arbitration": value.Arbitration(model.arbitration)})
 
 
 def json_schema() -> dict[str, Any]:

@@ -4,8 +4,8 @@ Semantics, per tick:
 
 1. all completions take effect (events of SimPy's normal priority);
 2. buffers are granted, then ports and units, each to the waiting request with the smallest
-   (request time, kernel, tile, stage). Both happen in events of later priority, so that nothing
-   depends on the order in which requests of one tick were made.
+   (request time, kernel, tile, stage), at a fair port to the first request of the kernel whose turn it is. Both
+   happen in events of later priority, so that nothing depends on the order in which requests of one tick were made.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ MAX_STAGES: Final = 10_000_000
 AFTER_COMPLETIONS: Final = EventPriority(NORMAL + 1)
 AFTER_BUFFERS: Final = EventPriority(NORMAL + 2)
 Steps = Generator[Event, Any, None]
+Request = tuple[int, int, int, int, int, Event]
+"""Time, kernel, tile, stage, ticks of the service, and what fires when it is granted."""
 
 
 class Arbiter:
@@ -40,13 +42,13 @@ class Arbiter:
         self.env = env
         self.priority = priority
         self.free = capacity
-        self.waiting: list[tuple[int, int, int, int, Event]] = []
+        self.waiting: list[Request] = []
         self.armed = False
 
-    def request(self, kernel: int, tile: int, stage: int) -> Event:
-        """An event that fires when the request is granted."""
+    def request(self, kernel: int, tile: int, stage: int, ticks: int = 0) -> Event:
+        """An event that fires when the request, for a service of `ticks`, is granted."""
         granted = self.env.event()
-        heapq.heappush(self.waiting, (int(self.env.now), kernel, tile, stage, granted))
+        heapq.heappush(self.waiting, (int(self.env.now), kernel, tile, stage, ticks, granted))
         self._arm()
         return granted
 
@@ -67,7 +69,33 @@ class Arbiter:
         self.armed = False
         while self.free and self.waiting:
             self.free -= 1
-            heapq.heappop(self.waiting)[-1].succeed()
+            self._next().succeed()
+
+    def _next(self) -> Event:
+        return heapq.heappop(self.waiting)[-1]
+
+
+class FairArbiter(Arbiter):
+    """Grants requests in the order in which they would end if each waiting kernel were served a tick in turn.
+
+    A kernel waits with its smallest request. It has had a share, in ticks, of what was served since that one
+    became its smallest; when it is served it begins again.
+    """
+
+    def __init__(self, env: simpy.Environment, priority: EventPriority) -> None:
+        super().__init__(env, priority)
+        self.shares: dict[int, int] = {}
+
+    def _next(self) -> Event:
+        first: dict[int, Request] = {}
+        for request in sorted(self.waiting):
+            first.setdefault(request[1], request)
+        lacks = {kernel: request[4] - self.shares.get(kernel, 0) for kernel, request in first.items()}
+        chosen = min(lacks, key=lambda kernel: (lacks[kernel], first[kernel]))
+        self.shares = {kernel: self.shares.get(kernel, 0) + lacks[chosen] for kernel in first if kernel != chosen}
+        self.waiting.remove(first[chosen])
+        heapq.heapify(self.waiting)
+        return first[chosen][-1]
 
 
 @dataclass(slots=True)
@@ -88,7 +116,9 @@ class Machine:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.env = simpy.Environment()
-        self.resources = [Arbiter(self.env, AFTER_BUFFERS) for _ in program.resources]
+        self.resources = [
+            (FairArbiter if resource.fair else Arbiter)(self.env, AFTER_BUFFERS) for resource in program.resources
+        ]
         kernels = len(program)
         self.log = Log()
         self.times = {name: np.zeros(kernels, np.int64) for name in ("host_begin", "launched", "ready", "start", "end")}
@@ -157,7 +187,7 @@ class Machine:
         for position, (stage, resource, ticks, latency) in enumerate(chain):
             request = int(env.now)
             port = self.resources[resource]
-            yield port.request(kernel, tile, position)
+            yield port.request(kernel, tile, position, ticks)
             grant = int(env.now)
             yield env.timeout(ticks)
             log.append((kernel, tile, stage, request, grant, int(env.now), granted))

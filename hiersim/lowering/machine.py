@@ -9,7 +9,7 @@ from typing import Final
 from hiersim.errors import DesignError
 from hiersim.lowering.stages import DTYPE_FIELDS, Figures
 from hiersim.lowering.systolic import Arrays
-from hiersim.model.design import Design, Management, Place
+from hiersim.model.design import Arbitration, Design, Management, Place
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
 from hiersim.units import UNLIMITED
@@ -232,11 +232,12 @@ def _resources(places: tuple[Place, ...], first: int) -> tuple[tuple[Resource, .
     ports: list[tuple[int, int]] = []
     for index, place in enumerate(places[first:], first):
         port = len(resources)
+        fair = place.arbitration is Arbitration.FAIR
         if place.full_duplex:
-            resources.append(Resource(name=place.name + ".read", tier=index))
-            resources.append(Resource(name=place.name + ".write", tier=index))
+            resources.append(Resource(name=place.name + ".read", tier=index, fair=fair))
+            resources.append(Resource(name=place.name + ".write", tier=index, fair=fair))
         else:
-            resources.append(Resource(name=place.name, tier=index))
+            resources.append(Resource(name=place.name, tier=index, fair=fair))
         ports.append((port, len(resources) - 1))
     resources.append(Resource(name=MATRIX, tier=-1))
     resources.append(Resource(name=VECTOR, tier=-1))

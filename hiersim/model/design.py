@@ -89,6 +89,15 @@ class Start(Enum):
     """What a run of the same kernels before this one left in it."""
 
 
+class Arbitration(Enum):
+    """Which kernel a port serves next when several wait."""
+
+    FIFO = "fifo"
+    """The one that asked first."""
+    FAIR = "fair"
+    """Kernels that wait get equal shares of the port's time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixUnit:
     """Tensor cores or systolic arrays, all cores together."""
@@ -144,6 +153,8 @@ class Place:
     """Share of the bandwidth that streaming access achieves."""
     latency: Ticks = Ticks(0)
     """From the end of a transfer at the port to its arrival."""
+    arbitration: Arbitration = Arbitration.FIFO
+    """Of each port of a shared tier, a link, or a tier behind the device."""
     energy: PicojoulesPerByte | None = None
 
     @property
@@ -438,6 +449,8 @@ def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
         faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
     if tier.capacity <= 0:
         faults.append(("capacity", "is zero", "a size above zero"))
+    if tier.arbitration is not Arbitration.FIFO and tier.scope is Scope.CORE:
+        faults.append(("arbitration", "is given for a tier in the cores, which has no port to share", "scope: shared"))
     if tier.granularity <= 0:
         faults.append(("granularity", "is zero", "a size above zero"))
     if not tier.is_shared_cache:

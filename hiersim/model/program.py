@@ -32,6 +32,8 @@ class Resource:
     name: str
     tier: int
     """Index into `Program.tiers`; -1 for a compute unit."""
+    fair: bool = False
+    """Kernels that wait get equal shares of its time; otherwise it serves first come, first served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Random small `Design`s: two to five tiers, caches or none, shared or duplex ports, unlimited rates among them."""
+"""Random small `Design`s: two to five tiers, caches or none, shared or duplex ports, fair ones and unlimited rates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 from hypothesis import strategies as st
 
 from hiersim.model.design import (
+    Arbitration,
     Compute,
     Dataflow,
     Design,
@@ -190,6 +191,7 @@ def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], capa
         efficiency=draw(_SHARES),
         latency=draw(_TIMES),
         granularity=Bytes(draw(st.sampled_from((1, 32)))),
+        arbitration=draw(st.sampled_from(Arbitration)),
     )
 
 

@@ -151,11 +151,11 @@ def _program(
 
 
 def _resources(draw: st.DrawFn) -> tuple[Resource, ...]:
-    """One to four ports and units."""
+    """One to four ports and units; some ports are fair."""
     ports = draw(st.lists(st.sampled_from(_PORTS), max_size=2, unique=True))
     units = draw(st.lists(st.sampled_from(_UNITS), min_size=0 if ports else 1, max_size=2, unique=True))
     return (
-        *(Resource(name=name, tier=tier) for name, tier in ports),
+        *(Resource(name=name, tier=tier, fair=draw(st.booleans())) for name, tier in ports),
         *(Resource(name=name, tier=-1) for name in units),
     )
 
@@ -240,8 +240,9 @@ def products(draw: st.DrawFn, max_ticks: int = 40, *, max_tiles: int = 1500) -> 
     max_tiles : int
         Tiles of one kernel at most.
     """
-    resources = tuple(
-        Resource(name=name, tier=tier) for name, tier in (("l2", 1), ("hbm", 2), ("matrix", -1), ("vector", -1))
+    resources = (
+        *(Resource(name=name, tier=tier, fair=draw(st.booleans())) for name, tier in (("l2", 1), ("hbm", 2))),
+        *(Resource(name=name, tier=-1) for name in _UNITS),
     )
     columns = _Columns()
     kernels = draw(st.integers(1, 3))

@@ -6,6 +6,7 @@ pruned or grows, where equal times are told apart, where a remembered state is r
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -50,8 +51,8 @@ class Kernel:
     start: int = 0
 
 
-def build(nests: Sequence[Nest], kernels: Sequence[Kernel], queue: int = 1024) -> Program:
-    """The `Program` of some kernels."""
+def build(nests: Sequence[Nest], kernels: Sequence[Kernel], queue: int = 1024, fair: Sequence[int] = ()) -> Program:
+    """The `Program` of some kernels; the resources in `fair` are fair."""
     tiles = [chain for nest in nests for chain in nest.tiles]
     first = np.cumsum([0, *(len(nest.tiles) for nest in nests)])
     loops = [(repeat, bodies, int(base)) for nest, base in zip(nests, first, strict=False)
@@ -66,7 +67,7 @@ def build(nests: Sequence[Nest], kernels: Sequence[Kernel], queue: int = 1024) -
 
     return Program(
         tiers=("smem", "l2", "hbm"),
-        resources=RESOURCES,
+        resources=tuple(dataclasses.replace(item, fair=index in fair) for index, item in enumerate(RESOURCES)),
         queue=queue,
         kernel_names=tuple(f"kernel{index}" for index in range(len(kernels))),
         host_ticks=column([kernel.host for kernel in kernels]),
@@ -262,6 +263,42 @@ def start_in_a_loop(launch: int) -> Program:
     return build((long, short, product), kernels)
 
 
+def backlogs_at_a_fair_port() -> Program:
+    """One kernel after the other comes to wait at one port, for services of different lengths."""
+    nests = [
+        uniform(((WRITE, ticks, ticks % 3), (VECTOR, 1, 0)), 20, depth=7) for ticks in (40, 17, 23, 11, 21, 17, 40)
+    ]
+    return build(nests, [Kernel(nest=index, host=50) for index in range(7)], fair=(WRITE,))
+
+
+def shares_at_a_fair_port() -> Program:
+    """Layers that end in the same state but for the share that a write-back has had, or restore such a state.
+
+    While the first kernel's second write-back (1000 ticks) waits, those of the next two (200 and 80) pass it,
+    both within 80 + 120 ticks of its share when they wait together, one after the other within 200 + 80. Then comes
+    a load that is longer than what it lacks in one case, and shorter in the other.
+    """
+    big = uniform(((VECTOR, 1, 0), (WRITE, 1000, 0)), 2, release=0, complete=0)
+    middle, early, late, later = (
+        uniform(((VECTOR, 1, latency), (WRITE, ticks, 0)), 1, release=0, complete=0)
+        for ticks, latency in ((200, 0), (80, 0), (80, 1070), (80, 9))
+    )
+    last = Nest(
+        tiles=(((VECTOR, 1, 0), (WRITE, 40, 0)), ((VECTOR, 49, 0),)),
+        loops=((1, ((1, 0), (1, 1))),),
+        release=0,
+        complete=0,
+    )
+    load, other = (uniform(((WRITE, ticks, 0), (VECTOR, 1, 0)), 1) for ticks in (750, 900))
+
+    def layer(third: int, fifth: int) -> list[Kernel]:
+        first, *middles = Kernel(nest=0, host=10_000), Kernel(nest=1), Kernel(nest=third)
+        return [first, *middles, Kernel(nest=5, host=1250), Kernel(nest=fifth, host=0, start=2)]
+
+    layers = [*layer(2, 6) * 3, *layer(3, 6) * 2, *layer(2, 7), *layer(3, 7), *layer(4, 6), *layer(3, 6), *layer(4, 7)]
+    return build((big, middle, early, late, later, last, load, other), in_stream(layers), fair=(WRITE,))
+
+
 HARD: Final = {
     "many distinct waits": many_distinct_waits(),
     "a backlog of two kernels": backlog_of_two_kernels(),
@@ -283,6 +320,8 @@ HARD: Final = {
     "work ends it": work_ends_it(),
     **{f"write-backs behind layers, {depth} buffers": write_backs_behind_layers(depth) for depth in (1, 3, 70)},
     **{f"loads that wait for stores, {depth} buffers": loads_that_wait_for_stores(depth) for depth in (2, 3, 5, 20)},
+    "backlogs at a fair port": backlogs_at_a_fair_port(),
+    "shares at a fair port": shares_at_a_fair_port(),
 }
 
 PLAYED: Final = {
@@ -297,5 +336,6 @@ PLAYED: Final = {
     "loads that wait for stores, 2 buffers": (1624, 243),
     "loads that wait for stores, 3 buffers": (894, 115),
     "loads that wait for stores, 5 buffers": (1664, 49),
+    "shares at a fair port": (68, 27),
 }
 """Stages played and states written down with fast-forward, as counted on 23 November 2026."""

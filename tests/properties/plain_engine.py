@@ -1,4 +1,4 @@
-"""A third engine, written from the words of docs/design.md section 8 and of `Program`: a plain loop over ticks.
+"""A third engine, written from the words of docs/design.md section 8, ADR 8 and `Program`: a plain loop over ticks.
 
 It shares nothing with the engines of hiersim: no event library, no generators, no heaps. At every time it repeats
 three steps: let all completions of that time take effect, grant buffers, grant ports; then it goes to the
@@ -71,6 +71,9 @@ class PlainEngine:
         ]
         self.tiles: list[Tile] = []
         self.serving: list[Tile | None] = [None] * len(program.resources)
+        self.clock: list[dict[int, int]] = [{} for _ in program.resources]
+        """Fair ports: since when a kernel waits with its first request, on a clock of what one kernel alone gets."""
+        self.clock_now = [0] * len(program.resources)
         self.host_next = 0
         self.host_until: int | None = None
         self.run = PlainRun(self.kernels, [0] * len(program.resources))
@@ -177,7 +180,12 @@ class PlainEngine:
         return changed
 
     def grant_ports(self) -> None:
-        """Every idle resource serves the waiting request with the smallest (time, kernel, tile, stage)."""
+        """Every idle resource serves the waiting request with the smallest (time, kernel, tile, stage).
+
+        A fair one has a clock: it shows how much each waiting kernel would have got if all were served at once, a
+        tick in turn. The first request of each kernel would end its ticks after it came first; the one that would
+        end first is served, and the clock shows that time.
+        """
         program = self.program
         for resource in range(len(self.serving)):
             waiting = [
@@ -189,9 +197,25 @@ class PlainEngine:
             ]
             if self.serving[resource] is None and waiting:
                 tile = min(waiting, key=lambda item: item[0])[1]
+                if program.resources[resource].fair:
+                    tile = self.fair_choice(resource, [other for _, other in sorted(waiting, key=lambda item: item[0])])
                 self.serving[resource] = tile
                 tile.granted = self.now
                 tile.service_end = self.now + int(program.stage_ticks[program.stage_ptr[tile.kind] + tile.position])
+
+    def fair_choice(self, resource: int, waiting: list[Tile]) -> Tile:
+        """Who is served next of those who wait, in order of (time, kernel, tile, stage)."""
+        clock, program = self.clock[resource], self.program
+        ends: list[tuple[int, int]] = []
+        for place, tile in enumerate(waiting):
+            if all(tile.kernel != earlier.kernel for earlier in waiting[:place]):
+                begin = clock.setdefault(tile.kernel, self.clock_now[resource])
+                ticks = program.stage_ticks[program.stage_ptr[tile.kind] + tile.position]
+                ends.append((begin + int(ticks), place))
+        end, place = min(ends)
+        self.clock_now[resource] = end
+        del clock[waiting[place].kernel]
+        return waiting[place]
 
     def future(self) -> list[int]:
         """Times at which something is known to complete."""

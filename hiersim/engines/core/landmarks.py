@@ -71,7 +71,7 @@ class Landmarks(Machine):
         self.last_slot, self.last_time = NONE, NONE
         self.free_slot = NONE
         for slot in range(self.slots - 1, -1, -1):
-            self.after[slot] = self.free_slot
+            self.after[slot], self.tile_share[slot] = self.free_slot, 0
             self.free_slot = slot
         for place in range(self.resources):
             self.restore_resource(place, kernel)
@@ -139,6 +139,8 @@ class Landmarks(Machine):
         while self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             self.before[slot], self.after[slot] = self.queue_tail[place], NONE
+            if self.fair[place]:
+                self.tile_share[slot] = self.take()
             if self.queue_tail[place] < 0:
                 self.queue_head[place] = slot
             else:

@@ -13,7 +13,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array
+from hiersim.engines.core.columns import array, longer
 from hiersim.engines.core.repeats import Repeats
 from hiersim.model.timeline import ENGINES, LedgerPhase
 
@@ -233,6 +233,8 @@ class Machine(Repeats):
             slot = self.queue_head[place]
             if slot < 0 or self.serving[place] >= 0:
                 continue
+            if self.fair[place]:
+                slot = self.choose(place)
             self.queue_head[place] = self.after[slot]
             if self.after[slot] < 0:
                 self.queue_tail[place] = NONE
@@ -252,6 +254,44 @@ class Machine(Repeats):
             if self.keep_log:
                 self.record(slot, stage)
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def choose(self, place: cython.longlong) -> cython.longlong:
+        """The request that a fair port serves next, brought to the head of its queue.
+
+        Of each kernel's first request it is the one that lacks the fewest ticks; the others get a share of as many.
+        """
+        first: cython.longlong = self.queue_head[place]
+        slot: cython.longlong = first
+        chosen: cython.longlong = NONE
+        least: cython.longlong = INFINITY
+        count: cython.longlong = 0
+        lacks: cython.longlong
+        index: cython.longlong
+        while slot >= 0:
+            if self.found[self.tile_kernel[slot]] != self.stages + 1:  # once a grant: a number of its own
+                self.found[self.tile_kernel[slot]] = self.stages + 1
+                if count == len(self.firsts):
+                    self.firsts = longer(self.firsts, 2 * count)
+                self.firsts[count] = slot
+                count += 1
+                lacks = self.ticks[self.tile_stage[slot]] - self.tile_share[slot]
+                if lacks < least:
+                    least, chosen = lacks, slot
+            slot = self.after[slot]
+        for index in range(count):
+            self.tile_share[self.firsts[index]] += least
+        self.tile_share[chosen] = 0
+        if chosen != first:
+            self.after[self.before[chosen]] = self.after[chosen]
+            if self.after[chosen] >= 0:
+                self.before[self.after[chosen]] = self.before[chosen]
+            else:
+                self.queue_tail[place] = self.before[chosen]
+            self.after[chosen] = first
+        return chosen
 
     @cython.final
     @cython.cfunc

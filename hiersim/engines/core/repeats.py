@@ -133,6 +133,8 @@ class Repeats(Book):
             slot = self.queue_head[place]
             while slot >= 0:
                 self.put_tile(slot, kernel, number, self.tile_stage[slot] - self.stage_ptr[self.tile_type[slot]])
+                if self.fair[place]:
+                    self.put(self.tile_share[slot])
                 slot = self.after[slot]
             self.put(INFINITY)
             slot = self.flight_head[place]

@@ -4,15 +4,17 @@ cdef class State:
     cdef long long resources, tiers, columns, row_size, longest
     cdef long long[::1] port_tier, unit_engine, depth, buffer_tier, total, nest, loop_ptr, loop_repeat, body_ptr
     cdef long long[::1] body_count, body_tile, type_nest, stage_ptr, release, complete, resource, ticks, latency
-    cdef long long[::1] useful, padding
+    cdef long long[::1] useful, padding, fair
     # time, and what waits where
     cdef long long now, next_start
     cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
     # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot
     cdef long long free_slot, slots
     cdef long long[::1] tile_kernel, tile_number, tile_type, tile_stage, tile_buffer, tile_time, tile_active, after
-    cdef long long[::1] before, granted
+    cdef long long[::1] before, granted, tile_share
     cdef long long last_slot, last_time
+    # who waits at a fair port: the first slot of each kernel, and when a kernel was last found there
+    cdef long long[::1] firsts, found
     # kernels that issue tiles or wait for them
     cdef long long actives
     cdef long long[::1] active_kernel, active_nest, active_loop, active_repeat, active_body, active_count, active_free

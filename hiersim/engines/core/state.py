@@ -39,6 +39,7 @@ class State:
         self.columns = ledger_width(len(program.tiers))
         self.row_size = self.columns * N_ENGINES
         self.port_tier = loaded([item.tier for item in program.resources])
+        self.fair = loaded([int(item.fair) for item in program.resources])
         names = [item.name if item.tier < 0 else "" for item in program.resources]
         self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES[1:] else 0 for name in names])
         self.nest = loaded(program.nest)
@@ -83,6 +84,7 @@ class State:
         self.due = column(count, INFINITY)
         self.queue_head, self.queue_tail = column(count, -1), column(count, -1)
         self.flight_head, self.flight_tail = column(count, -1), column(count, -1)
+        self.firsts, self.found = column(4), column(len(self.nest) if any(self.fair) else 0)
 
     def empty_slots(self) -> None:
         """Room for a few tiles, all free."""
@@ -90,7 +92,7 @@ class State:
         self.tile_kernel, self.tile_number, self.tile_type = column(32), column(32), column(32)
         self.tile_stage, self.tile_buffer, self.tile_time = column(32), column(32), column(32)
         self.tile_active, self.before, self.granted = column(32), column(32), column(32 * self.longest)
-        self.after = loaded([*range(1, 32), -1])
+        self.after, self.tile_share = loaded([*range(1, 32), -1]), column(32)
 
     @cython.final
     @cython.cfunc
@@ -105,6 +107,7 @@ class State:
         self.tile_buffer, self.tile_time = longer(self.tile_buffer, new), longer(self.tile_time, new)
         self.tile_active, self.after = longer(self.tile_active, new), longer(self.after, new)
         self.before, self.granted = longer(self.before, new), longer(self.granted, new * self.longest)
+        self.tile_share = longer(self.tile_share, new)
         for slot in range(new - 1, old - 1, -1):
             self.after[slot] = self.free_slot
             self.free_slot = slot
