@@ -338,4 +338,4 @@ PLAYED: Final = {
     "loads that wait for stores, 5 buffers": (1664, 49),
     "shares at a fair port": (68, 27),
 }
-"""Stages played and states written down with fast-forward, as counted on 23 November 2026."""
+"""Stages played and states written down with fast-forward, as counted on 23 November 2026 (shares: the 26th)."""

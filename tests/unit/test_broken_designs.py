@@ -21,6 +21,7 @@ MEGABYTES = 500
 
 MESSAGES: dict[str, tuple[str, ...]] = {
     "alias_bomb": (":1:", "anchor or alias"),
+    "arbitration_in_the_cores": (":17:", "memory.smem.arbitration:", "has no port to share", "scope: shared"),
     "bad_design_name": (":1:", "name:", "'../../etc/passwd' is not a valid name", "expected the pattern"),
     "bad_indent": (":5:", "is not valid YAML", "mapping values are not allowed"),
     "bad_tier_name": (":17:", "'L2 cache' is not a valid name", "expected the pattern"),
@@ -123,6 +124,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "typo_at_top": (":28:", "hosts:", "is not a key of a design", "expected 'host'"),
     "typo_in_key": (":20:", "memory.l2.capacty:", "is not a key of a design", "expected 'capacity'"),
     "unknown_management": (":19:", "memory.l2.management:", "'lru' is not valid", "'cache' or 'scratchpad'"),
+    "unknown_arbitration": (":22:", "memory.l2.arbitration:", "'round-robin' is not valid", "'fifo' or 'fair'"),
     "unknown_replacement": (":22:", "memory.l2.replacement:", "'min' is not valid", "'lru' or 'belady'"),
     "unknown_scope": (":18:", "memory.l2.scope:", "'global' is not valid", "'core', 'shared' or 'host'"),
     "unknown_unit": (":5:", "compute.clock:", "'gigahertz' is not a unit of a frequency", "'1.83 GHz'"),

@@ -20,7 +20,7 @@ from hiersim.config.document import parse_document, walk
 from hiersim.config.load import MAX_EXTENDS, load_design, merge, valid_keys
 from hiersim.errors import DesignError
 from hiersim.model import design as value
-from hiersim.model.design import Design, Management, Replacement, Scope, Start
+from hiersim.model.design import Arbitration, Design, Management, Replacement, Scope, Start
 from hiersim.model.operators import DType
 
 ROOT = Path(__file__).parents[2]
@@ -266,11 +266,14 @@ def test_a_change_is_read_with_its_unit_and_leaves_the_original_alone() -> None:
             "compute.matrix.peak.fp32": "1 TFLOP/s",
             "host.launch_eager": "1 us",
             "memory.l2.management": "scratchpad",
+            "memory.l2.arbitration": "fair",
             "name": "what-if",
         }
     )
     assert changed.tier("l2").capacity == 200 * 2**20
     assert changed.tier("l2").management is Management.SCRATCHPAD
+    assert changed.tier("l2").arbitration is Arbitration.FAIR
+    assert changed.tier("hbm").arbitration is Arbitration.FIFO
     assert changed.tier("hbm").bandwidth == 2 * 3_350_000_000_000
     assert changed.tier("hbm").latency == 100_000
     assert changed.tier("hbm").efficiency == 0.8
@@ -320,6 +323,8 @@ def test_no_change_changes_nothing() -> None:
         ("memory.l2.price", "2 €/GB", "is not a unit of a price", "$/GB"),
         ("memory.l2.read_bandwidth", "1 TB/s", "is given", "together"),
         ("memory.l2.scope", "global", "is not valid", "core or shared"),
+        ("memory.l2.arbitration", "lifo", "is not valid", "fifo or fair"),
+        ("memory.smem.arbitration", "fair", "has no port to share", "scope: shared"),
         ("memory.hbm.management", "cache", "is a cache but the last tier", "scratchpad"),
         ("memory.hbm.efficiency", "2x", "is too large", "at most 1"),
         ("memory.hbm.efficiency", "0x", "is not above zero", "above 0"),
@@ -490,6 +495,7 @@ def test_the_words_of_tiers_are_those_of_the_enums() -> None:
     assert set(get_args(fields["management"].annotation)) == {kind.value for kind in Management}
     assert set(get_args(fields["replacement"].annotation)) == {rule.value for rule in Replacement}
     assert set(get_args(fields["start"].annotation)) == {start.value for start in Start}
+    assert set(get_args(fields["arbitration"].annotation)) == {kind.value for kind in Arbitration}
 
 
 @pytest.mark.parametrize(
