@@ -70,7 +70,7 @@ def check_traffic(program: Program, bounds: Bounds, sums: Tally | None = None) -
     """What must cross the home tier's port does."""
     sums = sums or tally(program)
     home = program.home_tier
-    crossed = int(sums.read[home] + sums.write[home])
+    crossed = sum(int(sums.read[index] + sums.write[index]) for index in (home, *program.pool_tiers))
     if crossed < bounds.compulsory_bytes:
         raise _broken(
             "bounds", f"'{program.tiers[home]}' moved {crossed} bytes of {bounds.compulsory_bytes} compulsory ones"

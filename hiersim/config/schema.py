@@ -119,7 +119,7 @@ class TierModel(_Strict):
     """One level of the memory hierarchy."""
 
     scope: Literal["core", "shared", "host"]
-    management: Literal["cache", "scratchpad"]
+    management: Literal["cache", "scratchpad", "pool"]
     capacity: Bytes
     bandwidth: BytesPerSecond | None = None
     read_bandwidth: BytesPerSecond | None = None

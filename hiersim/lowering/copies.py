@@ -31,7 +31,7 @@ Stage = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """One transfer between the device and tier `tier` of the plan."""
+    """One transfer between the device and the `tier`-th tier behind it."""
 
     inward: bool
     tier: int
@@ -65,7 +65,7 @@ def _copies(plan: Plan, graph: KernelGraph, ahead: int) -> list[Copy]:
     """The copies of all stays, those of one kernel, tier and direction together."""
     groups: dict[tuple[bool, int, int], list[Stay]] = {}
     for stay in plan.stays:
-        tier = int(plan.home[stay.storage])
+        tier = int(plan.home[stay.storage]) - plan.device
         if stay.copied_in:
             groups.setdefault((True, stay.first, tier), []).append(stay)
         if stay.copied_out:
@@ -76,7 +76,7 @@ def _copies(plan: Plan, graph: KernelGraph, ahead: int) -> list[Copy]:
             tier=tier,
             size=sum(stay.copied_in if inward else stay.copied_out for stay in group),
             kernel=kernel,
-            name=_title(graph, group, inward, plan.tiers[tier].name),
+            name=_title(graph, group, inward, plan.tiers[plan.device + tier].name),
             launch=max(0, kernel - ahead) if inward else kernel,
         )
         for (inward, kernel, tier), group in groups.items()

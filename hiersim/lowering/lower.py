@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from hiersim.errors import DesignError
@@ -10,17 +12,22 @@ from hiersim.lowering.host import STREAM, dispatch
 from hiersim.lowering.machine import MATRIX, Machine
 from hiersim.lowering.placement import check_capacity
 from hiersim.lowering.planner import Plan, plan
-from hiersim.lowering.replacement import cache_bytes, held_before
+from hiersim.lowering.replacement import held_before
+from hiersim.lowering.routing import far_bytes
+from hiersim.lowering.scratchpad import Residents, residents
 from hiersim.lowering.supply import with_far_bytes
 from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import Workload, compulsory_bytes, prepare
-from hiersim.model.design import Design, Management
+from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Program
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 __all__ = ["compulsory_bytes", "lower"]
+
+FRAGMENTED: Final = 0.01
+"""A planned scratchpad that loses more than this share between its tensors is worth a warning."""
 
 
 def lower(graph: KernelGraph, design: Design, workload: Workload | None = None, launch: str = STREAM) -> Program:
@@ -58,20 +65,22 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None, 
 
 def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     graph = workload.graph
-    placed = plan(graph, design) if design.host_tiers else None
+    placed = plan(graph, design) if len(design.homes) > 1 else None
     if placed is None and workload.peak_bytes > design.home.capacity:
         check_capacity(graph, design)  # raises, with what is missing
-    machine = Machine(design, int(placed.home.max(initial=0)) if placed else 0)
-    far = cache_bytes(workload, design)
+    machine = Machine(design, max(0, int(placed.home.max(initial=0)) - placed.device) if placed else 0)
+    pads = residents(graph, design)
+    far = far_bytes(workload, design, placed, pads)
     if far is not None:
         workload = with_far_bytes(workload, far)
-    loom = Loom(workload.classes, machine.figures(workload.matrix_dtypes, workload.vector_dtypes))
+    free = {pad.tier.name: int(pad.tier.capacity) - pad.peak_bytes for pad in pads}
+    loom = Loom(workload.classes, machine.figures(workload.matrix_dtypes, workload.vector_dtypes, free))
     nests = loom.weave()
     columns = loom.columns()
-    buffers, free = loom.totals()
+    buffers, unstaged = loom.totals()
     flops, peak_ticks = _arithmetic(workload, machine)
     host = dispatch(workload, design, launch)
-    _note_unknown(workload, machine)
+    _note(workload, machine, pads)
     program = Program(
         tiers=tuple(place.name for place in machine.places),
         resources=machine.resources,
@@ -87,13 +96,14 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         depth=np.full(loom.nests, int(design.compute.buffer_depth)),
         buffer_tier=np.full(loom.nests, machine.buffer_tier),
         **columns,
-        free_bytes=_of_all_tiers(free, machine),
-        peak_bytes=_peaks(workload, machine, buffers, placed),
+        free_bytes=_of_all_tiers(unstaged, machine),
+        peak_bytes=_peaks(workload, machine, buffers, placed, pads),
         flops=flops,
         peak_ticks=peak_ticks,
         compulsory_bytes=max(0, workload.compulsory_bytes - held_before(design)),
         warnings=tuple(machine.warnings) + (placed.warnings if placed else ()),
         home_tier=machine.home_place,
+        pool_tiers=tuple(machine.home_rows()[: len(design.pools)]),
         storage_home=_homes(placed, machine) if placed else None,
     )
     return with_copies(program, placed, machine, graph, launch) if placed and placed.stays else program
@@ -106,23 +116,27 @@ def _of_all_tiers(free: IntArray, machine: Machine) -> IntArray:
     return whole
 
 
-def _peaks(workload: Workload, machine: Machine, buffers: int, placed: Plan | None) -> IntArray:
+def _peaks(
+    workload: Workload, machine: Machine, buffers: int, placed: Plan | None, pads: tuple[Residents, ...]
+) -> IntArray:
     """Largest occupancy per place: tile buffers, cache contents, tensors."""
     tensors = workload.peak_bytes
     peaks = np.zeros(len(machine.places), np.int64)
     for index, tier in enumerate(machine.shared, machine.first_shared):
         peaks[index] = min(int(tier.capacity), tensors)
     peaks[machine.buffer_tier], peaks[machine.home_place] = buffers, tensors
+    for pad in pads:
+        peaks[[place.name for place in machine.places].index(pad.tier.name)] = pad.peak_bytes
     if placed:
-        rows = machine.home_rows(len(placed.tiers))
+        rows = machine.home_rows()
         peaks[rows] = placed.occupied.max(axis=1, initial=0)[: len(rows)]
     return peaks
 
 
 def _homes(placed: Plan, machine: Machine) -> IntArray:
     """(S,) index of each storage's home among the places."""
-    rows = np.array([*machine.home_rows(len(placed.tiers)), -1])
-    return np.asarray(rows[placed.home], np.int64)
+    rows = np.append(machine.home_rows(), -1)
+    return np.asarray(np.where(placed.home >= 0, rows[placed.home], -1), np.int64)
 
 
 def _arithmetic(workload: Workload, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -144,10 +158,10 @@ def _arithmetic(workload: Workload, machine: Machine) -> tuple[tuple[int, int], 
     return (done[0], done[1]), (ticks[0], ticks[1])
 
 
-def _note_unknown(workload: Workload, machine: Machine) -> None:
-    """Warn of operators that are costed by their traffic only, and of tiers handled more simply than named."""
+def _note(workload: Workload, machine: Machine, pads: tuple[Residents, ...]) -> None:
+    """Warn of operators that are costed by their traffic only, and of scratchpads with gaps."""
     if workload.unknown:
         machine.warn(workload.unknown)
-    for tier in machine.shared[:-1]:
-        if tier.management is Management.SCRATCHPAD:
-            machine.warn(f"tier '{tier.name}' is a scratchpad but is managed like an LRU cache (deviation D3)")
+    for pad in pads:
+        if pad.fragmentation >= FRAGMENTED:
+            machine.warn(f"{100 * pad.fragmentation:.1f} % of what '{pad.tier.name}' holds are gaps between tensors")

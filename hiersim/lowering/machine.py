@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from hiersim.errors import DesignError
@@ -67,10 +68,10 @@ class Machine:
         self.warnings: dict[str, None] = {}
         self._rates: dict[DType, Rate] = {}
 
-    def home_rows(self, homes: int) -> list[int]:
-        """Index among the places of the device's last tier and of the tiers behind it that are in use."""
+    def home_rows(self) -> list[int]:
+        """Indices among the places of the tiers that tensors live in, as far as they are in use."""
         names = [place.name for place in self.places]
-        return [names.index(tier.name) for tier in self.design.memory[-homes:] if tier.name in names]
+        return [names.index(tier.name) for tier in self.design.homes if tier.name in names]
 
     def route(self, tier: int, inward: bool) -> tuple[Port, ...]:
         """Ports that a copy passes between the device and the `tier`-th tier behind it, in the order of its way."""
@@ -114,8 +115,12 @@ class Machine:
         nearest = self.shared[0]
         return int(nearest.granularity) if nearest.management is Management.CACHE else 1
 
-    def figures(self, matrix: Iterable[DType], vector: Iterable[DType]) -> Figures:
+    def figures(
+        self, matrix: Iterable[DType], vector: Iterable[DType], free: Mapping[str, int] = MappingProxyType({})
+    ) -> Figures:
         """This machine in integers, for graphs with matrix products and element-wise work of these dtypes.
+
+        `free` are the bytes of planned scratchpads, by name, that hold no tensor and so can hold operand panels.
 
         Raises
         ------
@@ -143,7 +148,8 @@ class Machine:
         levels: list[int] = []
         held = 0  # a cache that is smaller than a nearer one holds nothing that the nearer one does not
         for tier, ports in zip(self.shared, self.ports, strict=True):
-            held = max(held, int(tier.capacity))
+            if tier.management is not Management.POOL:
+                held = max(held, free.get(tier.name, int(tier.capacity)))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         return Figures(numbers, levels, self._dtype_table(matrix, vector, units), arrays)

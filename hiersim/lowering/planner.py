@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from hiersim.errors import CapacityError
-from hiersim.lowering.placement import Lifetimes, lifetimes, occupancy
+from hiersim.lowering.placement import lifetimes, occupancy
 from hiersim.lowering.skyline import NOWHERE, settle
 from hiersim.lowering.staging import Stay, first_touch, moved_bytes, room, stays
 from hiersim.model.design import Design, Order, Tier
@@ -30,10 +30,12 @@ STEP_SHARE: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """Where storages live on one design. S storages, K kernels, H homes: the device's last tier and those behind it."""
+    """Where storages live on one design. S storages, K kernels, H homes: `Design.homes`."""
 
     tiers: tuple[Tier, ...]
     """(H,) nearest first."""
+    device: int
+    """Index of the last tier that kernels address."""
     home: IntArray
     """(S,) index into `tiers`; -1 for storages that never take memory."""
     stays: tuple[Stay, ...]
@@ -44,7 +46,7 @@ class Plan:
 
 
 def plan(graph: KernelGraph, design: Design) -> Plan | None:
-    """The homes of all storages; None where all live in the last tier that kernels address.
+    """The homes of all storages; None where all live in the last tier that kernels address and there is no choice.
 
     Raises
     ------
@@ -54,7 +56,8 @@ def plan(graph: KernelGraph, design: Design) -> Plan | None:
     """
     pins, unused = _pinned(graph, design)
     fits = int(graph.derived(occupancy).max(initial=0)) <= design.home.capacity
-    if not design.host_tiers or (fits and not bool((pins > 0).any())):
+    behind = bool(design.host_tiers) and (not fits or bool((pins > len(design.pools)).any()))
+    if not design.pools and not behind:
         return None
     return _Planner(graph, design, pins, unused).run()
 
@@ -64,21 +67,21 @@ class _Planner:
 
     def __init__(self, graph: KernelGraph, design: Design, pins: IntArray, warnings: tuple[str, ...]) -> None:
         self.graph, self.design, self.pins, self.warnings = graph, design, pins, warnings
-        self.tiers = (design.home, *design.host_tiers)
+        self.tiers, self.device = design.homes, len(design.pools)
         self.ahead = int(design.placement.prefetch) - 1
         self.life = lifetimes(graph)
-        self.order = _order(graph, design, self.life)
+        self.order = placement_order(graph, design)
         self.size = graph.tensors.storage_bytes
 
     def run(self) -> Plan:
         """Raise the room for stays until the fullest moment fits."""
-        device, kept, farthest = int(self.tiers[0].capacity), 0, 0
+        device, kept, farthest = int(self.tiers[self.device].capacity), 0, self.device
         while True:
             home = self._settled(kept, farthest)
             deepest = int(home.max(initial=0))
-            found = stays(self.graph, home > 0, self.ahead)
+            found = stays(self.graph, home > self.device, self.ahead)
             needed = room(found, len(self.graph))
-            use = self._use(home == 0) + needed
+            use = self._use(home == self.device) + needed
             over = int(use.max(initial=0)) - device
             if over <= 0 and deepest <= farthest:
                 return self._plan(home, found, use)
@@ -89,9 +92,10 @@ class _Planner:
 
     def _settled(self, kept: int, farthest: int) -> IntArray:
         """(S,) homes when `kept` bytes of the device are left to stays and copies go as far as tier `farthest`."""
-        ceilings = [int(self.tiers[0].capacity) - kept]
-        for index, tier in enumerate(self.tiers[1:], 1):
-            ceilings.append(int(tier.capacity) - (self._bounce(index) if index < farthest else 0))
+        ceilings = [int(tier.capacity) for tier in self.tiers]
+        ceilings[self.device] -= kept
+        for index in range(self.device + 1, farthest):
+            ceilings[index] -= self._bounce(index)
         home = settle(self.order, self.life.first, self.life.last, self.size, self.pins, ceilings)
         lost = self.order[home[self.order] == NOWHERE]
         if len(lost):
@@ -111,12 +115,13 @@ class _Planner:
         return np.cumsum(change[:-1])
 
     def _plan(self, home: IntArray, found: list[Stay], device: IntArray) -> Plan:
-        occupied = [device, *(self._use(home == index) for index in range(1, len(self.tiers)))]
-        for index in range(1, int(home.max(initial=0))):
+        occupied = [self._use(home == index) for index in range(len(self.tiers))]
+        occupied[self.device] = device
+        for index in range(self.device + 1, int(home.max(initial=0))):
             occupied[index] = occupied[index] + self._bounce(index)
         return Plan(
-            tiers=self.tiers, home=home, stays=tuple(found), occupied=np.array(occupied, np.int64),
-            warnings=self.warnings + _spilled(self.graph, self.tiers, home),
+            tiers=self.tiers, device=self.device, home=home, stays=tuple(found), occupied=np.array(occupied, np.int64),
+            warnings=self.warnings + _spilled(self.graph, self.tiers, self.device, home),
         )  # fmt: skip
 
     def _full(self, storage: int, home: IntArray, ceilings: list[int]) -> CapacityError:
@@ -139,7 +144,7 @@ class _Planner:
     def _too_much_at_once(self, needed: IntArray) -> CapacityError:
         """The stays alone are more than the device."""
         moment = int(needed.argmax())
-        tier, most = self.tiers[0], int(needed[moment])
+        tier, most = self.tiers[self.device], int(needed[moment])
         missing = most - int(tier.capacity)
         return CapacityError(
             f"kernel {moment} '{self.graph.names[moment]}' needs {show_bytes(most)} of tensors at once in tier "
@@ -150,8 +155,9 @@ class _Planner:
         )
 
 
-def _order(graph: KernelGraph, design: Design, life: Lifetimes) -> IntArray:
+def placement_order(graph: KernelGraph, design: Design) -> IntArray:
     """Storages that take memory, as they are to be placed."""
+    life = lifetimes(graph)
     first = first_touch(graph)
     if design.placement.order is Order.DENSITY:
         density = moved_bytes(graph) / np.maximum(graph.tensors.storage_bytes, 1)
@@ -164,7 +170,7 @@ def _order(graph: KernelGraph, design: Design, life: Lifetimes) -> IntArray:
 def _pinned(graph: KernelGraph, design: Design) -> tuple[IntArray, tuple[str, ...]]:
     """(S,) index of the tier that each storage is pinned to, -1 where it is free; and a warning of idle pins."""
     table = graph.tensors
-    names = [tier.name for tier in (design.home, *design.host_tiers)]
+    names = [tier.name for tier in design.homes]
     pins = np.full(len(table.storage_bytes), -1, np.int64)
     roles = {role.name.lower(): int(role) for role in Role}
     idle = []
@@ -179,11 +185,11 @@ def _pinned(graph: KernelGraph, design: Design) -> tuple[IntArray, tuple[str, ..
     return pins, tuple(idle)
 
 
-def _spilled(graph: KernelGraph, tiers: tuple[Tier, ...], home: IntArray) -> tuple[str, ...]:
+def _spilled(graph: KernelGraph, tiers: tuple[Tier, ...], device: int, home: IntArray) -> tuple[str, ...]:
     """One warning for each tier behind the device and role of tensors there."""
     table = graph.tensors
     lines = []
-    for index, tier in enumerate(tiers[1:], 1):
+    for index, tier in enumerate(tiers[device + 1 :], device + 1):
         for role in Role:
             rows = np.flatnonzero((home == index) & (table.storage_role == role))
             if len(rows):

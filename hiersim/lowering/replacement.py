@@ -37,11 +37,17 @@ def cache_bytes(workload: Workload, design: Design) -> FarBytes | None:
     for tier in caches:
         if tier.capacity > held:
             held = int(tier.capacity)
-            more = _residency(workload, tier).moved(graph.reads.size, len(graph), held)
+            more = moved_beyond(workload, tier)
             missed, written = np.minimum(missed, more[0]), np.minimum(written, more[1])
         read.append(missed)
         write.append(written)
     return FarBytes(read=np.stack(read, axis=1), write=np.stack(write, axis=1))
+
+
+def moved_beyond(workload: Workload, tier: Tier) -> tuple[IntArray, IntArray]:
+    """(R,) bytes of each read that a cache misses, and (K,) bytes that it writes back, when it is played on its own."""
+    graph = workload.graph
+    return _residency(workload, tier).moved(graph.reads.size, len(graph), int(tier.capacity))
 
 
 def held_before(design: Design) -> int:

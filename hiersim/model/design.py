@@ -48,6 +48,8 @@ class Management(Enum):
 
     CACHE = "cache"
     SCRATCHPAD = "scratchpad"
+    POOL = "pool"
+    """Memory beside the last tier that kernels address: tensors live in one or the other."""
 
 
 class Dataflow(Enum):
@@ -284,6 +286,16 @@ class Design:
         return tuple(tier for tier in self.memory if tier.scope is Scope.HOST)
 
     @property
+    def pools(self) -> tuple[Tier, ...]:
+        """Shared tiers before the last in which tensors live, nearest first."""
+        return tuple(tier for tier in self.shared_tiers[:-1] if tier.management is Management.POOL)
+
+    @property
+    def homes(self) -> tuple[Tier, ...]:
+        """Tiers that tensors can live in, nearest first: pools, the device's last tier, and those behind it."""
+        return (*self.pools, self.home, *self.host_tiers)
+
+    @property
     def home(self) -> Tier:
         """The last tier that kernels address, where tensors live unless they are placed elsewhere."""
         return self.shared_tiers[-1]
@@ -348,13 +360,16 @@ def _faults(design: Design) -> list[tuple[str, str, str]]:
     for tier in design.memory:
         faults.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
     if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
-        what = (
-            "is a cache but the last tier that kernels address" if design.host_tiers else "is a cache but the last tier"
-        )
+        what = f"is a {design.home.management.value} but the last tier"
+        what += " that kernels address" if design.host_tiers else ""
         faults.append((f"memory.{design.home.name}.management", what, "scratchpad"))
     for tier in design.host_tiers:
         if tier.management is not Management.SCRATCHPAD:
-            faults.append((f"memory.{tier.name}.management", "is a cache behind the device", "scratchpad"))
+            problem = f"is a {tier.management.value} behind the device"
+            faults.append((f"memory.{tier.name}.management", problem, "scratchpad"))
+    for tier in design.core_tiers:
+        if tier.management is Management.POOL:
+            faults.append((f"memory.{tier.name}.management", "is a pool in the cores", "cache or scratchpad"))
     faults.extend(_link_faults(design))
     faults.extend(_placement_faults(design))
     for tier in design.shared_tiers[:-1]:
@@ -420,8 +435,7 @@ def _link_faults(design: Design) -> list[tuple[str, str, str]]:
 
 
 def _placement_faults(design: Design) -> list[tuple[str, str, str]]:
-    homes = [tier.name for tier in design.memory if tier.scope is not Scope.CORE]
-    homes = [name for name in homes if design.tier(name).management is Management.SCRATCHPAD]
+    homes = [tier.name for tier in design.homes] if design.shared_tiers else []
     placement = design.placement
     faults = [
         (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))

@@ -113,6 +113,8 @@ class Program:
     warnings: tuple[str, ...]
     home_tier: int = -1
     """Index of the last tier that kernels address; the places behind it are reached by copies."""
+    pool_tiers: tuple[int, ...] = ()
+    """Indices of nearer tiers in which tensors live as well."""
     graph_kernel: IntArray | None = None
     """(K,) index of the kernel in its graph, -1 for copies; None where kernels are those of the graph."""
     storage_home: IntArray | None = None

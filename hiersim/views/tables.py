@@ -113,20 +113,27 @@ def _memory_rows(results: Sequence[Result]) -> list[Row]:
         (f"{home} traffic", tuple(show_bytes(result.home_bytes) for result in results)),
         ("  at least", tuple(show_bytes(result.bounds.compulsory_bytes) for result in results)),
         (f"{home} occupied", tuple(show_bytes(result.peak[result.design.home.name]) for result in results)),
-        *_rows_behind(results),
+        *_rows_beside(results),
         ("memory cost", tuple(prices)),
         (f"  of it {home}", tuple(parts)),
     ]
 
 
-def _rows_behind(results: Sequence[Result]) -> list[Row]:
-    """What the places behind the device moved and hold, where any run used them."""
+def _beside(result: Result) -> list[str]:
+    """Places other than the last tier of the device that tensors live in or pass on their way to it."""
+    program = result.program
+    pools = [program.tiers[index] for index in program.pool_tiers]
+    return pools + list(program.tiers[program.home_tier :][1:])
+
+
+def _rows_beside(results: Sequence[Result]) -> list[Row]:
+    """What pools beside the last tier, and the places behind the device, moved and hold, where any run used them."""
     moved = [result.traffic for result in results]
     names = {place.name: None for result in results for place in result.design.places}
-    tiers = {tier.name for result in results for tier in result.design.host_tiers}
+    tiers = {tier.name for result in results for tier in result.design.homes}
     rows: list[Row] = []
     for name in names:
-        if any(name in result.program.tiers[result.program.home_tier :][1:] for result in results):
+        if any(name in _beside(result) for result in results):
             bytes_moved = [sum(traffic.get(name, {}).values()) for traffic in moved]
             rows.append((f"{name} traffic", tuple(show_bytes(size) for size in bytes_moved)))
             if name in tiers:
