@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,14 +24,19 @@ class Residency(Protocol):
 
 
 def cache_bytes(workload: Workload, design: Design) -> FarBytes | None:
-    """Bytes beyond each shared cache of `design`; None where all follow from LRU and a cold start.
+    """Bytes beyond each shared cache of `design`; None where all follow from LRU and a cold start."""
+    caches = design.shared_tiers[:-1]
+    if all(tier.replacement is Replacement.LRU and tier.start is Start.COLD for tier in caches):
+        return None
+    return bytes_beyond(workload, caches)
+
+
+def bytes_beyond(workload: Workload, caches: Sequence[Tier]) -> FarBytes:
+    """Bytes that each of some caches, nearest first, misses and writes back; at least one cache.
 
     A cache is played as if it saw every access and held what nearer ones hold. It neither supplies nor takes more than
     the cache before it asks for; one that is no larger than a nearer one keeps nothing that the nearer one does not.
     """
-    caches = design.shared_tiers[:-1]
-    if all(tier.replacement is Replacement.LRU and tier.start is Start.COLD for tier in caches):
-        return None
     graph = workload.graph
     missed, written = graph.reads.size, np.diff(np.append(0, np.cumsum(graph.writes.size))[graph.writes.ptr])
     read, write, held = [], [], 0

@@ -17,6 +17,7 @@ from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
 from hiersim.lowering.lower import lower
 from hiersim.lowering.machine import Machine
+from hiersim.lowering.replacement import bytes_beyond, cache_bytes
 from hiersim.lowering.supply import BY_LRU, FarBytes, with_far_bytes
 from hiersim.lowering.workload import Workload, prepare
 from hiersim.model.design import Design, Management, Scope, Tier
@@ -64,6 +65,16 @@ def test_the_bytes_of_lru_said_explicitly_give_the_same_program(trace: Trace, de
     assert_equal(lower(workload.graph, design, told), lower(workload.graph, design))
     again = with_far_bytes(told, by_lru(workload, design))
     assert np.array_equal(again.kernel_class, told.kernel_class)
+
+
+@given(traces(), designs())
+def test_lru_caches_asked_for_their_bytes_say_those_of_the_closed_form(trace: Trace, design: Design) -> None:
+    workload, caches = prepare(eager(trace)), design.shared_tiers[:-1]
+    assert cache_bytes(workload, design) is None
+    if caches:
+        found, wanted = bytes_beyond(workload, caches), by_lru(workload, design)
+        assert np.array_equal(found.read, wanted.read)
+        assert np.array_equal(found.write, wanted.write)
 
 
 @pytest.mark.parametrize("fusion", ["eager", "inductor"])

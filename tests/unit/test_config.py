@@ -288,6 +288,18 @@ def test_a_change_is_read_with_its_unit_and_leaves_the_original_alone() -> None:
     assert base == load_design("h100-sxm")
 
 
+def test_shared_caches_may_replace_by_another_rule_and_start_warm() -> None:
+    base = load_design("h100-sxm")
+    assert (base.tier("l2").replacement, base.tier("l2").start) == (Replacement.LRU, Start.COLD)
+    changed = base.replace({"memory.l2.replacement": "belady", "memory.l2.start": "warm"})
+    assert (changed.tier("l2").replacement, changed.tier("l2").start) == (Replacement.BELADY, Start.WARM)
+    for path in ("memory.hbm.start", "memory.smem.start"):
+        with pytest.raises(DesignError, match="warm but the tier is not a shared cache"):
+            base.replace({path: "warm"})
+    with pytest.raises(DesignError, match="belady but the tier is not a shared cache"):
+        changed.replace({"memory.l2.start": "cold", "memory.l2.management": "scratchpad"})
+
+
 def test_a_change_becomes_its_own_source() -> None:
     changed = load_design("h100-sxm").replace({"memory.l2.capacity": "2x"})
     assert changed.sources["memory.l2.capacity"] == "set to 2x"
