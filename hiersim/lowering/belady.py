@@ -8,11 +8,12 @@ leaves first. Each interval keeps a share of its bytes, spread evenly over the b
 a kernel streams lies between what it held before and what it will hold after: a capacity that is respected between
 any two kernels is respected at every moment.
 
-MIN keeps by time of the next read, and of what is not read again by time of overwriting; dirty bytes only get room that
-no read can use. It misses the fewest bytes of reads. It does not move the fewest: to keep what is dirty instead of
-what is clean saves a write-back for a miss, and which of them pays is NP-complete to decide even for blocks of one
-size (Beckmann et al.). So the bound is the best of three: MIN; the same rule by time of the next read *or* overwriting;
-and LRU. It therefore never moves more than LRU, and a policy that moves still less may exist.
+MIN keeps by time of the next read, and of what is not read again by time of overwriting; dirty bytes only get room
+that no read can use. It misses the fewest bytes of reads, where no kernel reads a byte twice. It does not move the
+fewest: to keep what is dirty instead of what is clean saves a write-back for a miss, and which of them pays is
+NP-complete to decide even for blocks of one size (Beckmann et al.). So the bound is the best of three: MIN; the same
+rule by time of the next read *or* overwriting; and LRU. It therefore never moves more than LRU, and a policy that moves
+still less may exist.
 
 All three hold what a smaller cache holds, and more (they are stack algorithms: the order in which they let go does not
 depend on the capacity), so that a larger cache never moves more bytes in all. It may miss more of a single read.
