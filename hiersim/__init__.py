@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TraceError,
         UnitError,
     )
+    from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
     from hiersim.frontends.load import load_trace
     from hiersim.frontends.variants.variant import variant
@@ -39,6 +40,8 @@ _PLACES = {
     "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
+    "explain": "hiersim.explanation",
+    "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
     "Design": "hiersim.model.design",
@@ -56,6 +59,7 @@ __all__ = [
     "CapacityError",
     "Design",
     "DesignError",
+    "Explanation",
     "FusionError",
     "HiersimError",
     "MissingExtraError",
@@ -65,6 +69,7 @@ __all__ = [
     "TraceError",
     "UnitError",
     "compare",
+    "explain",
     "load_design",
     "load_trace",
     "save_trace",

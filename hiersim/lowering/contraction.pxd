@@ -13,7 +13,7 @@ cdef class Cutter:
     cdef long long block_m, block_n, head
     # the product at hand, and the tile chosen for it
     cdef long long batch, m, n, k, element, dtype, operand_a, operand_b
-    cdef long long tile_m, tile_n, tile_k, split
+    cdef readonly long long tile_m, tile_n, tile_k, split
     cdef long long read_a, read_b
     # candidates of a tile choice
     cdef long long candidates, rooms
@@ -38,6 +38,9 @@ cdef class Cutter:
     cdef long long turn(self)
     cdef long long partials(self)
     cdef long long count_far_loads(self)
+    cdef long long again(self, long long capacity)
+    cdef long long again_from(self, long long level)
+    cdef long long kv_in_use, kv_again
     cdef long long passes(self, long long capacity)
     cdef long long passes_a, passes_b
     cdef long long choose(self)

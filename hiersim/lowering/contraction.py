@@ -143,6 +143,7 @@ class Cutter:
         self.operand_a = self.operand_b = self.demand = 0
         self.tile_m = self.tile_n = self.tile_k = self.split = 0
         self.read_a = self.read_b = self.passes_a = self.passes_b = self.side = self.key_block = 0
+        self.kv_in_use = self.kv_again = 0
         self.rooms = 64
         self.sides = column(self.rooms * 4)
         self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
@@ -334,17 +335,35 @@ class Cutter:
         """Bytes that each farther tier supplies for the two operands, re-reads included."""
         level: cython.longlong
         for level in range(self.work.levels):
-            self.passes(self.figures.capacity(level))
-            loads: cython.longlong = 0
+            loads: cython.longlong = self.again_from(level)
             if self.read_a >= 0:
-                again: cython.longlong = product(self.passes_a - 1, self.work.again(self.read_a, level))
-                loads = total(self.work.far(self.read_a, level), again)
+                loads = total(loads, self.work.far(self.read_a, level))
             if self.read_b >= 0:
-                more: cython.longlong = product(self.passes_b - 1, self.work.again(self.read_b, level))
-                loads = total(loads, total(self.work.far(self.read_b, level), more))
+                loads = total(loads, self.work.far(self.read_b, level))
             behind: cython.bint = level > 0 and not self.classes.beside
             self.far_loads[level] = min(loads, self.far_loads[level - 1]) if behind else loads
         return 0
+
+    @cython.cfunc
+    def again_from(self, level: cython.longlong) -> cython.longlong:
+        """Operand bytes that are read again from far tier `level`; where tiers lie beside each other, only its own."""
+        capacity: cython.longlong = self.figures.capacity(level)
+        if not self.classes.beside:
+            return self.again(capacity)
+        if self.classes.type_kind[self.work.anchor] == ATTENTION:
+            return self.work.again_of(self.again(capacity), level)
+        self.passes(capacity)
+        a: cython.longlong = product(self.passes_a - 1, self.work.again(self.read_a, level))
+        return total(a, product(self.passes_b - 1, self.work.again(self.read_b, level)))
+
+    @cython.cfunc
+    def again(self, capacity: cython.longlong) -> cython.longlong:
+        """Operand bytes of the contraction at hand that are read again from beyond a cache of `capacity` bytes."""
+        if self.classes.type_kind[self.work.anchor] == ATTENTION:
+            return self.kv_again if self.kv_in_use > capacity else 0
+        self.passes(capacity)
+        a: cython.longlong = product(self.passes_a - 1, self.work.read_size(self.read_a))
+        return total(a, product(self.passes_b - 1, self.work.read_size(self.read_b)))
 
     @cython.cfunc
     def passes(self, capacity: cython.longlong) -> cython.longlong:
@@ -597,6 +616,7 @@ class Cutter:
         inner: cython.longlong = max(1, ceil_share(keys, executed, max(flops, 1)))
         split: cython.longlong = max(1, min(cores // blocks, ceil_div(inner, self.key_block) // SPLIT_STEPS))
         self.inner = ceil_div(inner, split)
+        self.tile_m, self.tile_n, self.tile_k, self.split = self.side, head, self.key_block, split
         demand: cython.longlong = ceil_share(flops, self.demand, executed) if executed else flops
         native: cython.longlong = min(self.figures.native(self.dtype, 0), self.figures.native(self.dtype, 1))
         places: cython.longlong = product(product(pairs, rows), keys)
@@ -647,14 +667,12 @@ class Cutter:
     ) -> cython.longlong:
         """First-touch misses, and keys and values again for each wave when the cache cannot hold those in use."""
         cores: cython.longlong = self.figures.cores
-        in_use: cython.longlong = floor_share(kv_total, min(pairs, ceil_div(cores, row_blocks)), pairs)
-        waves: cython.longlong = max(1, row_blocks // cores)
+        self.kv_in_use = floor_share(kv_total, min(pairs, ceil_div(cores, row_blocks)), pairs)
+        self.kv_again = product(max(1, row_blocks // cores) - 1, kv_total)
         level: cython.longlong
         index: cython.longlong
         for level in range(self.work.levels):
-            loads: cython.longlong = 0
-            if in_use > self.figures.capacity(level):
-                loads = product(waves - 1, self.work.again_of(kv_total, level))
+            loads: cython.longlong = self.again_from(level)
             for index in range(self.work.reads):
                 loads = total(loads, self.work.far(index, level))
             self.far_loads[level] = loads

@@ -36,6 +36,8 @@ BLOCK_BYTES = cython.declare(cython.longlong, 4096)
 """A streaming block: 256 threads with 16 bytes each."""
 MIN_TILE_BYTES = cython.declare(cython.longlong, 1024)
 """Per core; smaller pieces would not fill a core's load queue."""
+LARGEST_CACHE = cython.declare(cython.longlong, 2**61)
+"""More than any cache holds."""
 MIN_TILES = cython.declare(cython.longlong, 8)
 """A stream overlaps its own loads, arithmetic and stores at least this finely."""
 
@@ -123,6 +125,52 @@ class Loom:
     def tiles(self) -> Any:
         """(T, 4) the tile chosen for each operator type: m, n, inner step and split; zeros where none was needed."""
         return np.array(self.cutter.chosen, np.int64).reshape(-1, 4)
+
+    def shape(self, index: int) -> dict[str, int]:
+        """How the contraction of class `index` is cut, after `weave`; nothing for a stream.
+
+        `tile_m` × `tile_n` is the block of the result, `tile_k` the step along the inner dimension (of attention:
+        queries, head dimension, keys), `split` the parts of that dimension; `blocks`, `waves` and `steps` count them.
+        """
+        if not self.turn_to(index):
+            return {}
+        cutter: Cutter = self.cutter
+        waves: int = ceil_div(cutter.blocks, self.figures.cores)
+        sides = {"tile_m": cutter.tile_m, "tile_n": cutter.tile_n, "tile_k": cutter.tile_k, "split": cutter.split}
+        return {**sides, "blocks": cutter.blocks, "waves": waves, "steps": cutter.steps}
+
+    def rereads(self, index: int) -> list[tuple[int, int]]:
+        """(capacity, bytes) of class `index`: what its contraction reads again behind a cache of at least that size.
+
+        Bytes fall from one row to the next; the first row is for no cache, the last reads nothing again.
+        """
+        if not self.turn_to(index):
+            return []
+        low: cython.longlong = 0
+        left: cython.longlong = self.cutter.again(0)
+        rows: list[tuple[int, int]] = [(low, left)]
+        while left > 0:
+            high: cython.longlong = LARGEST_CACHE
+            while high - low > 1:
+                middle: cython.longlong = (low + high) // 2
+                if self.cutter.again(middle) < left:
+                    high = middle
+                else:
+                    low = middle
+            low, left = high, self.cutter.again(high)
+            rows.append((low, left))
+        return rows
+
+    def turn_to(self, index: int) -> bool:
+        """Cut the contraction of class `index`; False where it has none."""
+        level: cython.longlong
+        self.work.look(index)
+        if self.work.anchor < 0:
+            return False
+        for level in range(self.work.levels):
+            self.work.missing(index, level)
+        self.cutter.cut()
+        return True
 
     def totals(self) -> tuple[int, Any]:
         """Largest use of the tile buffers, and bytes at ports that cost no time, (2, levels)."""

@@ -74,7 +74,8 @@ def test_all_faults_of_a_design_are_told_at_once(hiersim: Any, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "run", "compare", "export", "export perfetto", "capture", "designs", "traces", "define"]
+    "command",
+    ["", "demo", "run", "compare", "explain", "export", "export perfetto", "capture", "designs", "traces", "define"],
 )
 def test_every_command_has_help(hiersim: Any, command: str) -> None:
     done = hiersim(*command.split(), "--help")

@@ -1,0 +1,60 @@
+"""`explain`: which working sets make the traffic, and what one kernel does."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from hiersim.cli import options
+
+
+@click.command()
+@click.argument("trace")
+@click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
+@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
+@click.option("-k", "--kernel", metavar="NAME", help="Explain one kernel as well: its index, or a name.")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=options.SET_HELP)
+@options.engine
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
+def explain(
+    trace: str, design: str, fusion: str, kernel: str | None, sets: tuple[str, ...], engine: str | None, as_json: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """How large must a cache be for TRACE, and what would it save? And why does a kernel take what it takes?
+
+    \b
+    hiersim explain gpt2-large-prefill --design h100-sxm
+    hiersim explain gpt2-large-prefill -d h100-sxm -f inductor --kernel 7
+    """
+    from hiersim.explanation import explain as explained
+    from hiersim.frontends.load import load_trace
+    from hiersim.run import DEFAULT_ENGINE, simulate
+    from hiersim.run import engine as check_engine
+    from hiersim.views import explanation as views
+
+    name = engine or DEFAULT_ENGINE
+    check_engine(name)
+    changes = options.changes_of(sets)
+    machine = options.changed_design(design, changes)
+    with options.progress(quiet, name, fast_forward=True) as tell:
+        result = simulate(load_trace(trace), machine, fusion, engine_name=name, changes=changes, progress=tell)
+    answer = explained(result, kernel)
+    if as_json:
+        click.echo(json.dumps(answer.to_dict(), sort_keys=True, indent=1, allow_nan=False))
+        return
+    screen = options.console()
+    screen.print()
+    screen.print(views.sets_table(answer))
+    for line in views.sets_summary(answer):
+        click.echo(f"- {line}")
+    if answer.kernel is not None:
+        facts = answer.to_dict()["kernel"]
+        click.echo()
+        for line in views.kernel_lines(facts):
+            click.echo(f"- {line}")
+        screen.print()
+        screen.print(views.operators_table(facts))
+        screen.print(views.traffic_table(facts))
+    options.print_warnings([result], quiet)

@@ -1,0 +1,229 @@
+"""Why a run took what it took: the working sets behind its traffic, and one kernel from its operators to its ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from hiersim.errors import HiersimError, nearest
+from hiersim.lowering.working_sets import Part, WorkingSet, reuses, working_sets, woven
+from hiersim.lowering.workload import prepare
+from hiersim.model.operators import DIMS, DType, Kind
+from hiersim.model.program import Access
+from hiersim.model.timeline import ENGINES, column_meaning
+from hiersim.results import MAIN_ENGINE, Result
+from hiersim.units import UNLIMITED
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explanation:
+    """What `explain` tells of one run."""
+
+    result: Result
+    sets: tuple[WorkingSet, ...]
+    """The one that saves most first."""
+    served: dict[str, tuple[float, ...]]
+    """By shared cache: the share of each set's savings that the cache's capacity gives, as if it stood alone."""
+    kernel: int | None
+    """Index of the kernel that was asked for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, keys as in the glossary."""
+        result = self.result
+        return {
+            "schema": SCHEMA,
+            "trace": result.trace.name,
+            "design": result.design.name,
+            "fusion": result.fusion,
+            "version": result.version,
+            "inputs_sha256": result.inputs_sha256,
+            "set": dict(result.changes),
+            "home_bytes": int(result.home_bytes),
+            "compulsory_bytes": result.bounds.compulsory_bytes,
+            "working_sets": [
+                {
+                    "begin_bytes": item.begin_bytes,
+                    "held_bytes": item.held_bytes,
+                    "saved_bytes": item.saved_bytes,
+                    "served": {cache: shares[place] for cache, shares in self.served.items()},
+                    "parts": [_part(part) for part in item.parts],
+                }
+                for place, item in enumerate(self.sets)
+            ],
+            "kernel": kernel_facts(result, self.kernel) if self.kernel is not None else None,
+        }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "reuse": part.reuse.value,
+        "name": part.kernel,
+        "kernels": list(part.kernels),
+        "role": part.role,
+        "tensors": list(part.tensors),
+        "saved_bytes": part.saved_bytes,
+    }
+
+
+def explain(result: Result, kernel: str | None = None) -> Explanation:
+    """The working sets of `result` and, where one is asked for by name or index, a kernel.
+
+    Raises
+    ------
+    HiersimError
+        When there is no such kernel.
+    """
+    chosen = find_kernel(result, kernel) if kernel is not None else None
+    workload = result.graph.derived(prepare)
+    rows = reuses(workload, result.design)
+    sets = working_sets(result.graph, rows)
+    served = {}
+    for tier in result.design.shared_tiers[:-1]:
+        saved = rows.saved(int(tier.capacity))
+        served[tier.name] = tuple(float(saved[list(item.rows)].sum()) / item.saved_bytes for item in sets)
+    return Explanation(result=result, sets=sets, served=served, kernel=chosen)
+
+
+def find_kernel(result: Result, word: str) -> int:
+    """The kernel of that index, or the one that takes longest of that name.
+
+    Raises
+    ------
+    HiersimError
+        With the nearest name.
+    """
+    names = result.graph.names
+    if word.isdigit():
+        if int(word) < len(names):
+            return int(word)
+        raise HiersimError(
+            f"there is no kernel {word}", key="--kernel", expected=f"an index from 0 to {len(names) - 1}"
+        )
+    found = [index for index, name in enumerate(names) if name == word]
+    if not found:
+        raise HiersimError(f"'{word}' is not a kernel of this run", key="--kernel", expected=nearest(word, names))
+    lasted = result.timeline.end - result.timeline.start
+    return max(found, key=lambda index: (int(lasted[index]), -index))
+
+
+def kernel_facts(result: Result, kernel: int) -> dict[str, Any]:
+    """One kernel: its operators in order, how it is cut, what it moves, where its time went, what bounds it."""
+    graph, timeline = result.graph, result.timeline
+    moved, busy = _services(result, kernel)
+    label = int(graph.derived(prepare).kernel_class[kernel])
+    span = int(timeline.end[kernel] - timeline.start[kernel])
+    operators = _operators(result, kernel)
+    flops = {unit: sum(row["flops"][unit] for row in operators) for unit in ("matrix", "vector")}
+    bound = max(busy, key=lambda name: busy[name]) if busy else None
+    return {
+        "kernel": kernel,
+        "name": graph.names[kernel],
+        "same_name": sum(name == graph.names[kernel] for name in graph.names),
+        "start_ticks": int(timeline.start[kernel]),
+        "end_ticks": int(timeline.end[kernel]),
+        "ticks": span,
+        "operators": operators,
+        "tile": woven(graph.derived(prepare), result.design).shape(label),
+        "traffic_bytes": moved,
+        "ledger": _ledger(result, kernel),
+        "flops": flops,
+        "busy_ticks": busy,
+        "bound": bound,
+        "bound_share": busy[bound] / span if bound and span else 0.0,
+        "arithmetic_intensity": _intensity(flops, moved),
+        "ridge_point": _ridge_point(result, operators),
+    }
+
+
+def _operators(result: Result, kernel: int) -> list[dict[str, Any]]:
+    """The operators of a kernel in order."""
+    graph = result.graph
+    table = graph.operators
+    rows = []
+    for row in range(int(graph.operator_ptr[kernel]), int(graph.operator_ptr[kernel + 1])):
+        kind = Kind(int(table.kind[row]))
+        dims = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
+        rows.append(
+            {
+                "name": table.label(row),
+                "module": table.strings[int(table.module[row])],
+                "kind": kind.name.lower(),
+                "dtype": DType(int(table.dtype[row])).name.lower(),
+                "dims": dict(zip(DIMS.get(kind, ()), dims, strict=False)),
+                "flops": {
+                    "matrix": int(table.matrix_flops[row] - table.masked_flops[row]),
+                    "vector": int(table.vector_flops[row] + table.special_ops[row]),
+                },
+                "recomputed": bool(graph.recomputed[row]),
+            }
+        )
+    return rows
+
+
+def _services(result: Result, kernel: int) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Bytes by tier, and ticks in which each port and unit serves the kernel; ports that cost nothing are left out."""
+    program = result.program
+    tiles = np.flatnonzero(program.tile_nests() == program.nest[kernel])
+    repeats = program.tile_repeats()
+    moved = {resource.tier: [0, 0] for resource in program.resources if resource.tier >= 0}
+    busy: dict[str, int] = {}
+    for tile in tiles.tolist():
+        for stage in range(int(program.stage_ptr[tile]), int(program.stage_ptr[tile + 1])):
+            resource = program.resources[int(program.stage_resource[stage])]
+            times = int(repeats[tile])
+            busy[resource.name] = busy.get(resource.name, 0) + times * int(program.stage_ticks[stage])
+            if resource.tier >= 0:
+                way = 0 if program.stage_access[stage] == Access.READ else 1
+                moved[resource.tier][way] += times * int(program.stage_bytes[stage])
+    traffic = {program.tiers[tier]: {"read": read, "write": write} for tier, (read, write) in sorted(moved.items())}
+    return traffic, dict(sorted(busy.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _ledger(result: Result, kernel: int) -> list[dict[str, Any]]:
+    """The kernel's part of the cores' ledger."""
+    timeline, tiers = result.timeline, result.program.tiers
+    ticks = timeline.ledger_rows[timeline.ledger_row[kernel], ENGINES.index(MAIN_ENGINE)]
+    rows = []
+    for column in np.flatnonzero(ticks).tolist():
+        entry, tier, phase = column_meaning(column, len(tiers))
+        rows.append(
+            {
+                "entry": entry.name.lower(),
+                "tier": tiers[tier] if tier >= 0 else None,
+                "phase": phase.name.lower() if phase is not None else None,
+                "ticks": int(ticks[column]),
+            }
+        )
+    return rows
+
+
+def _intensity(flops: dict[str, int], moved: dict[str, dict[str, int]]) -> dict[str, float | None]:
+    """Useful FLOPs per byte at each tier's port; null where nothing is moved."""
+    total = sum(flops.values())
+    return {
+        tier: total / (ways["read"] + ways["write"]) if ways["read"] + ways["write"] else None
+        for tier, ways in moved.items()
+    }
+
+
+def _ridge_point(result: Result, operators: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Peak FLOP/s of the unit and dtype with most of the kernel's FLOPs ÷ peak bytes/s of each shared tier."""
+    compute = result.design.compute
+    largest = max(operators, key=lambda row: max(row["flops"].values()), default=None)
+    if largest is None:
+        return {}
+    dtype = DType[largest["dtype"].upper()]
+    vector = compute.vector.peak.get(dtype, compute.vector.peak[DType.FP32])
+    matrix = compute.matrix
+    peak = int(vector)
+    if matrix is not None and largest["flops"]["matrix"] > largest["flops"]["vector"]:
+        peak = int(matrix.peak.get(matrix.stand_in.get(dtype, dtype), vector))
+    points: dict[str, float | None] = {}
+    for tier in result.design.shared_tiers:
+        rate = int(tier.bandwidth or tier.read_bandwidth or UNLIMITED)
+        points[tier.name] = peak / rate if peak < UNLIMITED and rate < UNLIMITED else None
+    return points
