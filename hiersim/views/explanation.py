@@ -71,9 +71,10 @@ def sets_summary(explanation: Explanation, most: int = MOST_SETS) -> list[str]:
         lines.append(f"{len(rest)} smaller working sets save {show_bytes(sum(item.saved_bytes for item in rest))}")
     saved = sum(item.saved_bytes for item in explanation.sets)
     least = result.bounds.compulsory_bytes
+    here = f"{show_bytes(result.home_bytes)} on this design" + ("" if explanation.served else ", which has no cache")
     lines.append(
-        f"{home} traffic: {show_bytes(least + saved)} without a cache, {show_bytes(result.home_bytes)} on this design, "
-        f"{show_bytes(least)} (compulsory) with all of them held"
+        f"{home} traffic: {show_bytes(least + saved)} behind a shared cache that holds none of them, "
+        f"{show_bytes(least)} (compulsory) behind one that holds all; {here}"
     )
     return lines
 
