@@ -30,8 +30,8 @@ from hiersim.units import (
     UsdPerGB,
 )
 
-MOST_PLACES: Final = 65536
-"""Largest number of rows, columns or arrays of a systolic unit."""
+LARGEST_ARRAY: Final = 65536
+"""Most rows, columns or arrays of a systolic unit."""
 
 
 class Scope(Enum):
@@ -396,7 +396,7 @@ def _systolic_faults(matrix: MatrixUnit) -> list[tuple[str, str, str]]:
     faults = [
         (f"compute.matrix.systolic.{name}", "is not a number of that sort", "1 to 65536")
         for name in ("rows", "columns", "arrays")
-        if not 0 < getattr(unit, name) <= MOST_PLACES
+        if not 0 < getattr(unit, name) <= LARGEST_ARRAY
     ]
     m, n, k = matrix.tile
     on_array = {
