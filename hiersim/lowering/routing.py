@@ -83,13 +83,13 @@ class _Route:
         return _Stream(np.minimum(stream.missed, missed), np.minimum(stream.written, written))
 
     def _scratchpad(self, resident: BoolArray, stream: _Stream) -> _Stream:
-        """Residents pass when they are first read and last written, if they come from, or go, outside."""
+        """Residents pass when first read, if they were there before the run, and last written, if they are results."""
         graph = self.graph
         outside = ~np.isin(graph.tensors.storage_role, [int(role) for role in PRODUCED])
         self.held = self.held | resident
         loaded = _loaded(graph, resident & outside)
         missed = np.where(resident[self.storage], np.minimum(loaded, stream.missed), stream.missed)
-        written = np.minimum(stream.written, _by_kernel(graph, ~resident)) + _flushed(graph, resident, outside)
+        written = np.minimum(stream.written, _by_kernel(graph, ~resident)) + _flushed(graph, resident)
         return _Stream(missed, written)
 
     def _pool(self, level: int, stream: _Stream) -> _Stream:
@@ -147,10 +147,10 @@ def _loaded(graph: KernelGraph, chosen: BoolArray) -> IntArray:
     return loaded
 
 
-def _flushed(graph: KernelGraph, resident: BoolArray, outside: BoolArray) -> IntArray:
-    """(K,) bytes of residents that must outlive the run, booked with the last kernel that writes them."""
+def _flushed(graph: KernelGraph, resident: BoolArray) -> IntArray:
+    """(K,) bytes of residents that are results, booked with the last kernel that writes them."""
     touched = graph.derived(touches)
-    wanted = resident & (outside | (graph.tensors.storage_output == 1))
+    wanted = resident & (graph.tensors.storage_output == 1)
     rows = np.flatnonzero((touched.write > 0) & wanted[touched.storage])
     total = np.zeros(len(resident), np.int64)
     np.add.at(total, touched.storage[rows], touched.write[rows])

@@ -2,7 +2,7 @@
 
 A scratchpad between the cores and the tier that tensors live in (a TPU's CMEM, a global buffer) holds storages from
 their first to their last touch: what is there before the run is loaded by the first kernel that reads it, what the
-run makes is made there, and what must outlive the run is written out by the last kernel that writes it. Storages come
+run makes is made there, and results are written out by the last kernel that writes them. Storages come
 in the order of the design's placement; those that find no room, or no address, pass through.
 """
 
@@ -64,14 +64,19 @@ def _planned(graph: KernelGraph, design: Design, tier: Tier, taken: npt.NDArray[
 
 
 def _spans(graph: KernelGraph) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
-    """(S,) first and last kernel that a scratchpad would hold each storage, and whether that saves anything."""
+    """(S,) first and last kernel that a scratchpad would hold each storage, and whether that saves anything.
+
+    What one kernel reads and nobody writes saves nothing.
+    """
     life = lifetimes(graph)
     touched = graph.derived(touches)
     storages, kernels = len(graph.tensors.storage_bytes), len(graph)
-    count = np.bincount(touched.storage, minlength=storages)
+    uses = np.bincount(touched.storage, minlength=storages) + np.bincount(
+        touched.storage, touched.write > 0, minlength=storages
+    )
     last = np.zeros(storages, np.int64)
     np.maximum.at(last, touched.storage, touched.kernel)
     produced = np.isin(graph.tensors.storage_role, [int(role) for role in PRODUCED])
     first = np.minimum(first_touch(graph), max(kernels - 1, 0))
     last = np.where(produced, np.maximum(life.last, first), np.maximum(last, first))
-    return first, last, (life.used == 1) & (count > 1)
+    return first, last, (life.used == 1) & (uses > 1)

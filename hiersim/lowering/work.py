@@ -231,8 +231,10 @@ class Work:
     @cython.cfunc
     def again_of(self, size: cython.longlong, level: cython.longlong) -> cython.longlong:
         """Of `size` bytes that are spread over all reads: those that far tier `level` supplies for a further pass."""
-        if not self.classes.beside or self.read_total == 0:
+        if not self.classes.beside:
             return size
+        if self.read_total == 0:
+            return 0
         share: cython.longlong = 0
         index: cython.longlong
         for index in range(self.reads):

@@ -49,7 +49,12 @@ def _rates(unlimited: bool) -> st.SearchStrategy[int]:
 
 @st.composite
 def designs(
-    draw: st.DrawFn, *, unlimited: bool = True, home_capacity: int = 10**9, replacement: bool = False
+    draw: st.DrawFn,
+    *,
+    unlimited: bool = True,
+    home_capacity: int = 10**9,
+    replacement: bool = False,
+    planned: bool = False,
 ) -> Design:
     """A machine with 1-2 tiers in the cores and 1-3 shared ones.
 
@@ -61,10 +66,13 @@ def designs(
         Bytes of the last tier, at least 100 kB.
     replacement : bool
         Whether caches may replace by other rules than LRU and start warm.
+    planned : bool
+        Whether shared tiers before the last may be scratchpads and pools instead of caches.
     """
     rates = _rates(unlimited)
     core = [_core_tier(draw, f"core{index}") for index in range(draw(st.integers(1, 2)))]
-    drawn = [_shared_tier(draw, "cache", rates) for _ in range(draw(st.integers(0, 2)))]
+    kinds = tuple(Management) if planned else (Management.CACHE,)
+    drawn = [_shared_tier(draw, "cache", rates, kinds=kinds) for _ in range(draw(st.integers(0, 2)))]
     ordered = sorted(drawn, key=lambda tier: tier.capacity)
     caches = [dataclasses.replace(tier, name=f"l{index + 2}") for index, tier in enumerate(ordered)]
     if replacement:
@@ -99,7 +107,7 @@ def hosted_designs(draw: st.DrawFn, *, device: int, unlimited: bool = True) -> D
     unlimited : bool
         Whether rates may be unlimited.
     """
-    design = draw(designs(unlimited=unlimited, home_capacity=10**9))
+    design = draw(designs(unlimited=unlimited, home_capacity=10**9, planned=draw(st.booleans())))
     home = dataclasses.replace(design.home, capacity=Bytes(device))
     near = [tier for tier in design.shared_tiers[:-1] if tier.capacity <= device]
     host, links = [], []
@@ -177,13 +185,19 @@ def _core_tier(draw: st.DrawFn, name: str) -> Tier:
     )
 
 
-def _shared_tier(draw: st.DrawFn, name: str, rates: st.SearchStrategy[int], capacity: int = 0) -> Tier:
-    """A cache or scratchpad; with a capacity given, the last tier."""
+def _shared_tier(
+    draw: st.DrawFn,
+    name: str,
+    rates: st.SearchStrategy[int],
+    capacity: int = 0,
+    kinds: tuple[Management, ...] = (Management.CACHE,),
+) -> Tier:
+    """A tier of one of these kinds; with a capacity given, the last one."""
     duplex = draw(st.booleans())
     return Tier(
         name=name,
         scope=Scope.SHARED,
-        management=Management.SCRATCHPAD if capacity else draw(st.sampled_from(Management)),
+        management=Management.SCRATCHPAD if capacity else draw(st.sampled_from(kinds)),
         capacity=Bytes(capacity or draw(st.sampled_from((1, 1000, 8192, 100_000)))),
         bandwidth=None if duplex else BytesPerSecond(draw(rates)),
         read_bandwidth=BytesPerSecond(draw(rates)) if duplex else None,

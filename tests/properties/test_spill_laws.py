@@ -100,7 +100,7 @@ def test_what_is_copied_in_is_read_and_what_is_copied_out_was_written(pair: tupl
         if produced[stay.storage]:
             assert stay.copied_in <= int(out[stay.storage])  # it came from nowhere else
         out[stay.storage] += stay.copied_out
-    outputs = (table.storage_output == 1) & (found.home > 0)
+    outputs = (table.storage_output == 1) & (found.home > found.device)
     written = np.zeros(len(out), np.int64)
     np.add.at(written, touched.storage, touched.write)
     assert bool(np.all((out > 0) | (written == 0) | ~outputs))
@@ -113,7 +113,7 @@ def test_every_hop_of_a_copy_moves_the_same_bytes(pair: tuple[Trace, Design]) ->
     names = list(program.tiers)
     links = {link.to: link.name for link in design.links}
     device = program.home_tier
-    for index, tier in enumerate(design.host_tiers[: int(found.home.max())], 1):
+    for index, tier in enumerate(design.host_tiers[: int(found.home.max()) - found.device], found.device + 1):
         beyond = [stay for stay in found.stays if found.home[stay.storage] >= index]
         inward, outward = sum(stay.copied_in for stay in beyond), sum(stay.copied_out for stay in beyond)
         at = names.index(tier.name)
@@ -149,7 +149,7 @@ def test_no_tier_is_over_capacity_at_any_event(pair: tuple[Trace, Design]) -> No
     kernels = np.flatnonzero(program.graph_kernel >= 0)
     life = lifetimes(graph)
     spans = [span(stay, program, timeline, found) for stay in found.stays]
-    for storage in np.flatnonzero((found.home == 0) & (life.used == 1)).tolist():
+    for storage in np.flatnonzero((found.home == found.device) & (life.used == 1)).tolist():
         size, whole = int(graph.tensors.storage_bytes[storage]), int(life.first[storage]) == 0
         begin = -1 if whole else int(timeline.start[kernels[life.first[storage]]])
         spans.append((begin, int(timeline.end[kernels[life.last[storage]]]), size))
