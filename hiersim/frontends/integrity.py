@@ -6,6 +6,7 @@ the place: an operator by its index and name, a storage by its name or index.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from math import prod
 
@@ -91,8 +92,7 @@ def check_operator_graph(graph: OperatorGraph, check: Checker) -> None:
     _check_tensors(graph.tensors, rows, check)
     _check_accesses(graph.reads, "reads", rows, graph.tensors, check)
     _check_accesses(graph.writes, "writes", rows, graph.tensors, check)
-    labels = [graph.operators.label(row) for row in range(rows)]
-    _check_order(graph.tensors, graph.reads, graph.writes, labels, check)
+    _check_order(graph.tensors, graph.reads, graph.writes, rows, graph.operators.label, check)
 
 
 def check_kernel_graph(graph: KernelGraph, check: Checker) -> None:
@@ -112,7 +112,7 @@ def check_kernel_graph(graph: KernelGraph, check: Checker) -> None:
     _check_tensors(graph.tensors, rows, check)
     _check_accesses(graph.reads, "reads", rows, graph.tensors, check)
     _check_accesses(graph.writes, "writes", rows, graph.tensors, check)
-    _check_order(graph.tensors, graph.reads, graph.writes, list(graph.names), check)
+    _check_order(graph.tensors, graph.reads, graph.writes, rows, graph.names.__getitem__, check)
 
 
 def _check_operators(table: OperatorTable, check: Checker) -> None:
@@ -256,9 +256,11 @@ def _rows(access: Accesses) -> IntArray:
     return np.repeat(np.arange(len(access.ptr) - 1), np.diff(access.ptr))
 
 
-def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels: list[str], check: Checker) -> None:
+def _check_order(
+    tensors: TensorTable, reads: Accesses, writes: Accesses, rows: int, label: Callable[[int], str], check: Checker
+) -> None:
     """Producers come before consumers, and nobody uses what was freed."""
-    storages, rows = len(tensors.storage_bytes), len(labels)
+    storages = len(tensors.storage_bytes)
     read_storage, write_storage = tensors.tensor_storage[reads.tensor], tensors.tensor_storage[writes.tensor]
     read_row, write_row = _rows(reads), _rows(writes)
     first_write = np.full(storages, rows, np.int64)
@@ -270,8 +272,8 @@ def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels
         name = tensors.storage_names[storage] or f"storage {storage}"
         writer = int(first_write[storage])
         if writer == rows:
-            check.fail(f"reads[{row}]", f"'{labels[row]}' reads {name}, which nothing writes (a dangling tensor)")
-        problem = f"'{labels[row]}' reads {name}, which '{labels[writer]}' (row {writer}) writes later"
+            check.fail(f"reads[{row}]", f"'{label(row)}' reads {name}, which nothing writes (a dangling tensor)")
+        problem = f"'{label(row)}' reads {name}, which '{label(writer)}' (row {writer}) writes later"
         check.fail(f"reads[{row}]", problem + _cycle(tensors, reads, writes, row), "producers before consumers")
     free = np.where(tensors.storage_free < 0, rows, tensors.storage_free)
     for key, row_of, storage_of in (("reads", read_row, read_storage), ("writes", write_row, write_storage)):
@@ -279,4 +281,4 @@ def _check_order(tensors: TensorTable, reads: Accesses, writes: Accesses, labels
         if len(late):
             row, storage = int(row_of[late[0]]), int(storage_of[late[0]])
             name = tensors.storage_names[storage] or f"storage {storage}"
-            check.fail(f"{key}[{row}]", f"'{labels[row]}' uses {name} after row {free[storage]} freed it")
+            check.fail(f"{key}[{row}]", f"'{label(row)}' uses {name} after row {free[storage]} freed it")

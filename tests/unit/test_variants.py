@@ -184,6 +184,15 @@ def test_the_time_of_many_tokens_is_that_of_the_steps_alone_but_for_the_seams() 
     assert together.time == pytest.approx(sum(result.time for result in alone), rel=0.005)
 
 
+@pytest.mark.parametrize("change", [{"tokens": 5, "batch": 4}, {"tokens": 3, "stride": 40}])
+def test_engines_agree_on_growing_caches(change: dict[str, int]) -> None:
+    trace, design = hs.variant(small_decode(), **change), hs.load_design("tiny")
+    results = [simulate(trace, design, engine_name=engine).to_dict() for engine in ("compiled", "reference")]
+    assert {key: value for key, value in results[0].items() if key != "engine"} == {
+        key: value for key, value in results[1].items() if key != "engine"
+    }
+
+
 # Weights
 
 
