@@ -242,7 +242,7 @@ def test_unknown_mode() -> None:
         capture_torch("tiny-mlp", "xla")
 
 
-@pytest.mark.parametrize("name", ["tiny-gpt2-train", "tiny-llama-decode"])
+@pytest.mark.parametrize("name", ["tiny-gpt2-train", "tiny-gpt2-train-checkpointed", "tiny-llama-decode"])
 def test_capturing_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for run in ("a", "b"):
         save_trace(capture_torch(name), tmp_path / f"{run}.npz")

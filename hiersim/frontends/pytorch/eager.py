@@ -6,8 +6,10 @@ references tell when each storage dies. Views keep a row, because the host pays 
 
 from __future__ import annotations
 
+import gc
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,6 +211,8 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         dtype = aten.arithmetic_dtype(cost.kind, operands, ())
         module = (self.running or [""])[-1] if flags & Flag.RECOMPUTED else self._module()
+        if self.phase is not Phase.FORWARD:
+            gc.collect()  # checkpoints refer to themselves: without this, when their tensors die would be chance
         row = Row(name=name, module=module, phase=self.phase, flags=flags, dtype=dtype, cost=cost)
         self.operators.rows.append(row)
         self.reads.append(reads)
@@ -302,7 +306,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
         optimizer.zero_grad()
         _register(target, recorder)
         states = _register_state(optimizer, parameters, recorder)
-        with recorder:
+        with recorder, _only_own_garbage():
             loss = _forward(target)
             recorder.phase = Phase.BACKWARD
             backward(loss)
@@ -313,6 +317,21 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
                     storage.name, storage.role = f"grad.{name}", Role.GRADIENT
             optimizer.step()
     return [loss.detach(), *parameters.values(), *states]
+
+
+@contextmanager
+def _only_own_garbage() -> Iterator[None]:
+    """Garbage is collected when asked for, among what is made inside alone, which is quick."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
 
 
 def _forward(target: Target) -> Tensor:
