@@ -14,7 +14,9 @@ from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
 from hiersim.lowering.live import LiveBytes, live_bytes
+from hiersim.lowering.patterns import access_patterns
 from hiersim.model.design import Design
+from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Role
 from hiersim.model.program import Program
@@ -117,6 +119,12 @@ class Result:
         used = dict(zip(self.program.tiers, zip(read.tolist(), write.tolist(), strict=True), strict=True))
         moved = {place.name: used.get(place.name, (0, 0)) for place in self.design.places}
         return {name: {"read": pair[0], "write": pair[1]} for name, pair in moved.items()}
+
+    @property
+    def bandwidth_share(self) -> dict[str, dict[str, float]]:
+        """Per tier with a port: share of its bandwidth for access in order, and for the worst pattern of this run."""
+        runs = self.graph.derived(access_patterns).runs
+        return {tier.name: bandwidth_share(tier, runs) for tier in self.design.memory if tier.has_port}
 
     @property
     def home_bytes(self) -> Bytes:
@@ -252,6 +260,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "stall_fraction": result.stall_fraction,
         "ledger": [row._asdict() for row in result.ledger],
         "traffic_bytes": result.traffic,
+        "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
         "peak_memory": peak_memory(result),

@@ -52,7 +52,7 @@ def list_designs(as_json: bool = False) -> None:
 def show_design(name: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Every value of a design with its source."""
     from hiersim.provenance import plain
-    from hiersim.views.designs import design_rows
+    from hiersim.views.designs import design_rows, pattern_rows
     from hiersim.views.tables import plain_table
 
     design = options.changed_design(name, options.changes_of(sets))
@@ -66,6 +66,14 @@ def show_design(name: str, sets: tuple[str, ...], as_json: bool) -> None:
     for path, value, source in design_rows(design):
         table.add_row(path, value, source)
     options.console().print(table)
+    patterns = list(pattern_rows(design))
+    if patterns:
+        table = plain_table("share of the bandwidth by access pattern, reads")
+        for heading, style in (("access", ""), ("share", ""), ("factors of the DRAM model", "dim")):
+            table.add_column(heading, style=style, no_wrap=heading != "factors of the DRAM model")
+        for row in patterns:
+            table.add_row(*row)
+        options.console().print(table)
 
 
 @designs.command("check")

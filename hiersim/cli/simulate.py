@@ -248,6 +248,7 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
     if any("bandwidth" in path or "peak" in path for result in results for path in result.changes):
         click.echo("- cost is capacity x price: a changed bandwidth or rate has no price here")
     if verbose:
+        screen.print(tables.pattern_table(results))
         for result in results:
             screen.print(tables.kernel_table(result))
     options.print_warnings(results, quiet)

@@ -99,6 +99,8 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dic
             del merged[key]
         else:
             merged[key] = value
+    if len(path) == 2 and path[0] == "memory" and "dram" in own and "efficiency" not in own:
+        merged.pop("efficiency", None)  # a new preset brings its own
     if path == ("memory",):
         return {key: merged[key] for key in _tier_order(list(base), list(own)) if key in merged}
     return merged

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic_core import PydanticCustomError
 
 from hiersim import units
-from hiersim.errors import UnitError
+from hiersim.errors import UnitError, nearest
 from hiersim.model import design as value
 from hiersim.model.operators import DType
 
@@ -71,6 +71,19 @@ Date = Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$")]
 Text = Annotated[str, StringConstraints(max_length=400)]
 
 
+def _dram(entry: object) -> str:
+    """The name of a DRAM preset."""
+    from hiersim.model.dram_presets import PRESETS
+
+    if isinstance(entry, str) and entry in PRESETS:
+        return entry
+    error = UnitError(f"{str(entry)[:64]!r} is not a DRAM preset", expected=nearest(str(entry)[:64], PRESETS))
+    raise _pydantic(error)
+
+
+Dram = Annotated[str, BeforeValidator(_dram), WithJsonSchema({"type": "string", "description": "a DRAM preset"})]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # build one validator, that of the whole
 
@@ -125,6 +138,7 @@ class TierModel(_Strict):
     read_bandwidth: BytesPerSecond | None = None
     write_bandwidth: BytesPerSecond | None = None
     efficiency: Share = 1.0
+    dram: Dram | None = None
     latency: Ticks = 0
     granularity: Bytes = 1
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
@@ -204,7 +218,7 @@ def to_design(model: DesignModel) -> value.Design:
         efficiency=units.Share(compute.vector.efficiency),
     )
     plain = {name: getattr(compute, name) for name in ("cores", "clock", "load_bandwidth", "buffer_depth", "energy")}
-    return value.Design(
+    design = value.Design(
         name=model.name,
         title=model.title,
         compute=value.Compute(vector=vector, matrix=matrix, **plain),
@@ -214,6 +228,16 @@ def to_design(model: DesignModel) -> value.Design:
         placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )
+    streamed = [
+        name
+        for name, tier in model.memory.items()
+        if tier.dram is not None and "efficiency" not in tier.model_fields_set
+    ]
+    if not streamed:
+        return design
+    from hiersim.model.dram_tiers import with_models
+
+    return with_models(design, streamed)
 
 
 def _systolic(model: SystolicModel | None) -> value.Systolic | None:

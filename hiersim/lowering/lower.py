@@ -74,7 +74,8 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     if far is not None:
         workload = with_far_bytes(workload, far)
     free = {pad.tier.name: int(pad.tier.capacity) - pad.peak_bytes for pad in pads}
-    loom = Loom(workload.classes, machine.figures(workload.matrix_dtypes, workload.vector_dtypes, free))
+    figures = machine.figures(workload.matrix_dtypes, workload.vector_dtypes, workload.runs, free)
+    loom = Loom(workload.classes, figures)
     nests = loom.weave()
     columns = loom.columns()
     buffers, unstaged = loom.totals()

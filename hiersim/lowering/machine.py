@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Final
 
 from hiersim.errors import DesignError
-from hiersim.lowering.stages import DTYPE_FIELDS, Figures
+from hiersim.lowering.stages import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
 from hiersim.lowering.systolic import Arrays
-from hiersim.model.design import Arbitration, Design, Management, Place
+from hiersim.model.design import Arbitration, Design, Management, Place, Tier
+from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
 from hiersim.units import UNLIMITED
@@ -116,11 +117,16 @@ class Machine:
         return int(nearest.granularity) if nearest.management is Management.CACHE else 1
 
     def figures(
-        self, matrix: Iterable[DType], vector: Iterable[DType], free: Mapping[str, int] = MappingProxyType({})
+        self,
+        matrix: Iterable[DType],
+        vector: Iterable[DType],
+        runs: Iterable[int] = (),
+        free: Mapping[str, int] = MappingProxyType({}),
     ) -> Figures:
         """This machine in integers, for graphs with matrix products and element-wise work of these dtypes.
 
-        `free` are the bytes of planned scratchpads, by name, that hold no tensor and so can hold operand panels.
+        `runs` are the lengths in bytes of what such a graph gathers and scatters; `free` are the bytes of planned
+        scratchpads, by name, that hold no tensor and so can hold operand panels.
 
         Raises
         ------
@@ -152,7 +158,8 @@ class Machine:
                 held = max(held, free.get(tier.name, int(tier.capacity)))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
-        return Figures(numbers, levels, self._dtype_table(matrix, vector, units), arrays)
+        patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
+        return Figures(numbers, levels, self._dtype_table(matrix, vector, units), arrays, patterns)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""
@@ -223,6 +230,12 @@ def _label(dtype: DType) -> str:
 
 def _derated(rate: int, efficiency: float) -> int:
     return rate if rate >= UNLIMITED else max(1, int(rate * efficiency))
+
+
+def _pattern(tier: Tier, run: int) -> tuple[int, int, int]:
+    """Bytes of a run, bytes of its sectors, and how much longer a byte takes than in a stream (fixed point)."""
+    slow = 1.0 if tier.dram is None else slowdown(tier, row_access(run))
+    return run, sector_bytes(tier, run), round(slow * SLOWNESS_UNIT)
 
 
 def _bandwidths(place: Place) -> tuple[int, int]:

@@ -35,6 +35,11 @@ DTYPE_FIELDS = 6
 """Per dtype: unit and rate of matrix products, native tile (m, n, k), rate of element-wise work."""
 LEVEL = cython.declare(cython.longlong, LEVEL_FIELDS)
 DTYPE = cython.declare(cython.longlong, DTYPE_FIELDS)
+PATTERN_FIELDS = 3
+"""Per run length and shared tier: bytes of a run, bytes of its sectors, time of a byte in units of 1 / `SLOWNESS`."""
+SLOWNESS_UNIT = 1 << 20
+PATTERN = cython.declare(cython.longlong, PATTERN_FIELDS)
+SLOWNESS = cython.declare(cython.longlong, SLOWNESS_UNIT)
 CELLS = cython.declare(cython.longlong, 8)
 """Per stage: the columns `stage_*` of a `Program`, in their order."""
 WORK_CELLS = cython.declare(cython.longlong, 4)
@@ -72,10 +77,13 @@ class Figures:
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
-    bytes; `arrays` are those of the matrix unit, without rows where it is not systolic.
+    bytes; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has `PATTERN_FIELDS`
+    for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
     """
 
-    def __init__(self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays) -> None:
+    def __init__(
+        self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays, patterns: list[int]
+    ) -> None:
         self.arrays = arrays
         self.cores = numbers["cores"]
         self.depth = numbers["depth"]
@@ -92,7 +100,9 @@ class Figures:
         self.vector_unlimited = numbers["vector_unlimited"]
         self.level_table = loaded(levels)
         self.dtype_table = loaded(dtypes)
+        self.pattern_table = loaded(patterns)
         self.levels = len(levels) // LEVEL
+        self.patterns = len(patterns) // (PATTERN * max(1, self.levels))
 
     @cython.cfunc
     def capacity(self, level: cython.longlong) -> cython.longlong:
@@ -136,6 +146,22 @@ class Figures:
         return ticks
 
     @cython.cfunc
+    def fetched(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Bytes that move when `size` bytes are accessed in runs: whole sectors."""
+        if pattern == 0 or pattern > self.patterns:
+            return size
+        first: cython.longlong = ((pattern - 1) * self.levels + level) * PATTERN
+        return ceil_share(size, self.pattern_table[first + 1], self.pattern_table[first])
+
+    @cython.cfunc
+    def slowed(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Streamed bytes that would take as much longer as `size` bytes in runs do."""
+        if pattern == 0 or pattern > self.patterns:
+            return 0
+        slow: cython.longlong = self.pattern_table[((pattern - 1) * self.levels + level) * PATTERN + 2]
+        return ceil_share(size, slow - SLOWNESS, SLOWNESS)
+
+    @cython.cfunc
     def vector_core_ticks(
         self, dtype: cython.longlong, flops: cython.longlong, special: cython.longlong
     ) -> cython.longlong:
@@ -171,8 +197,9 @@ class Sheet:
 
     A nest is written between `begin` and `finish`: set `reads` and `writes` (bytes by shared tier, nearest first),
     call `add_work` for what is computed, then `add_tile`. Bytes at ports that cost no time have no stage and are
-    summed in `free`: (2, levels), read and written. `ticks` and `moved` are all services with latencies and all bytes
-    of the nest.
+    summed in `free`: (2, levels), read and written. `slow_reads` and `slow_writes` are bytes that take time only, what
+    access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `ticks` and `moved` are
+    all services with latencies and all bytes of the nest.
     """
 
     def __init__(self, figures: Figures) -> None:
@@ -194,6 +221,8 @@ class Sheet:
         self.slots = column(rooms * 4)
         self.view()
         self.reads, self.writes = column(figures.levels), column(figures.levels)
+        self.slow_reads, self.slow_writes = column(figures.levels), column(figures.levels)
+        self.slow = False
         self.free = column(2 * figures.levels)
         self.work_cells = column(WORK_CELLS * 3)
         self.works = self.times = self.ticks = self.moved = 0
@@ -239,6 +268,7 @@ class Sheet:
         index: cython.longlong
         for index in range(2 * self.figures.levels):
             self.free[index] = 0
+        self.slow = False
         self.ticks = self.moved = 0
         return 0
 
@@ -322,6 +352,8 @@ class Sheet:
             return 0
         figures: Figures = self.figures
         ticks: cython.longlong = figures.move_ticks(level, access, size, active)
+        if self.slow:
+            ticks = max(ticks, self.slow_ticks(level, access, size))
         latency: cython.longlong = figures.level_table[level * LEVEL + 3]
         if ticks == 0 and latency == 0:
             place: cython.longlong = level + (0 if access == READ else figures.levels)
@@ -330,6 +362,12 @@ class Sheet:
         port: cython.longlong = figures.level_table[level * LEVEL + (4 if access == READ else 5)]
         self.stage(port, access, max(1, ticks), latency, size)
         return 1
+
+    @cython.cfunc
+    def slow_ticks(self, level: cython.longlong, access: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Ticks of a service at a port of `size` bytes and of those that its pattern adds."""
+        slow: cython.longlong = self.slow_reads[level] if access == READ else self.slow_writes[level]
+        return self.figures.move_ticks(level, access, total(size, slow), UNLIMITED)
 
     @cython.cfunc
     def stage(

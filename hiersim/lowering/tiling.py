@@ -59,6 +59,8 @@ class Loom:
     loads: cython.longlong[::1]
     extra: cython.longlong[::1]
     stores: cython.longlong[::1]
+    slow_loads: cython.longlong[::1]
+    slow_stores: cython.longlong[::1]
     left: cython.longlong[::1]
     cases: cython.longlong
     case_shape: cython.longlong[::1]
@@ -82,6 +84,7 @@ class Loom:
         self.levels = figures.levels
         self.loads, self.extra = column(self.levels), column(self.levels)
         self.stores, self.left = column(self.levels), column(3 * self.levels)
+        self.slow_loads, self.slow_stores = column(self.levels), column(self.levels)
         self.cases = self.ticks = self.moved = self.buffers = 0
         count: cython.longlong = classes.classes
         self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
@@ -273,9 +276,9 @@ class Loom:
         if tiles > 1:
             self.stream_tile(tiles, tiles - 1, active, False)
             self.sheet.close_loop()
-        last: cython.longlong = self.stream_tile(tiles, 1, active, True)
+        self.stream_tile(tiles, 1, active, True)
         self.sheet.close_loop()
-        return self.hold(min(figures.depth, tiles), 1, last)
+        return self.hold(min(figures.depth, tiles), 1, largest - largest // tiles * (tiles - 1))
 
     @cython.cfunc
     def gather(self) -> cython.longlong:
@@ -290,31 +293,66 @@ class Loom:
                 missed += work.far(index, level)  # at most `read_total`
             self.loads[level + 1] = missed
             self.stores[level + 1] = work.write_far[level]
+        if not work.ordered:
+            self.sheet.slow = True
+            for level in range(self.levels):
+                self.pick(level)
+                self.store(level, self.stores[level])
+        return 0
+
+    @cython.cfunc
+    def pick(self, level: cython.longlong) -> cython.longlong:
+        """Reads of a tier again, those in runs in whole sectors; what runs cost beyond streaming is `slow_loads`."""
+        work: Work = self.work
+        figures: Figures = self.figures
+        index: cython.longlong
+        self.slow_loads[level] = 0
+        self.loads[level] = work.near_read - work.read_total if level == 0 else 0  # what is not coalesced
+        for index in range(work.reads):
+            size: cython.longlong = work.read_size(index) if level == 0 else work.far(index, level - 1)
+            pattern: cython.longlong = work.read_pattern(index)
+            size = figures.fetched(pattern, level, size)
+            self.loads[level] = total(self.loads[level], size)
+            self.slow_loads[level] = total(self.slow_loads[level], figures.slowed(pattern, level, size))
+        return 0
+
+    @cython.cfunc
+    def store(self, level: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Of `size` bytes that go to that tier, as large a part is scattered as of all that is written."""
+        work: Work = self.work
+        self.stores[level], self.slow_stores[level] = size, 0
+        if work.scattered > 0:
+            apart: cython.longlong = floor_share(size, work.scattered, work.write_size)
+            moved: cython.longlong = self.figures.fetched(work.scattered_pattern, level, apart)
+            self.stores[level] = total(size - apart, moved)
+            self.slow_stores[level] = self.figures.slowed(work.scattered_pattern, level, moved)
         return 0
 
     @cython.cfunc
     def stream_tile(
         self, tiles: cython.longlong, count: cython.longlong, active: cython.longlong, last: cython.bint
     ) -> cython.longlong:
-        """One of `tiles` equal parts of a stream, or the last with the remainder; its bytes at the nearest tier."""
+        """One of `tiles` equal parts of a stream, or the last with the remainder."""
         sheet: Sheet = self.sheet
         level: cython.longlong
-        before: cython.longlong = tiles - 1 if last else 0
         for level in range(self.levels):
-            sheet.reads[level] = self.loads[level] // tiles
-            sheet.writes[level] = self.stores[level] // tiles
-            if last:
-                sheet.reads[level] = self.loads[level] - sheet.reads[level] * before
-                sheet.writes[level] = self.stores[level] - sheet.writes[level] * before
-        ticks: cython.longlong = self.work.vector_core_ticks // tiles
-        if last:
-            ticks = self.work.vector_core_ticks - ticks * before
+            sheet.reads[level] = self.part_of(self.loads[level], tiles, last)
+            sheet.writes[level] = self.part_of(self.stores[level], tiles, last)
+            if sheet.slow:
+                sheet.slow_reads[level] = self.part_of(self.slow_loads[level], tiles, last)
+                sheet.slow_writes[level] = self.part_of(self.slow_stores[level], tiles, last)
+        ticks: cython.longlong = self.part_of(self.work.vector_core_ticks, tiles, last)
         if not self.figures.vector_unlimited:
             ticks = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
             tail: cython.longlong = self.idle_share(ticks, active)
             sheet.add_work(self.figures.vector_unit, ticks, ticks - tail, tail)
-        sheet.add_tile(count, active)
-        return max(sheet.reads[0], sheet.writes[0])
+        return sheet.add_tile(count, active)
+
+    @cython.cfunc
+    def part_of(self, amount: cython.longlong, tiles: cython.longlong, last: cython.bint) -> cython.longlong:
+        """One of `tiles` equal parts, rounded down, or the last with what is left."""
+        part: cython.longlong = amount // tiles
+        return amount - part * (tiles - 1) if last else part
 
     @cython.cfunc
     def idle_share(self, ticks: cython.longlong, active: cython.longlong) -> cython.longlong:

@@ -10,6 +10,7 @@ cdef class KernelClasses:
     cdef long long[::1] class_read_ptr, read_low, read_high, read_covered
     cdef long long[::1] chunk_ptr, chunk_bytes, chunk_flush, interval_ptr, interval_low, interval_high
     cdef long long[::1] shape_read_ptr, read_size, read_bits, shape_write, shape_type_ptr, shape_type
+    cdef long long[::1] read_pattern, shape_scattered, scattered_pattern, shape_ordered
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special
     cdef long long[::1] type_dims, shape_run
     cdef long long[::1] far_read, far_write, far_again
@@ -20,6 +21,7 @@ cdef class Work:
     cdef Figures figures
     cdef readonly long long levels, shape, anchor, reads, write_size, read_total, vector_core_ticks
     cdef readonly long long near_read
+    cdef readonly long long scattered, scattered_pattern, ordered
     cdef long long first_read, first_far
     cdef long long[::1] read_far, write_far
     cdef long long[::1] type_vector_ticks, type_matrix_ticks
@@ -29,6 +31,7 @@ cdef class Work:
     cdef long long prepare(self)
     cdef long long read_size(self, long long index)
     cdef long long stored(self, long long index, long long elements, long long element)
+    cdef long long read_pattern(self, long long index)
     cdef long long far(self, long long index, long long level)
     cdef long long again(self, long long index, long long level)
     cdef long long again_of(self, long long size, long long level)

@@ -60,6 +60,12 @@ class KernelClasses:
         self.shape_read_ptr, self.read_size = loaded(columns["shape_read_ptr"]), loaded(columns["read_size"])
         self.shape_write, self.shape_run = loaded(columns["shape_write"]), loaded(columns["shape_run"])
         self.read_bits = loaded(columns["read_bits"])
+        self.read_pattern = loaded(columns["read_pattern"])
+        self.shape_scattered = loaded(columns["shape_scattered"])
+        self.scattered_pattern, self.shape_ordered = (
+            loaded(columns["scattered_pattern"]),
+            loaded(columns["shape_ordered"]),
+        )
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -138,6 +144,8 @@ class Work:
         self.first_read, self.first_far = classes.shape_read_ptr[shape], classes.class_read_ptr[index] * self.levels
         self.reads = classes.shape_read_ptr[shape + 1] - self.first_read
         self.write_size = classes.shape_write[shape]
+        self.ordered = classes.shape_ordered[shape]
+        self.scattered, self.scattered_pattern = classes.shape_scattered[shape], classes.scattered_pattern[shape]
         self.vector_core_ticks = self.read_total = 0
         place: cython.longlong
         for place in range(self.reads):
@@ -215,6 +223,11 @@ class Work:
         if index >= 0:
             bits = min(bits, self.classes.read_bits[self.first_read + index])
         return ceil_share(elements, bits, 8)
+
+    @cython.cfunc
+    def read_pattern(self, index: cython.longlong) -> cython.longlong:
+        """Pattern of a read: 0 in order, else the number of a run length."""
+        return self.classes.read_pattern[self.first_read + index]
 
     @cython.cfunc
     def far(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:

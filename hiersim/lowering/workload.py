@@ -9,6 +9,7 @@ import numpy as np
 
 from hiersim.lowering.classes import Ragged, equal_rows
 from hiersim.lowering.coalescing import transposed_runs
+from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.lowering.work import NEVER, KernelClasses
@@ -50,6 +51,8 @@ class Workload:
     kernel_class: IntArray
     """(K,) numbered by first appearance."""
     classes: KernelClasses
+    runs: tuple[int, ...]
+    """Bytes of the runs in which kernels gather and scatter, ascending; pattern p of a class is `runs[p - 1]`."""
 
     def __len__(self) -> int:
         return len(self.graph)
@@ -73,7 +76,8 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
     profile = profile or profile_reuse(graph)
     operators = graph.operators
     kernels = len(graph)
-    kernel_class, classes = _kernel_classes(graph, profile)
+    patterns = access_patterns(graph)
+    kernel_class, classes = _kernel_classes(graph, profile, patterns)
     matrix = np.isin(operators.kind, [int(kind) for kind in CONTRACTIONS]) & (operators.matrix_flops > 0)
     vector = operators.vector_flops + operators.special_ops
     return Workload(
@@ -92,6 +96,7 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
         needs=np.arange(max(kernels - 1, 0), dtype=np.int64),
         kernel_class=kernel_class,
         classes=classes,
+        runs=patterns.runs,
     )
 
 
@@ -155,7 +160,9 @@ def _largest_first_reads(events: list[tuple[IntArray, IntArray, IntArray]], stor
     return most
 
 
-def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray, KernelClasses]:
+def _kernel_classes(
+    graph: KernelGraph, profile: ReuseProfile, patterns: AccessPatterns
+) -> tuple[IntArray, KernelClasses]:
     """The class of each kernel, and the content of the classes."""
     type_of, types = _operator_types(graph.operators)
     reads, works = Ragged(graph.reads.ptr, graph.reads.size), _working(graph, type_of)
@@ -163,11 +170,12 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
     write = np.diff(written)
     bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
-    shape, shape_row = equal_rows((works, reads, bits, write, run))
+    runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
+    shape, shape_row = equal_rows((works, reads, bits, write, run, runs, scattered, scattered_run))
     low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
     label, row = equal_rows((shape, low, high, covered, size, flush, count, chunk_low, chunk_high))
-    works, reads = works.rows(shape_row), reads.rows(shape_row)
+    works, reads, runs = works.rows(shape_row), reads.rows(shape_row), runs.rows(shape_row)
     ends = np.concatenate(([0], np.cumsum(count.rows(row).values)))
     columns = {
         "class_shape": shape[row],
@@ -187,11 +195,21 @@ def _kernel_classes(graph: KernelGraph, profile: ReuseProfile) -> tuple[IntArray
         "read_bits": bits.rows(shape_row).values,
         "shape_write": write[shape_row],
         "shape_run": run[shape_row],
+        "read_pattern": runs.values,
+        "shape_scattered": scattered[shape_row],
+        "scattered_pattern": scattered_run[shape_row],
+        "shape_ordered": _ordered(runs, scattered_run[shape_row]),
         "shape_type_ptr": works.ptr,
         "shape_type": works.values,
         **types,
     }
     return label, KernelClasses(columns)
+
+
+def _ordered(runs: Ragged, scattered: IntArray) -> IntArray:
+    """1 where a kernel touches all that it touches in order."""
+    apart = np.concatenate(([0], np.cumsum(runs.values > 0)))
+    return ((apart[runs.ptr[1:]] == apart[runs.ptr[:-1]]) & (scattered == 0)).astype(np.int64)
 
 
 def _operator_types(operators: OperatorTable) -> tuple[IntArray, dict[str, IntArray]]:

@@ -7,7 +7,7 @@ a what-if change. A value of None is unknown: using it is an error or a warning,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -152,7 +152,7 @@ class Place:
     write_bandwidth: BytesPerSecond | None = None
     """Given together instead of `bandwidth`: two ports, full duplex."""
     efficiency: Share = Share(1.0)
-    """Share of the bandwidth that streaming access achieves."""
+    """Share of the bandwidth that streaming access achieves; in a file with `dram`, that of the preset if not given."""
     latency: Ticks = Ticks(0)
     """From the end of a transfer at the port to its arrival."""
     arbitration: Arbitration = Arbitration.FIFO
@@ -178,6 +178,8 @@ class Tier(Place):
     management: Management
     capacity: Bytes
     """Of one core's copy when the scope is `core`."""
+    dram: str | None = None
+    """DRAM preset whose timings say what other patterns achieve, in proportion to streaming."""
     granularity: Bytes = Bytes(1)
     """Smallest transfer: a sector or burst."""
     replacement: Replacement = Replacement.LRU
@@ -313,7 +315,8 @@ class Design:
         ----------
         changes : mapping of dotted path to value
             `{"memory.l2.capacity": "200 MiB", "memory.hbm.bandwidth": "2x"}`; text is read with its unit, a
-            factor such as `2x` multiplies the present value, a number is in base units.
+            factor such as `2x` multiplies the present value, a number is in base units. A new `dram` preset
+            brings its streaming efficiency, unless `efficiency` is given with it.
 
         Raises
         ------
@@ -326,7 +329,9 @@ class Design:
             if not any(word in path for word in ("name", "title")):
                 kept = {key: text for key, text in design.sources.items() if key != path}
                 design = dataclasses.replace(design, sources={**kept, path: f"set to {value}"})
-        return design.checked()
+        design = design.checked()
+        names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
+        return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
 
     def checked(self) -> Design:
         """Itself, when it makes sense as a whole.
@@ -475,9 +480,31 @@ def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
             for key, value in chosen.items()
             if value not in usual
         )
+    if tier.dram is not None:
+        faults.extend(("dram", *rest) for rest in _dram_faults(tier, tier.dram))
     if tier.price is not None and tier.price_as_of is None:
         faults.append(("price", "has no date", "price_as_of: YYYY-MM"))
     return faults
+
+
+def _dram_faults(tier: Tier, name: str) -> list[tuple[str, str]]:
+    """What is wrong with a preset: (problem, expected)."""
+    from hiersim.model.dram_presets import PRESETS  # most designs name none
+
+    if name not in PRESETS:
+        return [(f"'{name}' is not a DRAM preset", nearest(name, PRESETS))]
+    if tier.scope is Scope.CORE:
+        return [("is given for a tier in the cores", "a preset at a shared tier")]
+    return []
+
+
+def _with_models(design: Design, names: Collection[str]) -> Design:
+    """`design` with the efficiency of these tiers' presets."""
+    if not names:
+        return design
+    from hiersim.model.dram_tiers import with_models
+
+    return with_models(design, names)
 
 
 @cache

@@ -96,6 +96,12 @@ def designs(
     return design.checked()
 
 
+def bytewise(design: Design) -> Design:
+    """`design` with sectors of one byte: some laws of bytes hold for gathers and scatters but for whole sectors."""
+    memory = tuple(dataclasses.replace(tier, granularity=Bytes(1)) for tier in design.memory)
+    return dataclasses.replace(design, memory=memory)
+
+
 @st.composite
 def hosted_designs(draw: st.DrawFn, *, device: int, unlimited: bool = True) -> Design:
     """One of `designs` with 1-3 tiers behind the device, with and without links; the last one is never full.

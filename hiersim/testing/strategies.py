@@ -18,9 +18,20 @@ try:
 except ImportError:
     raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
 
-from hiersim.testing.design_strategies import designs, hosted_designs
+from hiersim.testing.design_strategies import bytewise, designs, hosted_designs
+from hiersim.testing.dram_strategies import dram_timings
 from hiersim.testing.graph_strategies import streaming_graphs
 from hiersim.testing.program_strategies import products, programs, streams
 from hiersim.testing.trace_strategies import traces
 
-__all__ = ["designs", "hosted_designs", "products", "programs", "streaming_graphs", "streams", "traces"]
+__all__ = [
+    "bytewise",
+    "designs",
+    "dram_timings",
+    "hosted_designs",
+    "products",
+    "programs",
+    "streaming_graphs",
+    "streams",
+    "traces",
+]

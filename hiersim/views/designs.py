@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from hiersim import units
+from hiersim.model import dram_tiers
 from hiersim.model.design import Design, Place, Tier, field_types
 from hiersim.model.operators import DType
 
@@ -59,6 +60,14 @@ def source_of(design: Design, path: str) -> str:
         if found is not None:
             return found
     return ""
+
+
+def pattern_rows(design: Design) -> Iterator[tuple[str, str, str]]:
+    """(tier and pattern, share of the bandwidth used, its factors) of every tier with a DRAM preset."""
+    for tier in design.memory:
+        if tier.dram is not None:
+            for name, share, factors in dram_tiers.pattern_rows(tier):
+                yield f"{tier.name}, {name}", share, factors
 
 
 def _places(places: Iterable[Place], table: str) -> Iterator[tuple[str, str]]:

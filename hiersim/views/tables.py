@@ -141,6 +141,27 @@ def _rows_beside(results: Sequence[Result]) -> list[Row]:
     return rows
 
 
+def pattern_rows(results: Sequence[Result]) -> list[Row]:
+    """Share of each tier's bandwidth that was taken as achievable: in order, and at worst."""
+    found = [result.bandwidth_share for result in results]
+    rows: list[Row] = []
+    for tier in dict.fromkeys(name for shares in found for name in shares):
+        for label, key in ((f"{tier} bandwidth used in order", "streaming"), ("  at worst", "worst")):
+            cells = tuple(percent(shares[tier][key]) if tier in shares else "–" for shares in found)
+            rows.append((label, cells))
+    return rows
+
+
+def pattern_table(results: Sequence[Result]) -> Table:
+    """`pattern_rows` with a column per result."""
+    table = plain_table(title="share of the bandwidth by access pattern")
+    for heading in ("", *headings(results)):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for label, cells in pattern_rows(results):
+        table.add_row(f"[dim]{label}[/]" if label.startswith(" ") else f"[bold]{label}[/]", *cells)
+    return table
+
+
 def where(result: Result) -> str:
     """The design of a result with what was changed in it."""
     changes = ", ".join(f"{path}={value}" for path, value in result.changes.items())

@@ -23,7 +23,7 @@ from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES
 from hiersim.model.trace import Trace
 from hiersim.run import simulate
-from hiersim.testing.strategies import designs, traces
+from hiersim.testing.strategies import bytewise, designs, traces
 from hiersim.units import UNLIMITED, Bytes, Ticks
 
 TOLERANCE = 1.001
@@ -64,8 +64,9 @@ def test_flops_of_the_program_are_those_of_the_trace(trace: Trace, design: Desig
 def test_the_nearest_shared_tier_moves_at_least_what_kernels_read_and_all_that_they_write(
     trace: Trace, design: Design
 ) -> None:
+    """Byte for byte; what gathers and scatters move in whole sectors is tested in test_access_patterns.py."""
     graph = eager(trace)
-    program = lower(graph, design)
+    program = lower(graph, bytewise(design))
     read, write = program.traffic()
     near = len(design.core_tiers)
     assert read[near] >= graph.reads.size.sum()

@@ -1,0 +1,99 @@
+"""Which accesses of a kernel graph are out of order, and in what runs: what gathers and scatters touch of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import BITS, Accesses, DType, IntArray, Kind, TensorTable
+
+IN_ORDER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AccessPatterns:
+    """Patterns of all accesses of a graph with K kernels: 0 in order, p in runs of `runs[p - 1]` bytes anywhere."""
+
+    runs: tuple[int, ...]
+    """Distinct lengths in bytes, ascending."""
+    read: IntArray
+    """(R,) pattern of each read."""
+    scattered: IntArray
+    """(K,) bytes that the kernel writes out of order."""
+    write: IntArray
+    """(K,) pattern of these."""
+
+
+def access_patterns(graph: KernelGraph) -> AccessPatterns:
+    """The patterns of `graph`.
+
+    A kernel with a gather or a scatter reads in runs where it reads a part of a tensor; one with a scatter writes in
+    runs where it writes a part of one. Where all of a tensor is touched, the access counts as in order.
+    """
+    kernels = len(graph)
+    gathers = _kernels_with(graph, (Kind.GATHER, Kind.SCATTER))
+    if not gathers.any():
+        none = np.zeros(kernels, np.int64)
+        return AccessPatterns(runs=(), read=np.zeros(len(graph.reads.tensor), np.int64), scattered=none, write=none)
+    read = _runs(graph.reads, gathers, graph.tensors)
+    write = _runs(graph.writes, _kernels_with(graph, (Kind.SCATTER,)), graph.tensors)
+    kernel = np.repeat(np.arange(kernels), np.diff(graph.writes.ptr))
+    apart = write > 0
+    scattered, shortest = np.zeros(kernels, np.int64), np.zeros(kernels, np.int64)
+    np.add.at(scattered, kernel[apart], graph.writes.size[apart])
+    shortest[kernel[apart]] = np.iinfo(np.int64).max
+    np.minimum.at(shortest, kernel[apart], write[apart])
+    runs = np.unique(np.concatenate((read, shortest)))
+    runs = runs[runs > 0]
+    return AccessPatterns(
+        runs=tuple(runs.tolist()),
+        read=_numbered(read, runs),
+        scattered=scattered,
+        write=_numbered(shortest, runs),
+    )
+
+
+def _numbered(run: IntArray, runs: IntArray) -> IntArray:
+    """The place of each run length among `runs`, from 1; 0 stays 0."""
+    return np.where(run > 0, np.searchsorted(runs, run) + 1, IN_ORDER).astype(np.int64)
+
+
+def _kernels_with(graph: KernelGraph, kinds: tuple[Kind, ...]) -> IntArray:
+    """(K,) 1 where a kernel has an operator of one of the kinds."""
+    chosen = np.isin(graph.operators.kind, [int(kind) for kind in kinds])
+    count = np.concatenate(([0], np.cumsum(chosen)))[graph.operator_ptr]
+    return (np.diff(count) > 0).astype(np.int64)
+
+
+def _runs(access: Accesses, inside: IntArray, tensors: TensorTable) -> IntArray:
+    """(A,) bytes of the runs of each access; 0 where it is in order."""
+    run = np.zeros(len(access.tensor), np.int64)
+    touched = np.repeat(inside, np.diff(access.ptr)) == 1
+    partial = touched & (access.size > 0) & (access.size < tensors.tensor_bytes[access.tensor])
+    known: dict[tuple[int, int], int] = {}
+    for place in np.flatnonzero(partial).tolist():
+        key = (int(access.tensor[place]), int(access.size[place]))
+        if key not in known:
+            known[key] = run_bytes(tensors, *key)
+        run[place] = known[key]
+    return run
+
+
+def run_bytes(tensors: TensorTable, tensor: int, size: int) -> int:
+    """Contiguous bytes that an access to `size` bytes of a tensor finds at each place.
+
+    The longest row of the tensor (a product of its last dimensions) of which `size` is a multiple; one element where
+    there is none.
+    """
+    bits = BITS[DType(int(tensors.tensor_dtype[tensor]))]
+    row = max(1, bits // 8)
+    shape = tensors.shape[tensors.shape_ptr[tensor] : tensors.shape_ptr[tensor + 1]].tolist()
+    longest = row
+    for side in reversed(shape[1:]):
+        row *= side
+        if row <= 0 or size % row:
+            break
+        longest = row
+    return min(longest, size)
