@@ -217,6 +217,6 @@ def _rereads(workload: Workload, design: Design) -> Columns:
 
 def woven(workload: Workload, design: Design) -> Loom:
     """The loom of `design` after its work, for what it can tell of each class."""
-    loom = Loom(workload.classes, Machine(design).figures(workload.matrix_dtypes, workload.vector_dtypes))
+    loom = Loom(workload.classes, Machine(design).figures(workload.matrix_dtypes, workload.vector_dtypes, workload.runs))
     loom.weave()
     return loom
