@@ -217,6 +217,7 @@ def _rereads(workload: Workload, design: Design) -> Columns:
 
 def woven(workload: Workload, design: Design) -> Loom:
     """The loom of `design` after its work, for what it can tell of each class."""
-    loom = Loom(workload.classes, Machine(design).figures(workload.matrix_dtypes, workload.vector_dtypes, workload.runs))
+    figures = Machine(design).figures(workload.matrix_dtypes, workload.vector_dtypes, workload.runs)
+    loom = Loom(workload.classes, figures)
     loom.weave()
     return loom

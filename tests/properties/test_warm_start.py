@@ -155,7 +155,7 @@ def test_a_warm_start_on_bundled_traces(name: str, fusion: str) -> None:
 def test_a_warm_cache_that_holds_the_model_leaves_little_to_far_memory() -> None:
     """Decoding reads 15 GB of weights: with a cache of 20 GiB the second token finds them there.
 
-    What it still reads is the KV cache: the kernel before wrote one token of it (deviation D25).
+    What it still reads is the KV cache: the kernel before wrote one token of it (deviation D27).
     """
     trace, cold = load_trace("llama3-8b-decode"), load_design("h100-sxm").replace({"memory.l2.capacity": "20 GiB"})
     warm = cold.replace({"memory.l2.start": "warm"})
