@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,37 @@ def test_a_wrong_input_is_one_line_and_exit_2(
 
 
 def test_a_model_that_does_not_fit_is_exit_1_and_names_tier_class_and_bytes(hiersim: Any) -> None:
-    done = hiersim("run", "llama3-8b-decode", "-d", "h100-sxm", "--set", "memory.hbm.capacity=8GB")
+    done = hiersim("run", "llama3-8b-decode", "-d", "tiny", "--set", "memory.hbm.capacity=8GB")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     for text in ("memory.hbm.capacity", "weight tensors", "tier 'hbm'", "bytes", "missing"):
         assert text in done.stderr
+
+
+def test_a_model_larger_than_the_last_tier_behind_the_device_is_exit_1_and_names_the_tensor(hiersim: Any) -> None:
+    sizes = ("memory.hbm.capacity=8GB", "memory.dram.capacity=4GB", "memory.nvme.capacity=1GB")
+    done = hiersim("run", "llama3-8b-decode", "-d", "h100-sxm", *(word for size in sizes for word in ("--set", size)))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    for text in ("memory.nvme.capacity", "tensor 'layers.", "tier 'nvme'", "bytes", "missing", "no other tier"):
+        assert text in done.stderr
+
+
+def test_a_kernel_that_needs_more_than_the_device_is_exit_1_and_named(hiersim: Any) -> None:
+    done = hiersim("run", "llama3-8b-decode", "-d", "h100-sxm", "--set", "memory.hbm.capacity=900MB")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    for text in ("memory.hbm.capacity", "kernel ", "needs", "at once in tier 'hbm'", "missing"):
+        assert text in done.stderr
+
+
+def test_a_model_that_spills_runs_and_says_what_lives_where(hiersim: Any) -> None:
+    done = hiersim("run", "llama3-8b-decode", "-d", "h100-sxm", "--set", "memory.hbm.capacity=8GB", "--json")
+    assert done.returncode == 0
+    row = json.loads(done.stdout)
+    assert {(placed["tier"], placed["role"]) for placed in row["placement"]} >= {("dram", "weight"), ("hbm", "weight")}
+    assert row["traffic_bytes"]["pcie"]["read"] > 5e9
+    assert any("of weight live in 'dram'" in warning for warning in row["warnings"])
 
 
 def test_nothing_is_left_of_a_timeline_that_cannot_be_written(hiersim: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hiersim as hs
-from hiersim.errors import CapacityError, TraceError
+from hiersim.errors import TraceError
 from hiersim.frontends.rows import load_rows
 from hiersim.lowering.placement import lifetimes, occupancy
 from hiersim.model.kernels import KernelGraph
@@ -263,8 +263,8 @@ def test_no_tier_moves_the_bits_that_are_not_stored() -> None:
 
 def test_llama_70b_fits_an_h200_in_fp8_and_not_in_bf16() -> None:
     trace, design = bundled("llama3-70b-decode"), hs.load_design("h200")
-    with pytest.raises(CapacityError, match="weight tensors"):
-        simulate(trace, design)
+    spilled = simulate(trace, design)
+    assert any(placed.tier == "dram" and placed.role == "weight" for placed in spilled.placement)
     result = simulate(hs.variant(trace, weights="fp8"), design, "inductor")
     assert 71e9 < result.peak["hbm"] < 75e9
     home = design.home
