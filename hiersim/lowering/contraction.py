@@ -444,10 +444,10 @@ class Cutter:
         native_n: cython.longlong = figures.native(self.dtype, 1)
         self.candidates = 0
         tall: cython.longlong = 1
-        while tall <= MOST_DOUBLINGS:
+        while tall * native_m <= self.longest(native_m):
             m: cython.longlong = even_side(self.m, tall, native_m)
             wide: cython.longlong = 1
-            while wide <= MOST_DOUBLINGS:
+            while wide * native_n <= self.longest(native_n):
                 n: cython.longlong = even_side(self.n, wide, native_n)
                 left: cython.longlong = figures.scratchpad - m * n * ACCUMULATOR_BYTES
                 k: cython.longlong = self.inner_step(left // (figures.depth * (m + n) * self.element))

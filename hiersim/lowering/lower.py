@@ -40,7 +40,8 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None, 
     design : Design
         The machine.
     workload : Workload, optional
-        `prepare(graph)`, when it is at hand; it does not depend on the design.
+        `prepare(graph)`, when it is at hand; it does not depend on the design. One that says the bytes of far tiers
+        itself (`with_far_bytes`) keeps them.
     launch : str
         How the host launches: `stream` (kernel by kernel) or `graph` (replays of a captured graph).
 
@@ -70,7 +71,7 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         check_capacity(graph, design)  # raises, with what is missing
     machine = Machine(design, max(0, int(placed.home.max(initial=0)) - placed.device) if placed else 0)
     pads = residents(graph, design)
-    far = far_bytes(workload, design, placed, pads)
+    far = None if workload.classes.explicit else far_bytes(workload, design, placed, pads)
     if far is not None:
         workload = with_far_bytes(workload, far)
     free = {pad.tier.name: int(pad.tier.capacity) - pad.peak_bytes for pad in pads}

@@ -35,7 +35,8 @@ def test_every_key_of_the_interface_is_there(rows: list[dict[str, Any]]) -> None
         assert set(row) >= RESULT_KEYS
         assert set(row["bounds"]) == BOUND_KEYS
         assert set(row["utilization"]) == {"matrix", "vector", "overall"}
-        assert set(row["traffic_bytes"]) == set(row["peak_bytes"]) == {"registers", "smem", "l2", "hbm"}
+        assert set(row["peak_bytes"]) == {"registers", "smem", "l2", "hbm", "dram", "nvme"}
+        assert set(row["traffic_bytes"]) == {*row["peak_bytes"], "pcie"}
         assert all(set(entry) == {"engine", "entry", "tier", "phase", "ticks"} for entry in row["ledger"])
 
 
@@ -84,7 +85,7 @@ def words(value: Any) -> set[str]:
 
 
 def test_every_key_has_an_entry_in_the_glossary(rows: list[dict[str, Any]]) -> None:
-    tiers = set(rows[0]["peak_bytes"])
+    tiers = set(rows[0]["traffic_bytes"])
     assert words({"rows": rows}) - tiers - set(METRICS) == set()
 
 

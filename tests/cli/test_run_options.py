@@ -46,11 +46,11 @@ def test_a_change_that_makes_a_model_fit_is_shown_without_the_column_before(hier
     done = hiersim("run", *RELU, "--set", "memory.hbm.capacity=2x")
     assert "as it is" in done.stdout
     assert "note" not in done.stderr
-    done = hiersim("run", "llama3-8b-decode", "-d", "t4", "-f", "inductor", "--set", "memory.gddr.capacity=32GB")
+    done = hiersim("run", "llama3-8b-decode", "-d", "tiny", "-f", "inductor", "--set", "memory.hbm.capacity=32GB")
     assert done.returncode == 0, done.stderr
     notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
     assert len(notes) == 1
-    assert "no column for t4 as it is" in notes[0]
-    assert "do not fit tier 'gddr'" in notes[0]
-    assert "with memory.gddr.capacity=32GB" in done.stdout
+    assert "no column for tiny as it is" in notes[0]
+    assert "do not fit tier 'hbm'" in notes[0]
+    assert "with memory.hbm.capacity=32GB" in done.stdout
     assert "as it is" not in done.stdout

@@ -33,7 +33,7 @@ from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.testing.contracts import moved_by
 from hiersim.testing.graph_strategies import GRAIN, Touch, streaming_graph
-from hiersim.testing.strategies import designs, streaming_graphs, traces
+from hiersim.testing.strategies import bytewise, designs, streaming_graphs, traces
 from hiersim.testing.synthetic import layered_trace
 
 INTERPRETED = interpreted(furthest)
@@ -213,7 +213,7 @@ few = settings(max_examples=max(20, settings.default.max_examples // 2))
 
 
 @few
-@given(traces(), designs(replacement=True))
+@given(traces(), designs(replacement=True).map(bytewise))
 def test_any_replacement_and_start_passes_the_audit(trace: Trace, design: Design) -> None:
     result = simulate(trace, design)
     read, write = result.program.traffic()
@@ -223,7 +223,7 @@ def test_any_replacement_and_start_passes_the_audit(trace: Trace, design: Design
 
 
 @few
-@given(st.one_of(streaming_graphs(), traces().map(eager)), designs())
+@given(st.one_of(streaming_graphs(), traces().map(eager)), designs().map(bytewise))
 def test_belady_in_the_nearest_cache_moves_no_more_bytes_beyond_it(graph: KernelGraph, design: Design) -> None:
     assume(len(design.shared_tiers) > 1)
     near = len(design.core_tiers)
@@ -237,7 +237,7 @@ def test_belady_in_the_nearest_cache_moves_no_more_bytes_beyond_it(graph: Kernel
 
 
 @few
-@given(traces(), designs(replacement=True))
+@given(traces(), designs(replacement=True).map(bytewise))
 def test_a_cache_no_larger_than_a_nearer_one_changes_nothing(trace: Trace, design: Design) -> None:
     caches = design.shared_tiers[:-1]
     assume(caches)

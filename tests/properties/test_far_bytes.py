@@ -25,7 +25,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, Role
 from hiersim.model.program import Program
 from hiersim.model.trace import Trace
-from hiersim.testing.strategies import designs, streaming_graphs, traces
+from hiersim.testing.strategies import bytewise, designs, streaming_graphs, traces
 from hiersim.units import Bytes, BytesPerSecond, Ticks
 
 
@@ -107,7 +107,7 @@ def test_streams_move_at_each_tier_what_they_were_told(graph: KernelGraph, desig
 POOL = Tier(
     name="pool",
     scope=Scope.SHARED,
-    management=Management.SCRATCHPAD,
+    management=Management.POOL,
     capacity=Bytes(1),
     bandwidth=BytesPerSecond(10**9),
     latency=Ticks(1000),
@@ -128,7 +128,8 @@ def beside(workload: Workload, design: Design, home: IntArray) -> tuple[Program,
         write=np.stack([part, alone.write[:, 0] - part], axis=1),
         again=graph.reads.size[:, None] * place,
     )
-    two = dataclasses.replace(design, memory=(*design.memory[:-1], POOL, design.home))
+    near = (*design.core_tiers, *design.shared_tiers[:-1])
+    two = dataclasses.replace(design, memory=(*near, POOL, design.home, *design.host_tiers))
     return lower(graph, design, workload), lower(graph, two, with_far_bytes(workload, told))
 
 
@@ -139,7 +140,7 @@ def assert_shared(one: Program, two: Program) -> None:
         assert after[-2:].sum() == before[-1]
 
 
-@given(traces(), designs(), st.randoms(use_true_random=False))
+@given(traces(), designs().map(bytewise), st.randoms(use_true_random=False))
 def test_tiers_beside_each_other_share_what_one_would_move(trace: Trace, design: Design, random: Random) -> None:
     caches = design.shared_tiers[:-1]
     assume(caches)

@@ -18,7 +18,7 @@ from hiersim.model.design import Design, Management, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
 from hiersim.run import simulate
-from hiersim.testing.strategies import designs, streaming_graphs, traces
+from hiersim.testing.strategies import bytewise, designs, streaming_graphs, traces
 from hiersim.units import Bytes
 
 few = settings(max_examples=max(20, settings.default.max_examples // 4))
@@ -117,7 +117,7 @@ def test_a_pool_with_room_for_all_leaves_the_last_tier_idle(trace: Trace, design
 
 
 @few
-@given(traces(max_operators=9), designs())
+@given(traces(max_operators=9), designs().map(bytewise))
 def test_pools_move_what_one_tier_in_their_place_moves(trace: Trace, design: Design) -> None:
     """A pool and the last tier behind one cache share what the last tier would move alone."""
     assume(len(design.shared_tiers) == 3)

@@ -92,11 +92,14 @@ def test_a_warm_start_never_misses_more_of_any_read(graph: KernelGraph, capaciti
 
 @given(GRAPHS, CAPACITIES)
 def test_reads_of_min_miss_no_more_in_all_after_a_warm_start(graph: KernelGraph, capacities: list[int]) -> None:
-    """To a byte per read, for reads of parts."""
+    """MIN over both runs is the least of both, and the first is no less than a cold run alone.
+
+    To a byte per read, and to 2 % where kernels read parts of blocks: the rest counts as forgotten (deviation D27).
+    """
     cold, warm = bound(graph), warm_bound(graph)
     for capacity in capacities:
         least = missed_by_min(cold, graph, capacity)
-        assert missed_by_min(warm, graph, capacity) <= least + len(graph.reads.size)
+        assert missed_by_min(warm, graph, capacity) <= 1.02 * least + len(graph.reads.size)
 
 
 @given(st.one_of(GRAPHS, streams()), st.lists(st.integers(0, 20_000), min_size=1, max_size=4))

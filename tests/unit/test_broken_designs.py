@@ -126,7 +126,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     ),
     "typo_at_top": (":28:", "hosts:", "is not a key of a design", "expected 'host'"),
     "typo_in_key": (":20:", "memory.l2.capacty:", "is not a key of a design", "expected 'capacity'"),
-    "unknown_management": (":19:", "memory.l2.management:", "'lru' is not valid", "'cache' or 'scratchpad'"),
+    "unknown_management": (":19:", "memory.l2.management:", "'lru' is not valid", "'cache', 'scratchpad' or 'pool'"),
     "unknown_arbitration": (":22:", "memory.l2.arbitration:", "'round-robin' is not valid", "'fifo' or 'fair'"),
     "unknown_replacement": (":22:", "memory.l2.replacement:", "'min' is not valid", "'lru' or 'belady'"),
     "unknown_scope": (":18:", "memory.l2.scope:", "'global' is not valid", "'core', 'shared' or 'host'"),
