@@ -16,6 +16,7 @@ The ledger of a single unit (matrix, vector) names the ticks in which another un
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Mapping
 
@@ -37,19 +38,24 @@ def build_ledger(program: Program, log: StageLog, times: Mapping[str, IntArray],
     return ledger
 
 
+def flat(values: IntArray) -> array[int]:
+    """8 bytes a number, where a list has 40; each is a plain integer when it is looked at."""
+    return array("q", values.astype(np.int64).tobytes())
+
+
 class _History:
-    """The log as plain lists, with the lookups that blame needs."""
+    """The log as flat columns of plain integers, with the lookups that blame needs."""
 
     def __init__(self, program: Program, log: StageLog, times: Mapping[str, IntArray]) -> None:
         self.program = program
         self.tiers = len(program.tiers)
-        self.kernel, self.tile, self.stage = log.kernel.tolist(), log.tile.tolist(), log.stage.tolist()
-        self.request, self.grant, self.end = log.request.tolist(), log.grant.tolist(), log.end.tolist()
-        self.buffer = log.buffer.tolist()
+        self.kernel, self.tile, self.stage = flat(log.kernel), flat(log.tile), flat(log.stage)
+        self.request, self.grant, self.end = flat(log.request), flat(log.grant), flat(log.end)
+        self.buffer = flat(log.buffer)
         resource = program.stage_resource[log.stage]
-        self.resource = resource.tolist()
+        self.resource = flat(resource)
         self.port_tier = [item.tier for item in program.resources]
-        self.arrive = (log.end + program.stage_latency[log.stage]).tolist()
+        self.arrive = flat(log.end + program.stage_latency[log.stage])
         self.ready, self.launched = times["ready"].tolist(), times["launched"].tolist()
         self.start, self.finish = times["start"].tolist(), times["end"].tolist()
         self.buffer_tier = program.buffer_tier[program.nest].tolist()
@@ -59,15 +65,15 @@ class _History:
 
     def _index_services(self, log: StageLog, resource: IntArray) -> None:
         """Per resource, its services in order of time."""
-        self.service_start: list[list[int]] = []
-        self.service_end: list[list[int]] = []
-        self.service_kernel: list[list[int]] = []
+        self.service_start: list[array[int]] = []
+        self.service_end: list[array[int]] = []
+        self.service_kernel: list[array[int]] = []
         for index in range(len(self.port_tier)):
             rows = np.flatnonzero(resource == index)
             rows = rows[np.argsort(log.grant[rows], kind="stable")]
-            self.service_start.append(log.grant[rows].tolist())
-            self.service_end.append(log.end[rows].tolist())
-            self.service_kernel.append(log.kernel[rows].tolist())
+            self.service_start.append(flat(log.grant[rows]))
+            self.service_end.append(flat(log.end[rows]))
+            self.service_kernel.append(flat(log.kernel[rows]))
 
     def _index_last(self, program: Program, log: StageLog) -> None:
         """Per kernel, the end of the last computation before it ended and a row of the tile that completed it."""
@@ -75,22 +81,21 @@ class _History:
         self.computed = list(self.start)
         self.last_row = [-1] * kernels
         compute = program.stage_access[log.stage] == Access.COMPUTE
-        for row in np.flatnonzero(compute).tolist():
+        for row in flat(np.flatnonzero(compute)):
             kernel = self.kernel[row]
             if self.end[row] <= self.finish[kernel]:
                 self.computed[kernel] = max(self.computed[kernel], self.end[row])
         tile_of_stage = np.repeat(np.arange(len(program.stage_ptr) - 1), np.diff(program.stage_ptr))
         position = log.stage - program.stage_ptr[tile_of_stage[log.stage]]
         completing = position == program.complete_stage[tile_of_stage[log.stage]]
-        for row in np.flatnonzero(completing).tolist():
+        for row in flat(np.flatnonzero(completing)):
             kernel = self.kernel[row]
             if self.arrive[row] == self.finish[kernel] and self.last_row[kernel] < 0:
                 self.last_row[kernel] = row
 
     def _index_work(self, program: Program) -> None:
         """Disjoint intervals in which at least one unit works."""
-        self.work_start: list[int] = []
-        self.work_end: list[int] = []
+        self.work_start, self.work_end = array("q"), array("q")
         for row in self.services(frozenset(program.units)):
             if self.work_end and self.grant[row] <= self.work_end[-1]:
                 self.work_end[-1] = max(self.work_end[-1], self.end[row])
@@ -99,10 +104,11 @@ class _History:
                 self.work_end.append(self.end[row])
         self.last_work = self.work_end[-1] if self.work_end else 0
 
-    def services(self, units: frozenset[int]) -> list[int]:
+    def services(self, units: frozenset[int]) -> array[int]:
         """Rows of the services of some units, in order of time."""
-        rows = [row for row, resource in enumerate(self.resource) if resource in units]
-        return sorted(rows, key=lambda row: (self.grant[row], self.resource[row]))
+        resource, grant = np.array(self.resource, np.int64), np.array(self.grant, np.int64)
+        rows = np.flatnonzero(np.isin(resource, sorted(units)))
+        return flat(rows[np.lexsort((resource[rows], grant[rows]))])
 
     def split_by_work(self, begin: int, end: int) -> list[tuple[int, int, bool]]:
         """[begin, end) cut into pieces in which some unit works (True) and in which none does."""
