@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.engines.core.columns import longer
+from hiersim.engines.core.columns import doubled
 from hiersim.engines.core.state import State
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase
 
@@ -57,7 +57,7 @@ class Book(State):
         begin: cython.longlong = self.covered[CORES]
         steady: cython.longlong = self.begun[kernel * self.wide * N_ENGINES]
         self.account(CORES, slot, kernel, stage, end)
-        if engine > 0:
+        if engine != NONE:
             if (
                 begin == self.covered[engine]
                 and begin >= self.start[kernel]
@@ -67,9 +67,8 @@ class Book(State):
             else:
                 self.account(engine, slot, kernel, stage, end)
         if self.work_count > 0 and self.now <= self.work_end[self.work_count - 1]:
-            if end > self.work_end[self.work_count - 1]:
-                self.worked += end - self.work_end[self.work_count - 1]
-                self.work_end[self.work_count - 1] = end
+            self.worked += max(end - self.work_end[self.work_count - 1], 0)
+            self.work_end[self.work_count - 1] = max(end, self.work_end[self.work_count - 1])
         else:
             if self.work_count == len(self.work_start):
                 self.forget_work()
@@ -79,7 +78,7 @@ class Book(State):
         worked: cython.longlong = self.worked_until(end)
         if self.covered[CORES] == end:
             self.worked_cover[CORES] = worked
-        if engine > 0 and self.covered[engine] == end:
+        if engine != NONE and self.covered[engine] == end:
             self.worked_cover[engine] = worked
         return 0
 
@@ -133,12 +132,9 @@ class Book(State):
         """The ticks [begin, end) of a service, laid out useful, padding, tail."""
         low: cython.longlong = self.useful[stage]
         high: cython.longlong = low + self.padding[stage]
-        if begin < low:
-            self.book[row + USEFUL] += min(end, low) - begin
-        if begin < high and end > low:
-            self.book[row + PADDING] += min(end, high) - max(begin, low)
-        if end > high:
-            self.book[row + TAIL] += end - max(begin, high)
+        self.book[row + USEFUL] += max(min(end, low) - begin, 0)
+        self.book[row + PADDING] += max(min(end, high) - max(begin, low), 0)
+        self.book[row + TAIL] += max(end - max(begin, high), 0)
         return 0
 
     @cython.final
@@ -183,27 +179,21 @@ class Book(State):
         producer: cython.longlong = self.producer[place]
         source: cython.longlong = producer * self.wide
         row: cython.longlong = self.row(kernel) + engine * self.columns
-        computed: cython.longlong = begin
+        computed: cython.longlong
         index: cython.longlong
-        low: cython.longlong
-        before: cython.longlong
-        if producer < 0:
+        idle: cython.longlong
+        if producer == NONE:
             self.book[row + DEPENDENCY] += self.ready[kernel] - begin - (self.worked_ready[place] - worked)
             return 0
-        if self.drain_computed[source] > begin:
-            computed = self.drain_computed[source]
-            self.book[row + DEPENDENCY] += computed - begin - (self.drain_worked[source] - worked)
-            worked = self.drain_worked[source]
+        computed = max(begin, self.drain_computed[source])
+        self.book[row + DEPENDENCY] += computed - begin + worked
+        worked = max(worked, self.drain_worked[source])
+        self.book[row + DEPENDENCY] -= worked
         row = self.row(producer) + engine * self.columns
-        for index in range(self.drain_from[source], self.drain_to[source]):
-            if self.drain_end[index] <= computed:
-                continue
-            low, before = self.drain_begin[index], self.drain_worked_begin[index]
-            if low < computed:
-                low, before = computed, worked
-            self.book[row + self.drain_column[index]] += (
-                self.drain_end[index] - low - (self.drain_worked_end[index] - before)
-            )
+        for index in range(self.drain_from[source], self.drain_to[source]):  # what lies before `computed` adds nothing
+            idle = max(self.drain_end[index], computed) - max(self.drain_begin[index], computed)
+            idle -= max(self.drain_worked_end[index], worked) - max(self.drain_worked_begin[index], worked)
+            self.book[row + self.drain_column[index]] += idle
         return 0
 
     @cython.final
@@ -239,9 +229,9 @@ class Book(State):
             stop = grant + self.ticks[stage]
             arrive = stop + self.latency[stage]
             if grant > time and phase == STEADY:
-                pace = place
+                pace = NONE if tier == NONE else place
             if arrive > begin:
-                if tier < 0:
+                if tier == NONE:
                     self.piece(max(begin, time), min(end, arrive), DEPENDENCY)
                 else:
                     bandwidth = self.name(BANDWIDTH, tier, phase)
@@ -261,8 +251,8 @@ class Book(State):
         if begin >= end:
             return 0
         if index == len(self.piece_begin):
-            self.piece_begin, self.piece_end = longer(self.piece_begin, 2 * index), longer(self.piece_end, 2 * index)
-            self.piece_column = longer(self.piece_column, 2 * index)
+            self.piece_begin, self.piece_end = doubled(self.piece_begin), doubled(self.piece_end)
+            self.piece_column = doubled(self.piece_column)
         self.piece_begin[index], self.piece_end[index], self.piece_column[index] = begin, end, name
         self.pieces += 1
         return 0
@@ -282,7 +272,7 @@ class Book(State):
         high: cython.longlong
         if begin >= end:
             return 0
-        if place >= 0 and self.port_tier[place] >= 0:
+        if place != NONE:
             tier = self.port_tier[place]
             limit = place * self.past + self.past_count[place]
             index = limit
@@ -307,10 +297,10 @@ class Book(State):
         """One interval of a kernel's drain; `worked` until it begins. Returns that until it ends."""
         index: cython.longlong = self.drains
         if index == len(self.drain_begin):
-            self.drain_begin, self.drain_end = longer(self.drain_begin, 2 * index), longer(self.drain_end, 2 * index)
-            self.drain_column = longer(self.drain_column, 2 * index)
-            self.drain_worked_begin = longer(self.drain_worked_begin, 2 * index)
-            self.drain_worked_end = longer(self.drain_worked_end, 2 * index)
+            self.drain_begin, self.drain_end = doubled(self.drain_begin), doubled(self.drain_end)
+            self.drain_column = doubled(self.drain_column)
+            self.drain_worked_begin = doubled(self.drain_worked_begin)
+            self.drain_worked_end = doubled(self.drain_worked_end)
         self.drain_begin[index], self.drain_end[index] = self.piece_begin[piece], self.piece_end[piece]
         self.drain_column[index] = self.piece_column[piece]
         self.drain_worked_begin[index] = worked
@@ -341,15 +331,15 @@ class Book(State):
         row: cython.longlong
         index: cython.longlong
         kernel: cython.longlong = len(self.end) - 1
-        if self.last_slot >= 0:
+        if self.last_slot != NONE:
             kernel = self.tile_kernel[self.last_slot]
         for engine in range(N_ENGINES):
             begin = self.covered[engine]
             if begin >= makespan:
                 continue
             row = self.row(kernel) + engine * self.columns
-            if self.last_slot < 0:
-                self.book[row + DISPATCH] += makespan - begin
+            if self.last_slot == NONE:  # then nothing has been covered
+                self.book[row + DISPATCH] += makespan
                 continue
             time = min(max(begin, self.covered[CORES], self.ready[kernel]), makespan)
             self.book[row + DEPENDENCY] += time - begin

@@ -10,6 +10,8 @@ import numpy as np
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 
+NONE = cython.declare(cython.longlong, -1)
+FNV_BASIS = cython.declare(cython.ulonglong, 14695981039346656037)
 FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
 ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 
@@ -29,13 +31,9 @@ def loaded(values: Any) -> Any:
     return np.array(values, dtype=np.int64) if cython.compiled else [int(value) for value in values]
 
 
-def longer(values: Any, length: int) -> Any:
-    """A column with room for `length` numbers that begins with `values`."""
-    if not cython.compiled:
-        return list(values) + [0] * (length - len(values))
-    grown = np.zeros(length, np.int64)
-    grown[: len(values)] = values
-    return grown
+def doubled(values: Any) -> Any:
+    """A column twice as long that begins with `values`; what follows is set before it is read."""
+    return np.concatenate((values, values)) if cython.compiled else list(values) * 2
 
 
 def array(values: Any) -> Any:
@@ -51,31 +49,38 @@ def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
     return tuple(values[:length])
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def spread(mixed: cython.ulonglong, word: cython.ulonglong) -> cython.ulonglong:
+    """One more word in a hash (FNV-1a, 64 bits, and a shift). Nothing but the time to find a key depends on it."""
+    mixed = ((mixed ^ (word & ALL_BITS)) * FNV_PRIME) & ALL_BITS
+    return mixed ^ (mixed >> 29)
+
+
 @cython.final
 @cython.cclass
 class Index:
     """Open-addressed map from `width` integers to dense ids, in order of insertion."""
 
     def __init__(self, width: int) -> None:
-        self.width, self.count, self.mask = width, 0, 255
-        self.places, self.keys, self.key = column(256, -1), column(width * 128), column(width)
+        self.width, self.count, self.mask = width, 0, 127
+        self.places, self.keys, self.key = column(0), column(64 * width), column(width)
+        self.grow()
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def place(self, start: cython.longlong, words: cython.longlong[::1]) -> cython.ulonglong:
         """Where the key at `words[start:]` is, or would be."""
-        mixed: cython.ulonglong = ALL_BITS
-        word: cython.ulonglong
+        mixed: cython.ulonglong = FNV_BASIS
         index: cython.longlong
         found: cython.longlong
         for index in range(self.width):
-            word = words[start + index] & ALL_BITS
-            mixed = ((mixed ^ word) * FNV_PRIME) & ALL_BITS
-            mixed ^= mixed >> 29
+            mixed = spread(mixed, words[start + index])
         mixed &= self.mask
         while True:
             found = self.places[mixed]
-            if found < 0:
+            if found == NONE:
                 return mixed
             for index in range(self.width):
                 if self.keys[found * self.width + index] != words[start + index]:
@@ -96,7 +101,7 @@ class Index:
         """Id of the key in `key`, new where it was not known."""
         place: cython.ulonglong = self.place(0, self.key)
         index: cython.longlong
-        if self.places[place] >= 0:
+        if self.places[place] != NONE:
             return self.places[place]
         if 2 * (self.count + 1) > self.mask:
             self.grow()
@@ -108,10 +113,10 @@ class Index:
         return self.count - 1
 
     def grow(self) -> None:
-        """Twice the room."""
+        """Twice the room; half of the places stay empty."""
         self.mask = 2 * self.mask + 1
         index: cython.longlong
-        self.places = column(self.mask + 1, -1)
-        self.keys = longer(self.keys, self.width * (self.mask + 1) // 2)
+        self.places = column(self.mask + 1, NONE)
+        self.keys = doubled(self.keys)
         for index in range(self.count):
             self.places[self.place(index * self.width, self.keys)] = index

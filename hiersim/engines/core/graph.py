@@ -12,7 +12,8 @@ from hiersim.engines.core.columns import array, column, loaded
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES, distinct_ledgers
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
+NONE = cython.declare(cython.longlong, -1)
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 
 
@@ -36,7 +37,6 @@ class Graph(Machine):
     host_next: cython.longlong
     host_free: cython.longlong
     ended: cython.longlong
-    ended_time: cython.longlong
     pending: list[tuple[int, int]]
 
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
@@ -51,9 +51,9 @@ class Graph(Machine):
         self.missing = loaded(counts)
         self.host_ticks, self.host_sync = loaded(program.host_ticks), loaded(program.host_sync)
         self.launch_latency, self.start_ticks = loaded(program.launch_latency), loaded(program.start_ticks)
-        self.host_begin, self.launched = column(kernels, -1), column(kernels, -1)
+        self.host_begin, self.launched = column(kernels, NONE), column(kernels, NONE)
         self.queue = program.queue
-        self.host_next = self.host_free = self.ended = self.ended_time = 0
+        self.host_next = self.host_free = self.ended = 0
         self.pending = []
 
     def run(self) -> None:
@@ -67,7 +67,7 @@ class Graph(Machine):
 
     def ended_all(self) -> bool:
         """True when every kernel has ended."""
-        return all(self.end[kernel] >= 0 for kernel in range(len(self.end)))
+        return all(self.end[kernel] != NONE for kernel in range(len(self.end)))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -99,8 +99,7 @@ class Graph(Machine):
                     changed = True
                 else:
                     active += 1
-            if self.dispatch() == 1:
-                changed = True
+            self.dispatch()
             while self.next_start == self.now:
                 self.start_next()
                 changed = True
@@ -121,12 +120,12 @@ class Graph(Machine):
         self.ready[kernel] = self.now
         self.worked_ready[kernel] = self.worked_until(self.now)
         needs = [int(self.needs[index]) for index in range(self.needs_ptr[kernel], self.needs_ptr[kernel + 1])]
-        self.producer[kernel] = max(needs, key=lambda need: (self.end[need], -need), default=-1)
+        self.producer[kernel] = max(needs, key=lambda need: (self.end[need], -need), default=NONE)
         self.schedule(kernel)
 
     def schedule(self, kernel: int) -> None:
         """The start of a kernel that is ready and launched."""
-        if self.ready[kernel] < 0 or self.launched[kernel] < 0:
+        if self.ready[kernel] == NONE or self.launched[kernel] == NONE:
             return
         due = max(int(self.ready[kernel]), int(self.launched[kernel])) + int(self.start_ticks[kernel])
         heappush(self.pending, (due, int(kernel)))
@@ -138,13 +137,11 @@ class Graph(Machine):
         self.next_start = self.pending[0][0] if self.pending else INFINITY
         self.activate(kernel)
 
-    def dispatch(self) -> int:
-        """The host launches what it can. Returns 1 when it launched anything."""
-        launched = 0
+    def dispatch(self) -> None:
+        """The host launches what it can."""
         while self.host_next < len(self.end):
             kernel = self.host_next
-            while self.ended < len(self.end) and self.end[self.ended] >= 0:
-                self.ended_time = max(self.ended_time, self.end[self.ended])
+            while self.ended < len(self.end) and self.end[self.ended] != NONE:
                 self.ended += 1
             begin = self.host_free
             if self.host_sync[kernel]:
@@ -152,7 +149,7 @@ class Graph(Machine):
                     break
                 begin = max(begin, self.ended_before(kernel))
             if kernel >= self.queue:
-                if self.start[kernel - self.queue] < 0:
+                if self.start[kernel - self.queue] == NONE:
                     break
                 begin = max(begin, self.start[kernel - self.queue])
             self.host_begin[kernel] = begin
@@ -160,8 +157,6 @@ class Graph(Machine):
             self.launched[kernel] = self.host_free + self.launch_latency[kernel]
             self.host_next += 1
             self.schedule(kernel)
-            launched = 1
-        return launched
 
     def ended_before(self, kernel: int) -> int:
         """When the last of the kernels before this one ended."""

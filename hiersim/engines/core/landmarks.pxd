@@ -5,7 +5,7 @@ from hiersim.engines.core.machine cimport Machine
 cdef class Landmarks(Machine):
     cdef dict state_ids
     cdef list states
-    cdef long long state(self, long long kernel) except -1
+    cdef long long state(self, long long kernel) except? -1
     cdef long long take(self) noexcept
     cdef long long take_tile(self, long long kernel) except -1
     cdef long long restore_resource(self, long long place, long long kernel) except -1

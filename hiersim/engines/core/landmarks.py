@@ -16,7 +16,7 @@ if cython.compiled:
 else:
     from hiersim.engines.core.columns import frozen
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
@@ -33,22 +33,21 @@ class Landmarks(Machine):
 
     @cython.final
     @cython.cfunc
-    @cython.exceptval(-1, check=False)
+    @cython.exceptval(-1, check=True)
     def state(self, kernel: cython.longlong) -> cython.longlong:
-        """Id of the present state, at the end of the kernel before `kernel`; -2 when it is too large to keep."""
+        """Id of the present state, at the end of the kernel before `kernel`; NONE when it is too large to keep."""
         index: cython.longlong
-        if not self.few_tiles(NONE) or len(self.states) >= MOST_STATES:
-            return -2
+        if not self.few_tiles() or len(self.states) >= MOST_STATES:
+            return NONE
         limit: cython.longlong = self.horizon()
-        if kernel > 0 and self.begun[CORES]:  # nobody asks about the time before the last work
+        if self.begun[CORES]:  # nobody asks about the time before the last work
             limit = max(limit, self.covered[CORES])
         self.write_down(kernel, 0, limit)
-        self.put((self.drain_computed[0] if kernel > 0 else 0) - self.now)
-        if kernel > 0:
-            for index in range(self.drain_from[0], self.drain_to[0]):
-                self.put(self.drain_begin[index] - self.now)
-                self.put(self.drain_end[index] - self.now)
-                self.put(self.drain_column[index])
+        self.put(self.drain_computed[0] - self.now)
+        for index in range(self.drain_from[0], self.drain_to[0]):
+            self.put(self.drain_begin[index] - self.now)
+            self.put(self.drain_end[index] - self.now)
+            self.put(self.drain_column[index])
         self.put(INFINITY)
         return self.state_of_words()
 
@@ -62,22 +61,18 @@ class Landmarks(Machine):
 
     def restore(self, kernel: int, known: int) -> None:
         """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
-        slot: cython.longlong
         place: cython.longlong
         words = np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
         self.words = loaded(words)
         self.word_count = 0
         self.now = self.end[kernel - 1]
-        self.last_slot, self.last_time = NONE, NONE
-        self.free_slot = NONE
-        for slot in range(self.slots - 1, -1, -1):
-            self.after[slot], self.tile_share[slot] = self.free_slot, 0
-            self.free_slot = slot
+        self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
+        self.vacate(0)
         for place in range(self.resources):
             self.restore_resource(place, kernel)
         if self.words[self.word_count] != INFINITY:
-            slot = self.take_tile(kernel)
-            self.last_slot, self.last_time = slot, self.take() + self.now
+            self.last_slot = self.take_tile(kernel)
+            self.last_time = self.take() + self.now
         self.take()
         self.drain_computed[0] = self.take() + self.now
         self.drains = self.drain_from[0] = 0
@@ -104,10 +99,11 @@ class Landmarks(Machine):
         """A tile from words, in a slot."""
         index: cython.longlong
         count: cython.longlong
-        if self.free_slot < 0:
+        if self.free_slot == NONE:
             self.more_slots()
         slot: cython.longlong = self.free_slot
         self.free_slot = self.after[slot]
+        self.live += 1
         self.tile_kernel[slot] = self.take() + kernel
         self.tile_number[slot] = self.take()
         self.tile_type[slot] = self.take()
@@ -141,7 +137,7 @@ class Landmarks(Machine):
             self.before[slot], self.after[slot] = self.queue_tail[place], NONE
             if self.fair[place]:
                 self.tile_share[slot] = self.take()
-            if self.queue_tail[place] < 0:
+            if self.queue_tail[place] == NONE:
                 self.queue_head[place] = slot
             else:
                 self.after[self.queue_tail[place]] = slot
@@ -155,7 +151,7 @@ class Landmarks(Machine):
         self.past_count[place] = 0
         while self.words[self.word_count] != INFINITY:
             if self.past_count[place] == self.past:
-                self.widen(2 * self.past)
+                self.widen()
             index = place * self.past + self.past_count[place]
             self.past_start[index] = self.take() + self.now
             self.past_end[index] = self.take() + self.now

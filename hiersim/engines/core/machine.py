@@ -13,7 +13,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, longer
+from hiersim.engines.core.columns import array, doubled
 from hiersim.engines.core.repeats import Repeats
 from hiersim.model.timeline import ENGINES, LedgerPhase
 
@@ -25,11 +25,12 @@ else:
         """Interpreted code can be interrupted anyway."""
 
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 LOG_WIDTH = cython.declare(cython.longlong, 7)
+LOOK = cython.declare(cython.longlong, 0xFFFFF)  # steps between two looks at the keyboard, less one
 
 
 @cython.cclass
@@ -57,7 +58,7 @@ class Machine(Repeats):
             return 0
         self.now = time
         self.steps += 1
-        if self.steps & 0xFFFFF == 0:
+        if self.steps & LOOK == 0:
             PyErr_CheckSignals()
         return 1
 
@@ -71,12 +72,12 @@ class Machine(Repeats):
         for place in range(self.resources):
             if self.due[place] != self.now:
                 continue
-            if self.serving[place] >= 0 and self.service_end[place] == self.now:
+            if self.serving[place] != NONE and self.service_end[place] == self.now:
                 self.served(place)
             head = self.flight_head[place]
-            while head >= 0 and self.tile_time[head] == self.now:
+            while head != NONE and self.tile_time[head] == self.now:
                 self.flight_head[place] = self.after[head]
-                if self.after[head] < 0:
+                if self.after[head] == NONE:
                     self.flight_tail[place] = NONE
                 else:
                     self.before[self.after[head]] = NONE
@@ -91,9 +92,9 @@ class Machine(Repeats):
     def next_at(self, place: cython.longlong) -> cython.longlong:
         """When the next service or flight of a resource ends; INFINITY when it has none."""
         time: cython.longlong = INFINITY
-        if self.serving[place] >= 0:
+        if self.serving[place] != NONE:
             time = self.service_end[place]
-        if self.flight_head[place] >= 0:
+        if self.flight_head[place] != NONE:
             time = min(time, self.tile_time[self.flight_head[place]])
         return time
 
@@ -109,13 +110,13 @@ class Machine(Repeats):
         delay: cython.longlong = self.latency[stage]
         active: cython.longlong
         self.serving[place] = NONE
-        if self.port_tier[place] < 0 and self.end[kernel] < 0:
+        if self.port_tier[place] == NONE and self.end[kernel] == NONE:
             self.computed[kernel * self.wide] = self.now
             if self.wide == 1:  # in a stream, nothing works between a kernel's last computation and its end
                 self.worked_computed[kernel] = self.worked_until(self.now)
         if stage == self.release[kind]:
             active = self.tile_active[slot]
-            if active < self.actives and self.active_kernel[active] == kernel:
+            if self.active_kernel[active] == kernel:  # one that has ended may get it too: nobody takes it
                 self.active_free[active] += 1
         if delay == 0:
             self.land(slot)
@@ -132,16 +133,16 @@ class Machine(Repeats):
         """Data in flight behind `place` until `time`; in order of arrival."""
         other: cython.longlong = self.flight_tail[place]
         self.tile_time[slot] = time
-        while other >= 0 and self.tile_time[other] > time:
+        while other != NONE and self.tile_time[other] > time:
             other = self.before[other]
         self.before[slot] = other
-        if other >= 0:
+        if other != NONE:
             self.after[slot] = self.after[other]
             self.after[other] = slot
         else:
             self.after[slot] = self.flight_head[place]
             self.flight_head[place] = slot
-        if self.after[slot] >= 0:
+        if self.after[slot] != NONE:
             self.before[self.after[slot]] = slot
         else:
             self.flight_tail[place] = slot
@@ -184,9 +185,11 @@ class Machine(Repeats):
         if keep:
             self.last_slot, self.last_time = slot, arrival
             slot = last
-        if slot >= 0:
+        if slot != NONE:
+            self.tile_stage[slot] = NONE
             self.after[slot] = self.free_slot
             self.free_slot = slot
+            self.live -= 1
         return 0
 
     @cython.final
@@ -197,7 +200,7 @@ class Machine(Repeats):
         other: cython.longlong = self.queue_tail[place]
         self.tile_time[slot] = self.now
         while (
-            other >= 0
+            other != NONE
             and self.tile_time[other] == self.now
             and (
                 self.tile_kernel[other] > self.tile_kernel[slot]
@@ -209,13 +212,13 @@ class Machine(Repeats):
         ):
             other = self.before[other]
         self.before[slot] = other
-        if other >= 0:
+        if other != NONE:
             self.after[slot] = self.after[other]
             self.after[other] = slot
         else:
             self.after[slot] = self.queue_head[place]
             self.queue_head[place] = slot
-        if self.after[slot] >= 0:
+        if self.after[slot] != NONE:
             self.before[self.after[slot]] = slot
         else:
             self.queue_tail[place] = slot
@@ -274,7 +277,7 @@ class Machine(Repeats):
             if self.found[self.tile_kernel[slot]] != self.stages + 1:  # once a grant: a number of its own
                 self.found[self.tile_kernel[slot]] = self.stages + 1
                 if count == len(self.firsts):
-                    self.firsts = longer(self.firsts, 2 * count)
+                    self.firsts = doubled(self.firsts)
                 self.firsts[count] = slot
                 count += 1
                 lacks = self.ticks[self.tile_stage[slot]] - self.tile_share[slot]
@@ -321,7 +324,7 @@ class Machine(Repeats):
         nest: cython.longlong = self.nest[kernel]
         engine: cython.longlong
         if place == len(self.active_kernel):
-            self.more_actives(2 * place)
+            self.more_actives()
         self.actives += 1
         self.current = kernel
         self.start[kernel] = self.now
@@ -330,7 +333,7 @@ class Machine(Repeats):
         self.worked_computed[kernel * self.wide] = self.worked_start[kernel * self.wide]
         for engine in range(N_ENGINES):
             self.begun[kernel * self.wide * N_ENGINES + engine] = 0
-        self.active_kernel[place], self.active_nest[place] = kernel, nest
+        self.active_kernel[place] = kernel
         self.active_loop[place] = self.loop_ptr[nest]
         self.active_free[place] = self.depth[nest]
         self.active_left[place] = self.total[nest]
@@ -364,7 +367,7 @@ class Machine(Repeats):
             if self.fast:
                 self.checkpoint(active)
             kind = self.body_tile[self.active_body[active]]
-            if self.free_slot < 0:
+            if self.free_slot == NONE:
                 self.more_slots()
             slot = self.free_slot
             self.free_slot = self.after[slot]
@@ -374,6 +377,7 @@ class Machine(Repeats):
             self.tile_stage[slot] = self.stage_ptr[kind]
             self.tile_buffer[slot] = self.now
             self.tile_active[slot] = active
+            self.live += 1
             self.active_free[active] -= 1
             self.active_left[active] -= 1
             self.active_open[active] += 1
@@ -418,7 +422,7 @@ class Machine(Repeats):
             self.drains = 0
         self.drain_from[place] = self.drains
         self.drain_computed[place], self.drain_worked[place] = self.computed[place], worked
-        if slot >= 0:
+        if slot != NONE:
             self.describe(slot, self.complete[self.tile_type[slot]], self.computed[place], self.now, DRAIN)
             for index in range(self.pieces):
                 worked = self.drained(index, worked)
@@ -435,7 +439,7 @@ class Machine(Repeats):
         """The kernel at one place moves to another, its tiles with it."""
         slot: cython.longlong
         kernel: cython.longlong = self.active_kernel[source]
-        self.active_kernel[target], self.active_nest[target] = kernel, self.active_nest[source]
+        self.active_kernel[target] = kernel
         self.active_loop[target], self.active_repeat[target] = self.active_loop[source], self.active_repeat[source]
         self.active_body[target], self.active_count[target] = self.active_body[source], self.active_count[source]
         self.active_free[target], self.active_number[target] = self.active_free[source], self.active_number[source]

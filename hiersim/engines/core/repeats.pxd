@@ -21,7 +21,7 @@ cdef class Repeats(Book):
 
     cdef long long put(self, long long value) noexcept
     cdef long long put_tile(self, long long slot, long long kernel, long long number, long long stages) noexcept
-    cdef long long few_tiles(self, long long kernel) noexcept
+    cdef bint few_tiles(self) noexcept
     cdef long long write_down(self, long long kernel, long long number, long long limit) except -1
     cdef long long checkpoint(self, long long active) except -1
     cdef long long look(self, long long active, long long level, Saved saved, long long step) except -1

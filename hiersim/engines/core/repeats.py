@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import cython
+import numpy as np
 
 from hiersim.engines.core.book import Book
-from hiersim.engines.core.columns import column, longer
+from hiersim.engines.core.columns import column, doubled
 from hiersim.model.timeline import ENGINES
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
-LOW_BITS = cython.declare(cython.longlong, (1 << 48) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
+NONE = cython.declare(cython.longlong, -1)
 MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
@@ -30,7 +31,7 @@ class Saved:
     def __init__(self, resources: int, row_size: int) -> None:
         self.valid = self.glance = self.step = self.due = self.now = self.number = self.size = self.period = 0
         self.worked = self.computed = self.worked_computed = self.stages = 0
-        self.glances = column(16, -1)
+        self.glances = column(16, NONE)
         self.words = column(256)
         self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
         self.busy, self.book = column(resources), column(row_size)
@@ -46,7 +47,7 @@ class Repeats(Book):
 
     def empty_saved(self) -> None:
         """No state is saved at either level."""
-        self.words, self.word_count = column(256), 0
+        self.words = column(256)
         self.saved_run, self.saved_loop = (
             Saved(self.resources, self.row_size),
             Saved(self.resources, self.row_size),
@@ -66,7 +67,7 @@ class Repeats(Book):
 
     def more_words(self) -> None:
         """Room for twice as many words."""
-        self.words = longer(self.words, 2 * len(self.words))
+        self.words = doubled(self.words)
 
     @cython.final
     @cython.cfunc
@@ -90,30 +91,9 @@ class Repeats(Book):
     @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
-    def few_tiles(self, kernel: cython.longlong) -> cython.longlong:
-        """1 when there are few enough tiles to write down, and all belong to `kernel` (any, when it is NONE)."""
-        place: cython.longlong
-        slot: cython.longlong
-        count: cython.longlong = 0
-        for place in range(self.resources):
-            slot = self.serving[place]
-            if slot >= 0:
-                count += 1
-                if kernel >= 0 and self.tile_kernel[slot] != kernel:
-                    return 0
-            slot = self.queue_head[place]
-            while slot >= 0:
-                count += 1
-                if count > MOST_LIVE or (kernel >= 0 and self.tile_kernel[slot] != kernel):
-                    return 0
-                slot = self.after[slot]
-            slot = self.flight_head[place]
-            while slot >= 0:
-                count += 1
-                if count > MOST_LIVE or (kernel >= 0 and self.tile_kernel[slot] != kernel):
-                    return 0
-                slot = self.after[slot]
-        return 1
+    def few_tiles(self) -> cython.bint:
+        """True when there are few enough tiles to write down."""
+        return self.live <= MOST_LIVE
 
     @cython.final
     @cython.cfunc
@@ -127,18 +107,18 @@ class Repeats(Book):
         self.snapshots += 1
         for place in range(self.resources):
             slot = self.serving[place]
-            if slot >= 0:
+            if slot != NONE:
                 self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
             self.put(INFINITY)
             slot = self.queue_head[place]
-            while slot >= 0:
+            while slot != NONE:
                 self.put_tile(slot, kernel, number, self.tile_stage[slot] - self.stage_ptr[self.tile_type[slot]])
                 if self.fair[place]:
                     self.put(self.tile_share[slot])
                 slot = self.after[slot]
             self.put(INFINITY)
             slot = self.flight_head[place]
-            while slot >= 0:
+            while slot != NONE:
                 self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
                 slot = self.after[slot]
             self.put(INFINITY)
@@ -149,7 +129,7 @@ class Repeats(Book):
                     self.put(self.past_kernel[index] - kernel)
             self.put(INFINITY)
         slot = self.last_slot
-        if slot >= 0:
+        if slot != NONE:
             index = self.tile_type[slot]
             self.put_tile(slot, kernel, number, self.stage_ptr[index + 1] - self.stage_ptr[index])
             self.put(self.last_time - self.now)
@@ -227,7 +207,7 @@ class Repeats(Book):
                     break
             if saved.period == 0:
                 return 0
-        if self.few_tiles(self.active_kernel[active]):
+        if self.few_tiles():
             self.describe_loop(active)
             self.save(active, saved)
             saved.step, saved.glance = step, glance
@@ -241,12 +221,12 @@ class Repeats(Book):
         place: cython.longlong
         total: cython.longlong = self.active_free[active] + 8 * self.active_open[active]
         for place in range(self.resources):
-            total += total & LOW_BITS
-            if self.serving[place] >= 0:
+            total += total
+            if self.serving[place] != NONE:
                 total += self.service_end[place] - self.now
-            if self.queue_tail[place] >= 0:
+            if self.queue_tail[place] != NONE:
                 total += self.now - self.tile_time[self.queue_tail[place]] + 1
-        return total & LOW_BITS
+        return total
 
     @cython.final
     @cython.cfunc
@@ -280,7 +260,7 @@ class Repeats(Book):
         moved: cython.longlong = self.now - saved.now
         worked: cython.longlong = self.worked - saved.worked
         place: cython.longlong = self.active_kernel[active] * self.wide
-        if not self.few_tiles(self.active_kernel[active]):
+        if not self.few_tiles():
             return 0
         self.describe_loop(active)
         if self.word_count != saved.size:
@@ -309,7 +289,7 @@ class Repeats(Book):
         index: cython.longlong
         row: cython.longlong = self.row(self.active_kernel[active])
         if len(saved.words) < self.word_count:
-            saved.words = longer(saved.words, len(self.words))
+            saved.words = column(len(self.words))
         for index in range(self.word_count):
             saved.words[index] = self.words[index]
         saved.valid, saved.size, saved.now = 1, self.word_count, self.now
@@ -371,7 +351,7 @@ class Repeats(Book):
         slot: cython.longlong
         index: cython.longlong
         self.now += moved
-        if self.last_slot >= 0:
+        if self.last_slot != NONE:
             self.last_time += moved
             self.shift_tile(self.last_slot, moved, tiles)
         for index in range(self.work_count):
@@ -380,16 +360,16 @@ class Repeats(Book):
         for place in range(self.resources):
             slot = self.serving[place]
             self.service_end[place] += moved
-            if self.due[place] < INFINITY:
+            if self.due[place] != INFINITY:
                 self.due[place] += moved
-            if slot >= 0:
+            if slot != NONE:
                 self.shift_tile(slot, moved, tiles)
             slot = self.queue_head[place]
-            while slot >= 0:
+            while slot != NONE:
                 self.shift_tile(slot, moved, tiles)
                 slot = self.after[slot]
             slot = self.flight_head[place]
-            while slot >= 0:
+            while slot != NONE:
                 self.shift_tile(slot, moved, tiles)
                 slot = self.after[slot]
             for index in range(place * self.past, place * self.past + self.past_count[place]):

@@ -9,7 +9,7 @@ cdef class State:
     cdef long long now, next_start
     cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
     # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot
-    cdef long long free_slot, slots
+    cdef long long free_slot, slots, live
     cdef long long[::1] tile_kernel, tile_number, tile_type, tile_stage, tile_buffer, tile_time, tile_active, after
     cdef long long[::1] before, granted, tile_share
     cdef long long last_slot, last_time
@@ -17,7 +17,7 @@ cdef class State:
     cdef long long[::1] firsts, found
     # kernels that issue tiles or wait for them
     cdef long long actives
-    cdef long long[::1] active_kernel, active_nest, active_loop, active_repeat, active_body, active_count, active_free
+    cdef long long[::1] active_kernel, active_loop, active_repeat, active_body, active_count, active_free
     cdef long long[::1] active_number, active_left, active_open, active_time, active_slot
     # per kernel: times, and the union of all units' work until then (in a stream only one has a place: wide = 0)
     cdef long long wide, current
@@ -45,6 +45,7 @@ cdef class State:
 
     cdef long long count_tiles(self) noexcept
     cdef long long more_slots(self) except -1
+    cdef long long vacate(self, long long first) noexcept
     cdef long long remember(self, long long place, long long kernel, long long end) except -1
     cdef long long horizon(self) noexcept
     cdef long long forget(self) except -1

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import cython
+import numpy as np
 
-from hiersim.engines.core.columns import column, loaded, longer
+from hiersim.engines.core.columns import column, doubled, loaded
 from hiersim.model.timeline import ENGINES, ledger_width
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 LOG_WIDTH = cython.declare(cython.longlong, 7)
@@ -29,7 +30,7 @@ class State:
         self.empty_past()
         self.book = column(self.row_size * (kernels if wide else 2))
         self.keep_log, self.log_rows = keep_log, 0
-        self.log = column(int(LOG_WIDTH) * (int(program.stage_counts().sum()) if keep_log else 0))
+        self.log = column(int(keep_log) * int(LOG_WIDTH) * int(program.stage_counts().sum()))
         self.fast = fast and not keep_log
         self.stages = self.skipped = self.steps = self.snapshots = self.jumps = 0
 
@@ -40,8 +41,8 @@ class State:
         self.row_size = self.columns * N_ENGINES
         self.port_tier = loaded([item.tier for item in program.resources])
         self.fair = loaded([int(item.fair) for item in program.resources])
-        names = [item.name if item.tier < 0 else "" for item in program.resources]
-        self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES[1:] else 0 for name in names])
+        names = [item.name for item in program.resources]
+        self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES else NONE for name in names])
         self.nest = loaded(program.nest)
         self.depth, self.buffer_tier = loaded(program.depth), loaded(program.buffer_tier)
         self.loop_ptr, self.loop_repeat = loaded(program.loop_ptr), loaded(program.loop_repeat)
@@ -80,19 +81,21 @@ class State:
         """Nothing anywhere."""
         count = self.resources
         self.now, self.next_start = 0, INFINITY
-        self.serving, self.service_end, self.busy = column(count, -1), column(count), column(count)
+        self.serving, self.service_end, self.busy = column(count, NONE), column(count), column(count)
         self.due = column(count, INFINITY)
-        self.queue_head, self.queue_tail = column(count, -1), column(count, -1)
-        self.flight_head, self.flight_tail = column(count, -1), column(count, -1)
+        self.queue_head, self.queue_tail = column(count, NONE), column(count, NONE)
+        self.flight_head, self.flight_tail = column(count, NONE), column(count, NONE)
         self.firsts, self.found = column(4), column(len(self.nest) if any(self.fair) else 0)
 
     def empty_slots(self) -> None:
         """Room for a few tiles, all free."""
-        self.last_slot, self.last_time, self.slots, self.free_slot = NONE, NONE, 32, 0
+        self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
         self.tile_kernel, self.tile_number, self.tile_type = column(32), column(32), column(32)
         self.tile_stage, self.tile_buffer, self.tile_time = column(32), column(32), column(32)
         self.tile_active, self.before, self.granted = column(32), column(32), column(32 * self.longest)
-        self.after, self.tile_share = loaded([*range(1, 32), -1]), column(32)
+        self.after, self.tile_share = column(32), column(32)
+        self.slots = len(self.after)
+        self.vacate(0)
 
     @cython.final
     @cython.cfunc
@@ -100,45 +103,54 @@ class State:
     def more_slots(self) -> cython.longlong:
         """Twice as many slots."""
         old: cython.longlong = self.slots
-        new: cython.longlong = 2 * old
+        self.tile_kernel, self.tile_number = doubled(self.tile_kernel), doubled(self.tile_number)
+        self.tile_type, self.tile_stage = doubled(self.tile_type), doubled(self.tile_stage)
+        self.tile_buffer, self.tile_time = doubled(self.tile_buffer), doubled(self.tile_time)
+        self.tile_active, self.after = doubled(self.tile_active), doubled(self.after)
+        self.before, self.granted = doubled(self.before), doubled(self.granted)
+        self.tile_share = doubled(self.tile_share)
+        self.slots = len(self.after)
+        self.vacate(old)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def vacate(self, first: cython.longlong) -> cython.longlong:
+        """Slots from `first` on are free, the lowest first; a free slot is in no stage."""
         slot: cython.longlong
-        self.tile_kernel, self.tile_number = longer(self.tile_kernel, new), longer(self.tile_number, new)
-        self.tile_type, self.tile_stage = longer(self.tile_type, new), longer(self.tile_stage, new)
-        self.tile_buffer, self.tile_time = longer(self.tile_buffer, new), longer(self.tile_time, new)
-        self.tile_active, self.after = longer(self.tile_active, new), longer(self.after, new)
-        self.before, self.granted = longer(self.before, new), longer(self.granted, new * self.longest)
-        self.tile_share = longer(self.tile_share, new)
-        for slot in range(new - 1, old - 1, -1):
+        for slot in range(self.slots - 1, first - 1, -1):
+            self.tile_stage[slot] = NONE
+            self.tile_share[slot] = 0
             self.after[slot] = self.free_slot
             self.free_slot = slot
-        self.slots = new
         return 0
 
     def empty_kernels(self, kernels: int, places: int) -> None:
         """No kernel is known yet."""
         self.actives, self.current = 0, NONE
-        self.active_kernel, self.active_nest, self.active_loop = column(4), column(4), column(4)
+        self.active_kernel, self.active_loop = column(4), column(4)
         self.active_repeat, self.active_body, self.active_count = column(4), column(4), column(4)
         self.active_free, self.active_number, self.active_left = column(4), column(4), column(4)
         self.active_open, self.active_time, self.active_slot = column(4), column(4), column(4)
-        self.ready, self.start, self.end = column(kernels, -1), column(kernels, -1), column(kernels, -1)
+        self.ready, self.start, self.end = column(kernels, NONE), column(kernels, NONE), column(kernels, NONE)
         self.worked_ready, self.worked_start = column(places), column(places)
         self.computed, self.worked_computed = column(places), column(places)
-        self.begun, self.producer = column(places * N_ENGINES), column(places, -1)
+        self.begun, self.producer = column(places * N_ENGINES), column(places, NONE)
         self.drain_from, self.drain_to = column(places), column(places)
         self.drain_computed, self.drain_worked = column(places), column(places)
         self.drains = 0
         self.drain_begin, self.drain_end, self.drain_column = column(16), column(16), column(16)
         self.drain_worked_begin, self.drain_worked_end = column(16), column(16)
 
-    def more_actives(self, new: int) -> None:
-        """Room for `new` kernels at once."""
-        self.active_kernel, self.active_nest = longer(self.active_kernel, new), longer(self.active_nest, new)
-        self.active_loop, self.active_repeat = longer(self.active_loop, new), longer(self.active_repeat, new)
-        self.active_body, self.active_count = longer(self.active_body, new), longer(self.active_count, new)
-        self.active_free, self.active_number = longer(self.active_free, new), longer(self.active_number, new)
-        self.active_left, self.active_open = longer(self.active_left, new), longer(self.active_open, new)
-        self.active_time, self.active_slot = longer(self.active_time, new), longer(self.active_slot, new)
+    def more_actives(self) -> None:
+        """Room for twice as many kernels at once."""
+        self.active_kernel, self.active_loop = doubled(self.active_kernel), doubled(self.active_loop)
+        self.active_repeat, self.active_body = doubled(self.active_repeat), doubled(self.active_body)
+        self.active_count, self.active_free = doubled(self.active_count), doubled(self.active_free)
+        self.active_number, self.active_left = doubled(self.active_number), doubled(self.active_left)
+        self.active_open, self.active_time = doubled(self.active_open), doubled(self.active_time)
+        self.active_slot = doubled(self.active_slot)
 
     def empty_past(self) -> None:
         """Nothing has happened."""
@@ -146,8 +158,8 @@ class State:
         self.worked = self.work_count = 0
         self.work_start, self.work_end = column(64), column(64)
         self.past, self.past_count = 64, column(self.resources)
-        self.past_start = column(64 * self.resources)
-        self.past_end, self.past_kernel = column(64 * self.resources), column(64 * self.resources)
+        self.past_start = column(self.past * self.resources)
+        self.past_end, self.past_kernel = column(self.past * self.resources), column(self.past * self.resources)
         self.pieces = 0
         self.piece_begin, self.piece_end, self.piece_column = column(32), column(32), column(32)
 
@@ -179,22 +191,10 @@ class State:
     def horizon(self) -> cython.longlong:
         """The time before which no tile that is still there had a buffer."""
         time: cython.longlong = self.now
-        place: cython.longlong
         slot: cython.longlong
-        if self.last_slot >= 0 and self.tile_buffer[self.last_slot] < time:
-            time = self.tile_buffer[self.last_slot]
-        for place in range(self.resources):
-            slot = self.serving[place]
-            if slot >= 0 and self.tile_buffer[slot] < time:
-                time = self.tile_buffer[slot]
-            slot = self.queue_head[place]
-            while slot >= 0:
+        for slot in range(self.slots):
+            if self.tile_stage[slot] != NONE:
                 time = min(time, self.tile_buffer[slot])
-                slot = self.after[slot]
-            slot = self.flight_head[place]
-            while slot >= 0:
-                time = min(time, self.tile_buffer[slot])
-                slot = self.after[slot]
         return time
 
     @cython.final
@@ -219,12 +219,12 @@ class State:
             self.past_count[place] = kept
             most = max(most, kept)
         if 2 * most > old:
-            self.widen(2 * old)
+            self.widen()
         return 0
 
-    def widen(self, new: int) -> None:
-        """Room for `new` services of each resource."""
-        old, count = int(self.past), int(self.resources)
+    def widen(self) -> None:
+        """Room for twice as many services of each resource."""
+        old, new, count = int(self.past), 2 * int(self.past), int(self.resources)
         place: cython.longlong
         index: cython.longlong
         starts: cython.longlong[::1] = column(new * count)
@@ -252,6 +252,5 @@ class State:
                 kept += 1
         self.work_count = kept
         if 2 * kept > len(self.work_start):
-            self.work_start = longer(self.work_start, 2 * len(self.work_start))
-            self.work_end = longer(self.work_end, 2 * len(self.work_end))
+            self.work_start, self.work_end = doubled(self.work_start), doubled(self.work_end)
         return 0

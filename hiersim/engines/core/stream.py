@@ -7,7 +7,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, column, loaded, longer
+from hiersim.engines.core.columns import array, column, doubled, loaded
 from hiersim.engines.core.landmarks import Landmarks
 from hiersim.model.program import Access
 from hiersim.model.timeline import ENGINES, Entry
@@ -17,7 +17,7 @@ if cython.compiled:
 else:
     from hiersim.engines.core.columns import Index, frozen
 
-INFINITY = cython.declare(cython.longlong, (1 << 63) - 1)
+INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
 COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
@@ -58,7 +58,6 @@ class Stream(Landmarks):
     t_busy: cython.longlong[::1]
     t_rows: cython.longlong[::1]
     t_count: cython.longlong
-    t_room: cython.longlong
 
     # distinct rows of the ledger
     row_keys: Index
@@ -79,7 +78,7 @@ class Stream(Landmarks):
         self.queue = program.queue
         self.reached, self.seen, self.total_busy = column(N_ENGINES), 0, column(self.resources)
         self.transitions = Index(3)
-        self.t_count, self.t_room = 0, 64
+        self.t_count = 0
         self.t_next, self.t_length, self.t_computed = column(64), column(64), column(64)
         self.t_of_key = column(64)
         self.t_reached, self.t_used, self.t_stages = column(64 * N_ENGINES), column(64), column(64)
@@ -94,7 +93,7 @@ class Stream(Landmarks):
         """Play or remember every kernel, then what is still on its way."""
         previous: cython.longlong = NONE
         kernel: cython.longlong
-        here: cython.longlong = NONE
+        here: cython.longlong = self.state(0) if self.fast else NONE
         count: cython.longlong = len(self.end)
         stale: cython.bint = False
         ready: cython.longlong = 0
@@ -102,15 +101,12 @@ class Stream(Landmarks):
             self.ready[kernel] = ready
             wait: cython.longlong = self.launch(kernel, ready)
             known: cython.longlong = NONE
-            if self.fast:
-                if here == NONE:
-                    here = self.state(kernel)
-                if here >= 0:
-                    self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
-                    self.transitions.key[2] = wait
-                    known = self.transitions.find()
-                    known = self.t_of_key[known] if known >= 0 else NONE
-            if known >= 0:
+            if here != NONE:
+                self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
+                self.transitions.key[2] = wait
+                known = self.transitions.find()
+                known = self.t_of_key[known] if known != NONE else NONE
+            if known != NONE:
                 stale = True
                 self.recall(kernel, known, ready + wait)
             else:
@@ -119,7 +115,7 @@ class Stream(Landmarks):
                     stale = False
                 known = self.play(kernel, ready + wait, here)
             self.keep_books(kernel, known, previous)
-            here = self.t_next[known] if self.fast else NONE
+            here = self.t_next[known]
             previous, ready = known, self.end[kernel]
         if stale:
             self.restore(count, here)
@@ -172,12 +168,11 @@ class Stream(Landmarks):
         self.t_stages[known] = self.stages + self.skipped - stages
         for index in range(self.resources):
             self.total_busy[index] += self.busy[index]
-        if self.fast:
-            self.t_next[known] = self.state(kernel + 1)
-            if here >= 0 and self.t_next[known] >= 0:
-                self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
-                self.transitions.key[2] = start - self.ready[kernel]
-                self.t_of_key[self.transitions.add()] = known
+        self.t_next[known] = self.state(kernel + 1) if self.fast else NONE
+        if here != NONE and self.t_next[known] != NONE:
+            self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
+            self.transitions.key[2] = start - self.ready[kernel]
+            self.t_of_key[self.transitions.add()] = known
         return known
 
     @cython.cfunc
@@ -211,8 +206,8 @@ class Stream(Landmarks):
             self.t_count += 1
         else:
             known = kernel & 1
-        if known >= self.t_room:
-            self.more_transitions(2 * self.t_room)
+        if known == len(self.t_next):
+            self.more_transitions()
         self.t_length[known] = self.now - ready
         self.t_computed[known] = self.drain_computed[0] - ready
         self.t_used[known] = 0
@@ -224,16 +219,12 @@ class Stream(Landmarks):
             self.t_rows[known * 2 * self.row_size + index] = self.book[index]
         return known
 
-    def more_transitions(self, room: int) -> None:
-        """Room for more."""
-        self.t_next, self.t_length = longer(self.t_next, room), longer(self.t_length, room)
-        self.t_of_key = longer(self.t_of_key, room)
-        self.t_computed, self.t_used = longer(self.t_computed, room), longer(self.t_used, room)
-        self.t_stages = longer(self.t_stages, room)
-        self.t_reached = longer(self.t_reached, room * N_ENGINES)
-        self.t_busy = longer(self.t_busy, room * self.resources)
-        self.t_rows = longer(self.t_rows, room * 2 * self.row_size)
-        self.t_room = room
+    def more_transitions(self) -> None:
+        """Room for twice as many."""
+        self.t_next, self.t_length, self.t_of_key = doubled(self.t_next), doubled(self.t_length), doubled(self.t_of_key)
+        self.t_computed, self.t_used = doubled(self.t_computed), doubled(self.t_used)
+        self.t_reached, self.t_stages = doubled(self.t_reached), doubled(self.t_stages)
+        self.t_busy, self.t_rows = doubled(self.t_busy), doubled(self.t_rows)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -245,7 +236,7 @@ class Stream(Landmarks):
             self.ledger_row[kernel - 1] = self.row_id(previous, known)
         for engine in range(N_ENGINES):
             self.late[engine] = 0
-            if self.t_reached[known * N_ENGINES + engine] >= 0:
+            if self.t_reached[known * N_ENGINES + engine] != NONE:
                 self.late[engine] = self.seen - self.reached[engine]
                 self.reached[engine] = ready + self.t_reached[known * N_ENGINES + engine]
         self.seen = ready + self.t_computed[known]
@@ -267,14 +258,14 @@ class Stream(Landmarks):
                 return self.row_of_key[key]
         for index in range(self.row_size):
             self.scratch[index] = self.t_rows[known * 2 * self.row_size + index]
-            if following >= 0:
+            if following != NONE:
                 self.scratch[index] += self.t_rows[(2 * following + 1) * self.row_size + index]
         for index in range(N_ENGINES):
             self.scratch[index * self.columns + DEPENDENCY] += self.late[index]
         found: cython.longlong = self.row_like_scratch()
-        if key >= 0:
-            if key >= len(self.row_of_key):
-                self.row_of_key = longer(self.row_of_key, 2 * key)
+        if key != NONE:
+            if key == len(self.row_of_key):
+                self.row_of_key = doubled(self.row_of_key)
             self.row_of_key[key] = found
         return found
 
@@ -309,7 +300,7 @@ class Stream(Landmarks):
             self.skipped += self.t_stages[known] * self.t_used[known]
         for index in range(self.resources):
             self.busy[index] += self.total_busy[index]
-        self.ledger_row[count - 1] = self.row_id(previous, -1)
+        self.ledger_row[count - 1] = self.row_id(previous, NONE)
         for index in range(N_ENGINES):
             self.covered[index] = self.reached[index]
         self.trail()
@@ -317,7 +308,7 @@ class Stream(Landmarks):
     def trail(self) -> None:
         """Add the trailing gaps to the row of the tile that arrived last, and number the rows by first use."""
         index: cython.longlong
-        kernel: cython.longlong = self.tile_kernel[self.last_slot] if self.last_slot >= 0 else len(self.end) - 1
+        kernel: cython.longlong = self.tile_kernel[self.last_slot] if self.last_slot != NONE else len(self.end) - 1
         self.current = kernel
         for index in range(self.row_size):
             self.book[index] = 0
@@ -344,11 +335,11 @@ class Stream(Landmarks):
         """Rows in the order in which kernels first have them; `ledger_row` then counts in that order."""
         kernel: cython.longlong
         row: cython.longlong
-        number: cython.longlong[::1] = column(len(self.rows), -1)
+        number: cython.longlong[::1] = column(len(self.rows), NONE)
         order: list[int] = []
         for kernel in range(len(self.ledger_row)):
             row = self.ledger_row[kernel]
-            if number[row] < 0:
+            if number[row] == NONE:
                 number[row] = len(order)
                 order.append(row)
             self.ledger_row[kernel] = number[row]
