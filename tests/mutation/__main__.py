@@ -25,11 +25,10 @@ from corpus import cases  # noqa: E402
 from gates import COMPILED, REFERENCE  # noqa: E402
 from mutants import Mutant  # noqa: E402
 from tables import report  # noqa: E402
-from trial import Bench, judge  # noqa: E402
+from trial import Bench, engine_of, judge  # noqa: E402
 
 from hiersim.engines import compiled, reference  # noqa: E402
 
-CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
 CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
 """In the order of their imports."""
 MODULES: Final = (
@@ -79,7 +78,8 @@ def prepare(modules: Sequence[str]) -> Bench:
             gate(engine)
     stages = sum(int(case.program.stage_counts().sum()) for case in bench.cases)
     print(f"{len(bench.cases)} programs of {stages} stages in {time.perf_counter() - begin:.0f} s", flush=True)
-    for name, source in bench.sources.items():
+    for name in {engine_of(name): name for name in bench.sources}.values():
+        source = bench.sources[name]
         alone = Bench(ROOT, modules, MODULES, bench.cases)
         alone.sources = {name: source, **bench.sources}
         begin = time.perf_counter()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+from core_work import WORK, work
 from corpus import HARD
 from hard_programs import PLAYED
 
@@ -113,8 +115,9 @@ def the_reference_takes_about_five_events_a_stage(engine: Any) -> None:
     program = tiles(400, contended=True)
     machine = engine.Machine(program)
     machine.run()
-    assert len(machine.log.rows) == program.stage_counts().sum()
-    assert next(machine.env._eid) <= 5.1 * len(machine.log.rows)
+    stages = len(machine.log.table().kernel)
+    assert stages == program.stage_counts().sum()
+    assert next(machine.env._eid) <= 5.1 * stages
 
 
 def the_reference_refuses_what_it_cannot_log(engine: Any) -> None:
@@ -135,12 +138,30 @@ def any_glance_gives_the_same(engine: Any) -> None:
         kind.glance = kept
 
 
+def counts_of(name: str) -> Callable[[Any], None]:
+    """As `tests/properties/test_core_work.py`, for one program."""
+
+    def gate(engine: Any) -> None:
+        assert engine.compiled() or work(engine, HARD[name]) == counted_before()[name]
+
+    gate.__name__ = f"counts of {name}"
+    return gate
+
+
+@cache
+def counted_before() -> dict[str, Any]:
+    """The counts that are pinned."""
+    found: dict[str, Any] = json.loads(WORK.read_text())
+    return found
+
+
 @cache
 def on_a_t4() -> Program:
     return lower(policy("eager")(load_trace("gpt2-large-prefill"), None), load_design("t4"))
 
 
 COMPILED: Final = (
+    *(counts_of(name) for name in sorted(HARD, key=lambda name: int(HARD[name].stage_counts().sum()))),
     any_glance_gives_the_same,
     every_stage_is_played_without_fast_forward,
     work_does_not_grow_with_tiles,

@@ -1,7 +1,7 @@
 """Mutants of a module: one small change each, by the operators of cosmic-ray and four that it lacks.
 
-Declarations are left alone: annotations, docstrings, imports, decorators, and what runs only where the module was
-compiled (it is interpreted here).
+Declarations are left alone: annotations, docstrings, imports, decorators, how a hash spreads, and what runs only where
+the module was compiled (it is interpreted here).
 """
 
 from __future__ import annotations
@@ -225,7 +225,14 @@ def is_declaration(node: Any) -> bool:
         return True
     if parent.type == "return_stmt" and is_without_a_result(function_node(node)):
         return True
-    return is_room(node) or is_for_the_compiler(node)
+    return is_room(node) or is_for_the_compiler(node) or is_hashing(node)
+
+
+def is_hashing(node: Any) -> bool:
+    """How a hash spreads: keys are compared in full, so that only the time to find one can depend on it."""
+    if node.type == "funcdef":
+        return bool(node.name.value == "spread")
+    return node.type == "simple_stmt" and node.get_first_leaf().value in ("FNV_BASIS", "FNV_PRIME", "ALL_BITS")
 
 
 def is_room(node: Any) -> bool:

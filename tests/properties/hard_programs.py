@@ -299,7 +299,38 @@ def shares_at_a_fair_port() -> Program:
     return build((big, middle, early, late, later, last, load, other), in_stream(layers), fair=(WRITE,))
 
 
+def loops_of_some_length() -> Program:
+    """Loops and runs just long enough for fast-forward, and just not."""
+    tiles = (((READ, 3, 2), (MATRIX, 4, 0), (L2, 2, 1)), ((L2, 2, 3), (VECTOR, 1, 0)))
+    loops: list[tuple[tuple[int, tuple[tuple[int, int], ...]], ...]]
+    loops = [((repeat, ((2, 0), (1, 1))),) for repeat in range(2, 8)]
+    loops += [((1, ((count, 0),)),) for count in (22, 23, 24, 25, 26, 30, 31, 32, 33, 34, 63, 64, 65, 66)]
+    nests = [Nest(tiles=tiles, loops=loop, depth=2 + index % 2) for index, loop in enumerate(loops)]
+    return build(nests, in_stream([Kernel(nest=index, start=1) for index in range(len(nests))]))
+
+
+def so_many_tiles(depth: int) -> Program:
+    """A slow store and `depth` buffers: about as many tiles are there as a state may have."""
+    slow = uniform(((READ, 2, 0), (WRITE, 9, 4)), 3 * depth, depth=depth)
+    return build((slow,), in_stream([Kernel(nest=0), Kernel(nest=0, start=2)]))
+
+
+def nothing_at_all() -> Program:
+    """No kernel."""
+    return build((uniform(((MATRIX, 1, 0),), 1),), [])
+
+
+def work_on_the_way() -> Program:
+    """Tiles queue at a unit, then go through a port to another unit: a unit that is busy sets nobody's pace."""
+    chain = ((READ, 1, 0), (MATRIX, 6, 0), (L2, 2, 9), (VECTOR, 1, 0))
+    return build((uniform(chain, 12, depth=4),), in_stream([Kernel(nest=0), Kernel(nest=0, start=3)]))
+
+
 HARD: Final = {
+    "work on the way": work_on_the_way(),
+    "nothing at all": nothing_at_all(),
+    "loops of some length": loops_of_some_length(),
+    **{f"{depth} tiles at once": so_many_tiles(depth) for depth in (62, 63, 64, 65)},
     "many distinct waits": many_distinct_waits(),
     "a backlog of two kernels": backlog_of_two_kernels(),
     "a long flight past a busy port": long_flight_past_busy_port(),
