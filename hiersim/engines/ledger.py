@@ -113,7 +113,7 @@ class _History:
     def split_by_work(self, begin: int, end: int) -> list[tuple[int, int, bool]]:
         """[begin, end) cut into pieces in which some unit works (True) and in which none does."""
         pieces: list[tuple[int, int, bool]] = []
-        index = max(bisect_right(self.work_start, begin) - 1, 0)
+        index = bisect_right(self.work_end, begin)
         while begin < end:
             while index < len(self.work_start) and self.work_end[index] <= begin:
                 index += 1
@@ -133,14 +133,13 @@ class _History:
         """Ticks of [begin, end) in which `port` serves `kernel`, and in which it serves others."""
         starts, ends, owners = self.service_start[port], self.service_end[port], self.service_kernel[port]
         same = other = 0
-        index = max(bisect_right(starts, begin) - 1, 0)
+        index = bisect_right(ends, begin)
         while index < len(starts) and starts[index] < end:
             overlap = min(end, ends[index]) - max(begin, starts[index])
-            if overlap > 0:
-                if owners[index] == kernel:
-                    same += overlap
-                else:
-                    other += overlap
+            if owners[index] == kernel:
+                same += overlap
+            else:
+                other += overlap
             index += 1
         return same, other
 
@@ -186,10 +185,7 @@ class _Book:
         """Waiting for earlier kernels: their drain by its causes, all before that as dependency."""
         history, program = self.history, self.history.program
         needs = program.needs[program.needs_ptr[kernel] : program.needs_ptr[kernel + 1]].tolist()
-        producer = max(needs, key=lambda need: (history.finish[need], -need), default=-1)
-        if producer < 0 or history.last_row[producer] < 0:
-            self.add(kernel, Entry.DEPENDENCY, end - begin)
-            return
+        producer = max(needs, key=lambda need: (history.finish[need], -need))
         computed = min(max(history.computed[producer], begin), end)
         self.add(kernel, Entry.DEPENDENCY, computed - begin)
         self.tile(history.last_row[producer], computed, end, LedgerPhase.DRAIN)
@@ -260,9 +256,8 @@ def _account(ledger: IntArray, history: _History, units: frozenset[int], makespa
                     book.add(kernel, Entry.DEPENDENCY, until - begin)
                 else:
                     book.gap(row, begin, until, phase)
-        if end > covered:
-            book.work(row, max(grant, covered), end)
-            covered = end
+        book.work(row, max(grant, covered), end)
+        covered = max(covered, end)
     if covered < makespan:
         _trailing(book, history, covered, makespan)
 

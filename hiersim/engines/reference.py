@@ -14,7 +14,7 @@ import heapq
 from array import array
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import simpy
@@ -31,7 +31,7 @@ MAX_STAGES: Final = 40_000_000
 """About half an hour and 9 GB."""
 AFTER_COMPLETIONS: Final = EventPriority(NORMAL + 1)
 AFTER_BUFFERS: Final = EventPriority(NORMAL + 2)
-Steps = Generator[Event, Any, None]
+Steps: TypeAlias = Generator[Event, Any, None]
 Request = tuple[int, int, int, int, int, Event]
 """Time, kernel, tile, stage, ticks of the service, and what fires when it is granted."""
 
@@ -235,7 +235,7 @@ def simulate(program: Program, *, keep_log: bool = False) -> Timeline:
     log = machine.log.table()
     busy = np.zeros(len(program.resources), np.int64)
     np.add.at(busy, program.stage_resource[log.stage], log.end - log.grant)
-    makespan = max(machine.makespan, int(machine.times["end"].max(initial=0)))
+    makespan = max([machine.makespan, *machine.times["end"].tolist()])
     times = machine.times
     return Timeline(
         engine=NAME,

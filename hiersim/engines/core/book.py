@@ -98,9 +98,8 @@ class Book(State):
         if self.now > begin:
             self.gap(engine, slot, begin, phase)
             begin = self.now
-        if end > begin:
-            self.labour(row, stage, begin - self.now, end - self.now)
-            self.covered[engine] = end
+        self.labour(row, stage, begin - self.now, end - self.now)
+        self.covered[engine] = max(begin, end)
         return 0
 
     @cython.final
@@ -110,17 +109,14 @@ class Book(State):
         self, engine: cython.longlong, kernel: cython.longlong, stage: cython.longlong, end: cython.longlong
     ) -> cython.longlong:
         """The part of an engine whose gap is that of the cores, which has just been described."""
-        begin: cython.longlong = self.covered[engine]
         row: cython.longlong = self.row(kernel) + engine * self.columns
         index: cython.longlong
         self.begun[kernel * self.wide * N_ENGINES + engine] = 1
-        if self.now > begin:
+        if self.now > self.covered[engine]:
             for index in range(self.pieces):
                 self.book[row + self.piece_column[index]] += self.piece_end[index] - self.piece_begin[index]
-            begin = self.now
-        if end > begin:
-            self.labour(row, stage, begin - self.now, end - self.now)
-            self.covered[engine] = end
+        self.labour(row, stage, 0, end - self.now)
+        self.covered[engine] = end
         return 0
 
     @cython.final
@@ -175,16 +171,12 @@ class Book(State):
         self, engine: cython.longlong, kernel: cython.longlong, begin: cython.longlong, worked: cython.longlong
     ) -> cython.longlong:
         """The idle ticks from `begin` until the kernel is ready: its producer's drain by causes, else dependency."""
-        place: cython.longlong = kernel * self.wide
-        producer: cython.longlong = self.producer[place]
+        producer: cython.longlong = self.producer[kernel * self.wide]
         source: cython.longlong = producer * self.wide
         row: cython.longlong = self.row(kernel) + engine * self.columns
         computed: cython.longlong
         index: cython.longlong
         idle: cython.longlong
-        if producer == NONE:
-            self.book[row + DEPENDENCY] += self.ready[kernel] - begin - (self.worked_ready[place] - worked)
-            return 0
         computed = max(begin, self.drain_computed[source])
         self.book[row + DEPENDENCY] += computed - begin + worked
         worked = max(worked, self.drain_worked[source])

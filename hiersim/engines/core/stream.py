@@ -150,7 +150,7 @@ class Stream(Landmarks):
         """Play one kernel from the end of its predecessor to its own; returns the transition that it made."""
         index: cython.longlong
         stages: cython.longlong = self.stages + self.skipped
-        self.open_books(kernel)
+        self.open_books()
         self.next_start = start
         while True:
             if self.next_start == self.now:
@@ -177,7 +177,7 @@ class Stream(Landmarks):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def open_books(self, kernel: cython.longlong) -> cython.longlong:
+    def open_books(self) -> cython.longlong:
         """Empty rows for this kernel and the one before; gaps begin where the latter last computed."""
         index: cython.longlong
         for index in range(2 * self.row_size):
@@ -190,7 +190,6 @@ class Stream(Landmarks):
             self.drain_worked_begin[index] = self.drain_worked_end[index] = 0
         self.worked = self.work_count = 0
         self.drain_worked[0] = self.worked_ready[0] = 0
-        self.producer[0] = kernel - 1
         self.current = NONE
         return 0
 
@@ -288,7 +287,6 @@ class Stream(Landmarks):
             return
         for index in range(self.resources):
             self.busy[index] = 0
-        self.next_start = INFINITY
         while True:
             self.grants()
             if self.advance() == 0:
