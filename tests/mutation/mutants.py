@@ -221,6 +221,8 @@ def is_declaration(node: Any) -> bool:
         return True
     if parent.type == "annassign" and node is parent.children[1]:
         return True
+    if node.type == "simple_stmt" and node.get_code(include_prefix=False).partition(" = ")[0].endswith(": TypeAlias"):
+        return True
     if parent.type == "funcdef" and node is parent.annotation:
         return True
     if parent.type == "return_stmt" and is_without_a_result(function_node(node)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -32,19 +32,25 @@ COLUMNS: Final = {
 """Columns that grow together."""
 
 
-def machine_of(engine: Any, program: Program) -> Any:
+def machine_of(engine: Any, program: Program, keep_log: bool = False) -> Any:
     """The machine that the (interpreted) engine plays a program with."""
     in_stream = program.in_stream and not engine.stream.computes_late(program)
-    return (engine.stream.Stream if in_stream else engine.graph.Graph)(program, False, True)
+    return (engine.stream.Stream if in_stream else engine.graph.Graph)(program, keep_log, True)
 
 
 def work(engine: Any, program: Program) -> dict[str, dict[str, int]]:
     """Counted work, calls by function and room of one run, with what must hold checked on the way."""
     calls: Counter[str] = Counter()
     machine = machine_of(engine, program)
-    with pieces_checked(machine), jumps_checked(machine), many_looks(machine), counted_calls(calls):
+    checked = (pieces_checked, jumps_checked, restores_checked, many_looks)
+    with ExitStack() as stack:
+        for context in checked:
+            stack.enter_context(context(machine))
+        stack.enter_context(counted_calls(calls))
         machine.run()
     check_end(machine, program)
+    assert len(machine.log) == 0
+    assert len(machine_of(engine, program, keep_log=True).log) == 7 * program.stage_counts().sum()
     room = {name: len(getattr(machine, name)) for name in ROOM if hasattr(machine, name)}
     room |= {name: getattr(machine, name).mask for name in ("transitions", "row_keys") if hasattr(machine, name)}
     return {"counted": machine.counted(), "calls": dict(sorted(calls.items())), "room": room}
@@ -115,12 +121,19 @@ def jumps_checked(machine: Any) -> Iterator[None]:
     def state(machine: Any, active: int) -> list[int]:
         machine.describe_loop(active)
         machine.snapshots -= 1
-        return list(machine.words[: machine.word_count])
+        spans = zip(machine.work_start, machine.work_end, strict=True)
+        worked = [time - machine.now for span in list(spans)[: machine.work_count] for time in span]
+        return [*machine.words[: machine.word_count], *worked]
+
+    def done(machine: Any, active: int) -> list[int]:
+        return [*machine.covered, machine.computed[machine.active_kernel[active] * machine.wide]]
 
     def jump(machine: Any, active: int, *rest: Any) -> int:
-        before = state(machine, active)
+        before, done_before, now = state(machine, active), done(machine, active), machine.now
         result: int = kept(machine, active, *rest)
         assert state(machine, active) == before
+        for one, two in zip(done_before, done(machine, active), strict=True):
+            assert two - one in (0, machine.now - now)
         return result
 
     repeats.jump = jump
@@ -128,6 +141,29 @@ def jumps_checked(machine: Any) -> Iterator[None]:
         yield
     finally:
         repeats.jump = kept
+
+
+@contextmanager
+def restores_checked(machine: Any) -> Iterator[None]:
+    """While in this block, a state that is restored must be the same state when it is written down again."""
+    landmarks = next(kind for kind in type(machine).__mro__ if kind.__name__ == "Landmarks" or kind is object)
+    kept = getattr(landmarks, "restore", None)
+
+    def restore(machine: Any, kernel: int, known: int) -> None:
+        kept(machine, kernel, known)
+        begun = list(machine.begun)
+        machine.begun[0] = 0  # the work of another kernel, which the state does not know
+        assert machine.state(kernel) == known
+        machine.begun[:] = begun
+        machine.snapshots -= 1
+
+    if kept:
+        landmarks.restore = restore
+    try:
+        yield
+    finally:
+        if kept:
+            landmarks.restore = kept
 
 
 def check_end(machine: Any, program: Program) -> None:
@@ -160,7 +196,6 @@ def check_columns(machine: Any, program: Program) -> None:
     assert len(machine.granted) == machine.slots * machine.longest
     assert len(machine.past_kernel) == machine.past * machine.resources
     assert len(machine.book) == machine.row_size * (kernels if machine.wide else 2)
-    assert len(machine.log) == 0
     assert len(machine.ready) == len(machine.start) == len(machine.end) == kernels
     if machine.wide:
         assert len(machine.consumers_ptr) == len(machine.needs_ptr) == kernels + 1

@@ -315,6 +315,12 @@ def so_many_tiles(depth: int) -> Program:
     return build((slow,), in_stream([Kernel(nest=0), Kernel(nest=0, start=2)]))
 
 
+def backlog_that_grows() -> Program:
+    """All but the number of stores that wait repeats, until they are too many for a state."""
+    grows = uniform(((VECTOR, 2, 0), (L2, 2, 1), (WRITE, 6, 3)), 200, release=1, complete=1)
+    return build((grows,), in_stream([Kernel(nest=0), Kernel(nest=0, start=2)]))
+
+
 def nothing_at_all() -> Program:
     """No kernel."""
     return build((uniform(((MATRIX, 1, 0),), 1),), [])
@@ -328,6 +334,7 @@ def work_on_the_way() -> Program:
 
 HARD: Final = {
     "work on the way": work_on_the_way(),
+    "a backlog that grows": backlog_that_grows(),
     "nothing at all": nothing_at_all(),
     "loops of some length": loops_of_some_length(),
     **{f"{depth} tiles at once": so_many_tiles(depth) for depth in (62, 63, 64, 65)},
