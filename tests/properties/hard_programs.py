@@ -321,6 +321,17 @@ def backlog_that_grows() -> Program:
     return build((grows,), in_stream([Kernel(nest=0), Kernel(nest=0, start=2)]))
 
 
+def late_landing(delay: int) -> Program:
+    """A write-back of the kernel before lands in the middle of an iteration, which takes longer for that.
+
+    At its end nothing is left of it but how long ago one of the units has worked.
+    """
+    first = uniform(((MATRIX, 2, 0), (READ, 1, delay), (L2, 20, 0)), 1, release=0, complete=0)
+    tiles = (((VECTOR, 5, 0),), ((L2, 3, 1),), ((MATRIX, 4, 0),))
+    loop = Nest(tiles=tiles, loops=((14, ((1, 0), (8, 1), (1, 2))),), depth=1)
+    return build((first, loop), in_stream([Kernel(nest=0), Kernel(nest=1), Kernel(nest=0), Kernel(nest=1)]))
+
+
 def nothing_at_all() -> Program:
     """No kernel."""
     return build((uniform(((MATRIX, 1, 0),), 1),), [])
@@ -334,6 +345,7 @@ def work_on_the_way() -> Program:
 
 HARD: Final = {
     "work on the way": work_on_the_way(),
+    **{f"a landing after {delay}": late_landing(delay) for delay in (45, 75, 110)},
     "a backlog that grows": backlog_that_grows(),
     "nothing at all": nothing_at_all(),
     "loops of some length": loops_of_some_length(),
