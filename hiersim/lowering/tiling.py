@@ -20,12 +20,14 @@ from hiersim.lowering.stages import column
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
-    from cython.cimports.hiersim.lowering.contraction import Cutter, ceil_div
+    from cython.cimports.hiersim.lowering.contraction import Cutter
+    from cython.cimports.hiersim.lowering.rounding import ceil_div
     from cython.cimports.hiersim.lowering.stages import Figures, Sheet
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
 else:
     from hiersim.exact import ceil_share, floor_share, product, total
-    from hiersim.lowering.contraction import Cutter, ceil_div
+    from hiersim.lowering.contraction import Cutter
+    from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.stages import Figures, Sheet
     from hiersim.lowering.work import KernelClasses, Work
 

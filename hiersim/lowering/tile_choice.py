@@ -1,0 +1,263 @@
+"""The choice of a tile for a matrix product: candidates, their estimated times, and the best of them.
+
+The tile is the one with the least time on this machine among those that fit the cores' memory, so its size follows the
+SRAM: near-tier traffic is K·(M·N/BN + N·M/BM) elements. Cores with registers and a scratchpad choose among powers of
+two of the native shape, as libraries do for GPUs; cores with one scratchpad among even cuts of the extents, with
+accumulators and operands sharing it.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `tile_choice.pxd` declares the fields and what other compiled modules use.
+"""
+
+from __future__ import annotations
+
+import cython
+import numpy as np
+
+from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
+from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
+from hiersim.lowering.blocks import Blocks
+from hiersim.lowering.stages import column, longer
+from hiersim.units import UNLIMITED as NO_LIMIT
+
+if cython.compiled:
+    from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
+    from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.hiersim.lowering.work import Work
+else:
+    from hiersim.lowering.rounding import ceil_div, padded_to
+    from hiersim.lowering.stages import Figures
+    from hiersim.lowering.work import Work
+
+UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
+SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
+INNER_TILES = cython.declare(cython.longlong, 8)
+"""A step along the inner dimension is at most this many native tiles."""
+MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
+"""A side of a tile is at most this many native ones."""
+LONGEST_STREAM = cython.declare(cython.longlong, 2**24)
+"""… or this long on a systolic unit, where a long stream hides fill and drain."""
+TIE = cython.declare(cython.double, 1.0 + 1e-9)
+"""Tiles whose estimated times differ by less are equally good: estimates are IEEE doubles, and machines that differ by
+a common factor of all rates must choose the same tile."""
+
+
+@cython.cfunc
+def next_count(count: cython.longlong) -> cython.longlong:
+    """Native tiles along a side: 1, 2, … 8, 10, 12, 14, 16, 20, …, four to the octave."""
+    step: cython.longlong = 1
+    while step * 8 <= count:
+        step *= 2
+    return count + step
+
+
+@cython.cfunc
+def even_side(extent: cython.longlong, count: cython.longlong, native: cython.longlong) -> cython.longlong:
+    """The least side that cuts `extent` into no more pieces than `count` native tiles would."""
+    pieces: cython.longlong = ceil_div(extent, count * native)
+    return padded_to(ceil_div(extent, pieces), native)
+
+
+@cython.cclass
+class TileChoice(Blocks):
+    """Finds the tile of the product at hand, once per operator type."""
+
+    def __init__(self, work: Work) -> None:
+        Blocks.__init__(self, work)
+        self.chosen = column(work.classes.types * 4)
+        self.rooms = 64
+        self.sides = column(self.rooms * 4)
+        self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
+
+    @cython.cfunc
+    def choose(self) -> cython.longlong:
+        """The tile of the product at hand; once per operator type."""
+        first: cython.longlong = self.work.anchor * 4
+        if self.chosen[first] == 0:
+            self.list_candidates()
+            self.take_best()
+            self.chosen[first], self.chosen[first + 1] = self.tile_m, self.tile_n
+            self.chosen[first + 2], self.chosen[first + 3] = self.tile_k, self.split
+        self.tile_m, self.tile_n = self.chosen[first], self.chosen[first + 1]
+        self.tile_k, self.split = self.chosen[first + 2], self.chosen[first + 3]
+        return 0
+
+    @cython.cfunc
+    def list_candidates(self) -> cython.longlong:
+        """Sides native, 2·native, … up to the first that covers the extent, where accumulators and operands fit."""
+        figures: Figures = self.figures
+        if figures.scratchpad > 0:
+            return self.list_even_candidates()
+        native_m: cython.longlong = figures.native(self.dtype, 0)
+        native_n: cython.longlong = figures.native(self.dtype, 1)
+        self.candidates = 0
+        m: cython.longlong = native_m
+        while True:
+            n: cython.longlong = native_n
+            while m * n * ACCUMULATOR_BYTES <= figures.accumulators:
+                k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
+                if k > 0:
+                    self.add_with_split(m, n, k)
+                if n >= self.n or n >= self.longest(native_n):
+                    break
+                n *= 2
+            if m >= self.m or m >= self.longest(native_m):
+                break
+            m *= 2
+        return self.add_least()
+
+    @cython.cfunc
+    def list_even_candidates(self) -> cython.longlong:
+        """Even cuts of both extents, where accumulators and the operands of all buffers fit one scratchpad together."""
+        figures: Figures = self.figures
+        native_m: cython.longlong = figures.native(self.dtype, 0)
+        native_n: cython.longlong = figures.native(self.dtype, 1)
+        self.candidates = 0
+        tall: cython.longlong = 1
+        while tall * native_m <= self.longest(native_m):
+            m: cython.longlong = even_side(self.m, tall, native_m)
+            wide: cython.longlong = 1
+            while wide * native_n <= self.longest(native_n):
+                n: cython.longlong = even_side(self.n, wide, native_n)
+                left: cython.longlong = figures.scratchpad - m * n * ACCUMULATOR_BYTES
+                k: cython.longlong = self.inner_step(left // (figures.depth * (m + n) * self.element))
+                if k > 0:
+                    self.add_with_split(m, n, k)
+                if left <= 0 or n >= self.n:
+                    break
+                wide = next_count(wide)
+            if m >= self.m:
+                break
+            tall = next_count(tall)
+        return self.add_least()
+
+    @cython.cfunc
+    def add_with_split(self, m: cython.longlong, n: cython.longlong, k: cython.longlong) -> cython.longlong:
+        """Note a tile, and the same with its inner dimension split where blocks are fewer than cores."""
+        blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
+        self.add_candidate(m, n, k, 1)
+        split: cython.longlong = min(self.figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
+        if split > 1:
+            self.add_candidate(m, n, k, split)
+        return 0
+
+    @cython.cfunc
+    def add_least(self) -> cython.longlong:
+        """Where nothing fits, the native tile."""
+        if self.candidates == 0:
+            figures: Figures = self.figures
+            m: cython.longlong = figures.native(self.dtype, 0)
+            self.add_candidate(m, figures.native(self.dtype, 1), figures.native(self.dtype, 2), 1)
+        return 0
+
+    @cython.cfunc
+    def longest(self, native: cython.longlong) -> cython.longlong:
+        """No side of a tile is doubled from here on."""
+        return max(native * MOST_DOUBLINGS, LONGEST_STREAM if self.systolic else 0)
+
+    @cython.cfunc
+    def inner_step(self, room: cython.longlong) -> cython.longlong:
+        """The largest power-of-two multiple of the native inner side within `room`; 0 when none fits."""
+        native: cython.longlong = self.figures.native(self.dtype, 2)
+        if native > room:
+            return 0
+        step: cython.longlong = native
+        while step * 2 <= min(room, native * INNER_TILES) and step < self.k:
+            step *= 2
+        return step
+
+    @cython.cfunc
+    def add_candidate(
+        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+    ) -> cython.longlong:
+        """Note a tile and its estimated time."""
+        if self.candidates == self.rooms:
+            self.rooms *= 2
+            self.sides = longer(self.sides, self.rooms * 4)
+            grown = list(self.seconds) + [0.0] * self.candidates
+            self.seconds = np.array(grown) if cython.compiled else grown
+        first: cython.longlong = self.candidates * 4
+        self.sides[first], self.sides[first + 1] = m, n
+        self.sides[first + 2], self.sides[first + 3] = k, split
+        self.seconds[self.candidates] = self.estimate(m, n, k, split)
+        self.candidates += 1
+        return 0
+
+    @cython.cfunc
+    def take_best(self) -> cython.longlong:
+        """Of all tiles within `TIE` of the least time the best one by `is_better`."""
+        index: cython.longlong
+        best: cython.longlong = -1
+        least: cython.double = self.seconds[0]
+        for index in range(self.candidates):
+            least = min(least, self.seconds[index])
+        for index in range(self.candidates):
+            if self.seconds[index] <= least * TIE and (best < 0 or self.is_better(index * 4, best * 4)):
+                best = index
+        self.tile_m, self.tile_n = self.sides[best * 4], self.sides[best * 4 + 1]
+        self.tile_k, self.split = self.sides[best * 4 + 2], self.sides[best * 4 + 3]
+        return 0
+
+    @cython.cfunc
+    def is_better(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
+        """Whether the tile whose sides begin at `one` goes before the one at `other`.
+
+        The one that loads least, where cores have one scratchpad; the largest; the first by (m, n, k, split).
+        """
+        if self.figures.scratchpad > 0:
+            loads: cython.double = self.near_elements(one)
+            rival: cython.double = self.near_elements(other)
+            if loads != rival:
+                return loads < rival
+        area: cython.longlong = self.sides[one] * self.sides[one + 1]
+        against: cython.longlong = self.sides[other] * self.sides[other + 1]
+        if area != against:
+            return area > against
+        place: cython.longlong
+        for place in range(4):
+            if self.sides[one + place] != self.sides[other + place]:
+                return self.sides[one + place] < self.sides[other + place]
+        return False
+
+    @cython.cfunc
+    def near_elements(self, place: cython.longlong) -> cython.double:
+        """Operand elements that all blocks of the tile whose sides begin at `place` load."""
+        rows: cython.longlong = ceil_div(self.m, self.sides[place])
+        columns: cython.longlong = ceil_div(self.n, self.sides[place + 1])
+        return float(self.operand_a) * float(columns) + float(self.operand_b) * float(rows)
+
+    @cython.cfunc
+    def estimate(
+        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+    ) -> cython.double:
+        """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
+
+        A product too small for the machine also waits for its largest operand from the last tier.
+        """
+        figures: Figures = self.figures
+        cores: cython.double = float(figures.cores)
+        rate: cython.longlong = figures.matrix_rate(self.dtype)
+        blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n) * split
+        inner: cython.double = float(padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2)))
+        active: cython.longlong = min(blocks, figures.cores)
+        per_block: cython.double = 0.0
+        if rate < UNLIMITED:
+            side_m: cython.longlong = self.block_side(m, self.m, 0)
+            side_n: cython.longlong = self.block_side(n, self.n, 1)
+            macs: cython.double = float(side_m * side_n) * inner
+            if self.systolic:
+                length: cython.longlong = padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2))
+                macs = float(self.arrays.macs()) * float(self.arrays.block(side_m, side_n, length, k))
+            per_block = 2.0 * macs * cores / float(rate)
+        loaded: cython.double = float(min(m, self.m) + min(n, self.n)) * inner * float(self.element) * float(active)
+        per_block = max(per_block, figures.read_time(0, loaded, float(active)))
+        seconds: cython.double = float(ceil_div(blocks, figures.cores)) * per_block
+        if active * 2 < figures.cores:
+            largest: cython.double = float(self.batch * self.k * max(self.m, self.n)) * float(self.element)
+            far: cython.double = figures.read_time(figures.levels - 1, largest, float(active))
+            seconds = max(seconds, far * cores / float(active))
+        if split > 1:
+            sums: cython.double = float(self.batch * self.m * self.n) * float(2 * ACCUMULATOR_BYTES * split)
+            seconds += figures.read_time(0, sums, float(active))
+        return seconds
