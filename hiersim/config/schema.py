@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from hiersim import units
 from hiersim.errors import UnitError, nearest
 from hiersim.model import design as value
+from hiersim.model.design_changes import read_tile
 from hiersim.model.operators import DType
 
 DTYPES = tuple(dtype.name.lower() for dtype in DType)
@@ -59,7 +60,7 @@ PicojoulesPerFlop = Annotated[float, _read(units.PicojoulesPerFlop), _shown(unit
 
 def _tile(entry: object) -> tuple[int, int, int]:
     try:
-        return value.read_tile(entry)
+        return read_tile(entry)
     except UnitError as error:
         raise _pydantic(error) from None
 

@@ -1,21 +1,19 @@
 """`Design`: compute, memory tiers, host and prices of one machine; validated and in base units.
 
-Every field's type says its unit (see `hiersim.units`); `Design.replace` uses these types to read the text of
-a what-if change. A value of None is unknown: using it is an error or a warning, never a guess.
+Every field's type says its unit (see `hiersim.units`); `design_changes` uses these types to read the text of a what-if
+change, `design_faults` tells what makes no sense together. A value of None is unknown: using it is an error or a
+warning, never a guess.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
-from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from hiersim import units
-from hiersim.errors import DesignError, HiersimError, UnitError, nearest
+from hiersim.errors import DesignError, nearest
 from hiersim.model.operators import DType
 from hiersim.units import (
     Bytes,
@@ -29,9 +27,6 @@ from hiersim.units import (
     Ticks,
     UsdPerGB,
 )
-
-LARGEST_ARRAY: Final = 65536
-"""Most rows, columns or arrays of a systolic unit."""
 
 
 class Scope(Enum):
@@ -323,15 +318,9 @@ class Design:
         DesignError
             Unknown path, wrong unit, or a design that makes no sense afterwards.
         """
-        design = self
-        for path, value in changes.items():
-            design = _replaced(design, path.split("."), path, value)
-            if not any(word in path for word in ("name", "title")):
-                kept = {key: text for key, text in design.sources.items() if key != path}
-                design = dataclasses.replace(design, sources={**kept, path: f"set to {value}"})
-        design = design.checked()
-        names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
-        return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
+        from hiersim.model.design_changes import changed  # which imports this module
+
+        return changed(self, changes)
 
     def checked(self) -> Design:
         """Itself, when it makes sense as a whole.
@@ -341,273 +330,10 @@ class Design:
         DesignError
             Naming the first path that does not; `others` holds the rest.
         """
-        faults = [DesignError(problem, key=path, expected=expected) for path, problem, expected in _faults(self)]
-        if faults:
-            first = faults[0]
-            raise DesignError(first.problem, key=first.key, expected=first.expected, others=faults[1:])
+        from hiersim.model.design_faults import faults  # which imports this module
+
+        found = [DesignError(problem, key=path, expected=expected) for path, problem, expected in faults(self)]
+        if found:
+            first = found[0]
+            raise DesignError(first.problem, key=first.key, expected=first.expected, others=found[1:])
         return self
-
-
-def _faults(design: Design) -> list[tuple[str, str, str]]:
-    """What is wrong across fields: (path, problem, expected)."""
-    faults: list[tuple[str, str, str]] = []
-    names = [tier.name for tier in design.memory]
-    scopes = [tier.scope for tier in design.memory]
-    if not design.shared_tiers:
-        faults.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
-    if not design.core_tiers:
-        faults.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
-    if scopes != sorted(scopes, key=list(Scope).index):
-        order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
-        faults.append(("memory", "has a tier behind one of farther scope", order))
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        faults.append((f"memory.{name}", "is there twice", "one tier of each name"))
-    for tier in design.memory:
-        faults.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
-    if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
-        what = f"is a {design.home.management.value} but the last tier"
-        what += " that kernels address" if design.host_tiers else ""
-        faults.append((f"memory.{design.home.name}.management", what, "scratchpad"))
-    for tier in design.host_tiers:
-        if tier.management is not Management.SCRATCHPAD:
-            problem = f"is a {tier.management.value} behind the device"
-            faults.append((f"memory.{tier.name}.management", problem, "scratchpad"))
-    for tier in design.core_tiers:
-        if tier.management is Management.POOL:
-            faults.append((f"memory.{tier.name}.management", "is a pool in the cores", "cache or scratchpad"))
-    faults.extend(_link_faults(design))
-    faults.extend(_placement_faults(design))
-    for tier in design.shared_tiers[:-1]:
-        if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
-            faults.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
-    matrix = design.compute.matrix
-    if matrix is not None:
-        faults.extend(
-            (f"compute.matrix.stand_in.{name.name.lower()}", f"'{target.name.lower()}' has no peak", "a dtype in peak")
-            for name, target in matrix.stand_in.items()
-            if target not in matrix.peak
-        )
-        faults.extend(_systolic_faults(matrix))
-    if DType.FP32 not in design.compute.vector.peak:
-        faults.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
-    return faults
-
-
-def _systolic_faults(matrix: MatrixUnit) -> list[tuple[str, str, str]]:
-    """The native tile lies on the array: two of its sides are the array's, by the dataflow."""
-    unit = matrix.systolic
-    if unit is None:
-        return []
-    faults = [
-        (f"compute.matrix.systolic.{name}", "is not a number of that sort", "1 to 65536")
-        for name in ("rows", "columns", "arrays")
-        if not 0 < getattr(unit, name) <= LARGEST_ARRAY
-    ]
-    m, n, k = matrix.tile
-    on_array = {
-        Dataflow.WEIGHT_STATIONARY: (k, n),
-        Dataflow.OUTPUT_STATIONARY: (m, n),
-        Dataflow.INPUT_STATIONARY: (k, m),
-    }[unit.dataflow]
-    if on_array != (unit.rows, unit.columns):
-        places = {
-            Dataflow.WEIGHT_STATIONARY: "[any, columns, rows]",
-            Dataflow.OUTPUT_STATIONARY: "[rows, columns, any]",
-            Dataflow.INPUT_STATIONARY: "[columns, any, rows]",
-        }
-        problem = f"{list(matrix.tile)} does not lie on an array of {unit.rows} rows and {unit.columns} columns"
-        faults.append(("compute.matrix.tile", problem, f"{places[unit.dataflow]} for {unit.dataflow.value}"))
-    return faults
-
-
-def _link_faults(design: Design) -> list[tuple[str, str, str]]:
-    faults: list[tuple[str, str, str]] = []
-    tiers = [tier.name for tier in design.memory]
-    host = [tier.name for tier in design.host_tiers]
-    for index, link in enumerate(design.links):
-        path = f"links.{link.name}"
-        faults.extend((f"{path}.{key}", *rest) for key, *rest in _port_faults(link))  # type: ignore[misc]
-        if not link.has_port:
-            faults.append((f"{path}.bandwidth", "is missing", "a bandwidth such as '64 GB/s', or 'unlimited'"))
-        if link.name in tiers:
-            faults.append((path, "has the name of a tier", "a name of its own"))
-        if link.to not in host:
-            problem = f"'{link.to}' is not a tier behind the device"
-            faults.append((f"{path}.to", problem, nearest(link.to, host) if host else "a tier with 'scope: host'"))
-        elif link.to in [other.to for other in design.links[:index]]:
-            faults.append((f"{path}.to", f"'{link.to}' has a link already", "one link in front of each tier"))
-    return faults
-
-
-def _placement_faults(design: Design) -> list[tuple[str, str, str]]:
-    homes = [tier.name for tier in design.homes] if design.shared_tiers else []
-    placement = design.placement
-    faults = [
-        (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))
-        for pattern, name in placement.pins.items()
-        if name not in homes
-    ]
-    if placement.chunk <= 0:
-        faults.append(("placement.chunk", "is zero", "a size above zero"))
-    return faults
-
-
-def _port_faults(place: Place) -> list[tuple[str, str, str]]:
-    faults = []
-    both = place.read_bandwidth is not None and place.write_bandwidth is not None
-    if (place.read_bandwidth is None) != (place.write_bandwidth is None):
-        faults.append(("read_bandwidth", "is given without its partner", "read_bandwidth and write_bandwidth together"))
-    if both and place.bandwidth is not None:
-        faults.append(("bandwidth", "is given beside read_bandwidth and write_bandwidth", "one or the other"))
-    return faults
-
-
-def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
-    faults = _port_faults(tier)
-    if tier.scope is not Scope.CORE and not tier.has_port:
-        faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
-    if tier.capacity <= 0:
-        faults.append(("capacity", "is zero", "a size above zero"))
-    if tier.arbitration is not Arbitration.FIFO and tier.scope is Scope.CORE:
-        faults.append(("arbitration", "is given for a tier in the cores, which has no port to share", "scope: shared"))
-    if tier.granularity <= 0:
-        faults.append(("granularity", "is zero", "a size above zero"))
-    if not tier.is_shared_cache:
-        chosen: dict[str, Enum] = {"replacement": tier.replacement, "start": tier.start}
-        usual = (Replacement.LRU, Start.COLD)
-        faults.extend(
-            (key, f"is {value.value} but the tier is not a shared cache", "scope: shared and management: cache")
-            for key, value in chosen.items()
-            if value not in usual
-        )
-    if tier.dram is not None:
-        faults.extend(("dram", *rest) for rest in _dram_faults(tier, tier.dram))
-    if tier.price is not None and tier.price_as_of is None:
-        faults.append(("price", "has no date", "price_as_of: YYYY-MM"))
-    return faults
-
-
-def _dram_faults(tier: Tier, name: str) -> list[tuple[str, str]]:
-    """What is wrong with a preset: (problem, expected)."""
-    from hiersim.model.dram_presets import PRESETS  # most designs name none
-
-    if name not in PRESETS:
-        return [(f"'{name}' is not a DRAM preset", nearest(name, PRESETS))]
-    if tier.scope is Scope.CORE:
-        return [("is given for a tier in the cores", "a preset at a shared tier")]
-    return []
-
-
-def _with_models(design: Design, names: Collection[str]) -> Design:
-    """`design` with the efficiency of these tiers' presets."""
-    if not names:
-        return design
-    from hiersim.model.dram_tiers import with_models
-
-    return with_models(design, names)
-
-
-@cache
-def field_types(owner: type[Any]) -> dict[str, Any]:
-    """Field name → type of a design dataclass, with `| None` removed."""
-    return {name: _without_none(hint) for name, hint in get_type_hints(owner).items()}
-
-
-def _without_none(hint: Any) -> Any:
-    if get_origin(hint) in (Union, UnionType):
-        return next(part for part in get_args(hint) if part is not type(None))
-    return hint
-
-
-def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
-    """`value` with the leaf at `steps` changed; frozen values are copied along the way."""
-    name, rest = steps[0], steps[1:]
-    owner: Any = type(value)
-    kinds = field_types(owner)
-    if name not in kinds or name == "sources":
-        done = path.split(".")[: -len(steps)]
-        valid = [".".join([*done, key]) for key in kinds if key != "sources"]
-        raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
-    kind, present = kinds[name], getattr(value, name)
-    if kind in (tuple[Tier, ...], tuple[Link, ...]):
-        return dataclasses.replace(value, **{name: _replaced_place(name, present, rest, path, text)})
-    if rest and dataclasses.is_dataclass(kind):
-        if present is None:
-            raise DesignError(f"this design has no {name}", key=path)
-        return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
-    if rest and name == "pins":  # patterns have dots of their own
-        return dataclasses.replace(value, pins={**present, ".".join(rest): str(text)})
-    if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
-        return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
-    if rest:
-        raise DesignError(f"'{name}' has nothing inside", key=path)
-    return dataclasses.replace(value, **{name: read_leaf(kind, text, path, present)})
-
-
-def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:
-    """Tiers (`memory`) or `links` with one value changed."""
-    names, one = [place.name for place in places], "tier" if kind == "memory" else "link"
-    if len(rest) < 2 or rest[0] not in names:
-        wanted = nearest(rest[0], names) if rest and names else f"a {one}: {', '.join(names) or 'there is none'}"
-        form = f"{kind}.{one.upper()}.VALUE with {one.upper()} {wanted}"
-        raise DesignError(f"names no value of a {one}", key=path, expected=form)
-    return tuple(_replaced(place, rest[1:], path, text) if place.name == rest[0] else place for place in places)
-
-
-def _replaced_entry(name: str, present: Mapping[DType, Any], key: str, path: str, text: Any) -> dict[DType, Any]:
-    dtype = read_dtype(key, path)
-    if name == "stand_in":
-        return {**present, dtype: read_dtype(text, path)}
-    return {**present, dtype: read_leaf(FlopsPerSecond, text, path, present.get(dtype))}
-
-
-def read_dtype(text: Any, path: str) -> DType:
-    """A dtype by its name in lower case."""
-    names = {dtype.name.lower(): dtype for dtype in DType}
-    if not isinstance(text, str) or text not in names:
-        raise DesignError(f"{text!r} is not a dtype", key=path, expected=nearest(str(text), names))
-    return names[text]
-
-
-def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:
-    """One value of a design, from text with a unit or from a number in base units."""
-    try:
-        if kind in units.QUANTITIES:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            bare = number and not units.QUANTITIES[kind].bare
-            return units.parse_change(kind, f"{value} {_base_unit(kind)}" if bare else value, present)
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            if value in [item.value for item in kind]:
-                return kind(value)
-            raise UnitError(f"{value!r} is not valid", expected=" or ".join(item.value for item in kind))
-        if kind == tuple[int, int, int]:
-            return read_tile(value)
-        if kind is bool:
-            return read_switch(value)
-        if kind is str and isinstance(value, str):
-            return value
-    except HiersimError as error:
-        raise DesignError(error.problem, key=path, expected=error.expected) from None
-    raise DesignError(f"{value!r} cannot be set here", key=path)
-
-
-def _base_unit(kind: Any) -> str:
-    """The unit that a bare number from Python stands for."""
-    return units.QUANTITIES[kind].base
-
-
-def read_switch(value: Any) -> bool:
-    """True or false."""
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    raise UnitError(f"{value!r} is neither true nor false", expected="true or false")
-
-
-def read_tile(value: Any) -> tuple[int, int, int]:
-    """A native matrix tile (m, n, k)."""
-    good = isinstance(value, list | tuple) and len(value) == 3
-    if not good or not all(type(side) is int and 0 < side <= 65536 for side in value):
-        raise UnitError(f"{value!r} is not a tile", expected="three whole numbers [m, n, k] of at least 1")
-    return (value[0], value[1], value[2])

@@ -9,7 +9,8 @@ from typing import Any
 
 from hiersim import units
 from hiersim.model import dram_tiers
-from hiersim.model.design import Design, Place, Tier, field_types
+from hiersim.model.design import Design, Place, Tier
+from hiersim.model.design_changes import field_types
 from hiersim.model.operators import DType
 
 PRINTERS: Mapping[object, Callable[[Any], str]] = {

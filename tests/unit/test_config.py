@@ -21,6 +21,7 @@ from hiersim.config.load import MAX_EXTENDS, load_design, merge, valid_keys
 from hiersim.errors import DesignError
 from hiersim.model import design as value
 from hiersim.model.design import Arbitration, Design, Management, Replacement, Scope, Start
+from hiersim.model.design_changes import field_types
 from hiersim.model.operators import DType
 
 ROOT = Path(__file__).parents[2]
@@ -474,7 +475,7 @@ def test_a_model_mirrors_its_value_field_by_field(model: type[BaseModel], owner:
     models = {name: field for name, field in model.model_fields.items() if name not in ONLY_IN_THE_FILE}
     assert set(models) == set(fields)
     properties = model.model_json_schema()["properties"]
-    for name, kind in value.field_types(owner).items():
+    for name, kind in field_types(owner).items():
         if name not in models:
             continue
         required = fields[name].default is dataclasses.MISSING and fields[name].default_factory is dataclasses.MISSING

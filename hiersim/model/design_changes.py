@@ -1,0 +1,143 @@
+"""What-if changes of a design: dotted paths, and values read from text by the type of the field that they are for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hiersim import units
+from hiersim.errors import DesignError, HiersimError, UnitError, nearest
+from hiersim.model.design import Design, Link, Tier
+from hiersim.model.operators import DType
+from hiersim.units import FlopsPerSecond
+
+
+def changed(design: Design, changes: Mapping[str, Any]) -> Design:
+    """`design` with the values at these dotted paths changed, and checked again; see `Design.replace`."""
+    for path, value in changes.items():
+        design = _replaced(design, path.split("."), path, value)
+        if not any(word in path for word in ("name", "title")):
+            kept = {key: text for key, text in design.sources.items() if key != path}
+            design = dataclasses.replace(design, sources={**kept, path: f"set to {value}"})
+    design = design.checked()
+    names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
+    return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
+
+
+def _with_models(design: Design, names: Collection[str]) -> Design:
+    """`design` with the efficiency of these tiers' presets."""
+    if not names:
+        return design
+    from hiersim.model.dram_tiers import with_models
+
+    return with_models(design, names)
+
+
+@cache
+def field_types(owner: type[Any]) -> dict[str, Any]:
+    """Field name → type of a design dataclass, with `| None` removed."""
+    return {name: _without_none(hint) for name, hint in get_type_hints(owner).items()}
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
+    """`value` with the leaf at `steps` changed; frozen values are copied along the way."""
+    name, rest = steps[0], steps[1:]
+    owner: Any = type(value)
+    kinds = field_types(owner)
+    if name not in kinds or name == "sources":
+        done = path.split(".")[: -len(steps)]
+        valid = [".".join([*done, key]) for key in kinds if key != "sources"]
+        raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
+    kind, present = kinds[name], getattr(value, name)
+    if kind in (tuple[Tier, ...], tuple[Link, ...]):
+        return dataclasses.replace(value, **{name: _replaced_place(name, present, rest, path, text)})
+    if rest and dataclasses.is_dataclass(kind):
+        if present is None:
+            raise DesignError(f"this design has no {name}", key=path)
+        return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
+    if rest and name == "pins":  # patterns have dots of their own
+        return dataclasses.replace(value, pins={**present, ".".join(rest): str(text)})
+    if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
+        return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
+    if rest:
+        raise DesignError(f"'{name}' has nothing inside", key=path)
+    return dataclasses.replace(value, **{name: read_leaf(kind, text, path, present)})
+
+
+def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:
+    """Tiers (`memory`) or `links` with one value changed."""
+    names, one = [place.name for place in places], "tier" if kind == "memory" else "link"
+    if len(rest) < 2 or rest[0] not in names:
+        wanted = nearest(rest[0], names) if rest and names else f"a {one}: {', '.join(names) or 'there is none'}"
+        form = f"{kind}.{one.upper()}.VALUE with {one.upper()} {wanted}"
+        raise DesignError(f"names no value of a {one}", key=path, expected=form)
+    return tuple(_replaced(place, rest[1:], path, text) if place.name == rest[0] else place for place in places)
+
+
+def _replaced_entry(name: str, present: Mapping[DType, Any], key: str, path: str, text: Any) -> dict[DType, Any]:
+    dtype = read_dtype(key, path)
+    if name == "stand_in":
+        return {**present, dtype: read_dtype(text, path)}
+    return {**present, dtype: read_leaf(FlopsPerSecond, text, path, present.get(dtype))}
+
+
+def read_dtype(text: Any, path: str) -> DType:
+    """A dtype by its name in lower case."""
+    names = {dtype.name.lower(): dtype for dtype in DType}
+    if not isinstance(text, str) or text not in names:
+        raise DesignError(f"{text!r} is not a dtype", key=path, expected=nearest(str(text), names))
+    return names[text]
+
+
+def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:
+    """One value of a design, from text with a unit or from a number in base units."""
+    try:
+        if kind in units.QUANTITIES:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            bare = number and not units.QUANTITIES[kind].bare
+            return units.parse_change(kind, f"{value} {_base_unit(kind)}" if bare else value, present)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            if value in [item.value for item in kind]:
+                return kind(value)
+            raise UnitError(f"{value!r} is not valid", expected=" or ".join(item.value for item in kind))
+        if kind == tuple[int, int, int]:
+            return read_tile(value)
+        if kind is bool:
+            return read_switch(value)
+        if kind is str and isinstance(value, str):
+            return value
+    except HiersimError as error:
+        raise DesignError(error.problem, key=path, expected=error.expected) from None
+    raise DesignError(f"{value!r} cannot be set here", key=path)
+
+
+def _base_unit(kind: Any) -> str:
+    """The unit that a bare number from Python stands for."""
+    return units.QUANTITIES[kind].base
+
+
+def read_switch(value: Any) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return bool(value == "true")
+    raise UnitError(f"{value!r} is neither true nor false", expected="true or false")
+
+
+def read_tile(value: Any) -> tuple[int, int, int]:
+    """A native matrix tile (m, n, k)."""
+    good = isinstance(value, list | tuple) and len(value) == 3
+    if not good or not all(type(side) is int and 0 < side <= 65536 for side in value):
+        raise UnitError(f"{value!r} is not a tile", expected="three whole numbers [m, n, k] of at least 1")
+    return (value[0], value[1], value[2])

@@ -1,0 +1,174 @@
+"""What makes no sense in a design across its fields; each field on its own is checked where it is read."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from hiersim.errors import nearest
+from hiersim.model.design import (
+    Arbitration,
+    Dataflow,
+    Design,
+    Management,
+    MatrixUnit,
+    Place,
+    Replacement,
+    Scope,
+    Start,
+    Tier,
+)
+from hiersim.model.operators import DType
+
+LARGEST_ARRAY: Final = 65536
+"""Most rows, columns or arrays of a systolic unit."""
+
+
+def faults(design: Design) -> list[tuple[str, str, str]]:
+    """What is wrong across fields: (path, problem, expected)."""
+    found: list[tuple[str, str, str]] = []
+    names = [tier.name for tier in design.memory]
+    scopes = [tier.scope for tier in design.memory]
+    if not design.shared_tiers:
+        found.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
+    if not design.core_tiers:
+        found.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
+    if scopes != sorted(scopes, key=list(Scope).index):
+        order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
+        found.append(("memory", "has a tier behind one of farther scope", order))
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.append((f"memory.{name}", "is there twice", "one tier of each name"))
+    for tier in design.memory:
+        found.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
+    if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
+        what = f"is a {design.home.management.value} but the last tier"
+        what += " that kernels address" if design.host_tiers else ""
+        found.append((f"memory.{design.home.name}.management", what, "scratchpad"))
+    for tier in design.host_tiers:
+        if tier.management is not Management.SCRATCHPAD:
+            problem = f"is a {tier.management.value} behind the device"
+            found.append((f"memory.{tier.name}.management", problem, "scratchpad"))
+    for tier in design.core_tiers:
+        if tier.management is Management.POOL:
+            found.append((f"memory.{tier.name}.management", "is a pool in the cores", "cache or scratchpad"))
+    found.extend(_link_faults(design))
+    found.extend(_placement_faults(design))
+    for tier in design.shared_tiers[:-1]:
+        if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
+            found.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
+    matrix = design.compute.matrix
+    if matrix is not None:
+        found.extend(
+            (f"compute.matrix.stand_in.{name.name.lower()}", f"'{target.name.lower()}' has no peak", "a dtype in peak")
+            for name, target in matrix.stand_in.items()
+            if target not in matrix.peak
+        )
+        found.extend(_systolic_faults(matrix))
+    if DType.FP32 not in design.compute.vector.peak:
+        found.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
+    return found
+
+
+def _systolic_faults(matrix: MatrixUnit) -> list[tuple[str, str, str]]:
+    """The native tile lies on the array: two of its sides are the array's, by the dataflow."""
+    unit = matrix.systolic
+    if unit is None:
+        return []
+    faults = [
+        (f"compute.matrix.systolic.{name}", "is not a number of that sort", "1 to 65536")
+        for name in ("rows", "columns", "arrays")
+        if not 0 < getattr(unit, name) <= LARGEST_ARRAY
+    ]
+    m, n, k = matrix.tile
+    on_array = {
+        Dataflow.WEIGHT_STATIONARY: (k, n),
+        Dataflow.OUTPUT_STATIONARY: (m, n),
+        Dataflow.INPUT_STATIONARY: (k, m),
+    }[unit.dataflow]
+    if on_array != (unit.rows, unit.columns):
+        places = {
+            Dataflow.WEIGHT_STATIONARY: "[any, columns, rows]",
+            Dataflow.OUTPUT_STATIONARY: "[rows, columns, any]",
+            Dataflow.INPUT_STATIONARY: "[columns, any, rows]",
+        }
+        problem = f"{list(matrix.tile)} does not lie on an array of {unit.rows} rows and {unit.columns} columns"
+        faults.append(("compute.matrix.tile", problem, f"{places[unit.dataflow]} for {unit.dataflow.value}"))
+    return faults
+
+
+def _link_faults(design: Design) -> list[tuple[str, str, str]]:
+    faults: list[tuple[str, str, str]] = []
+    tiers = [tier.name for tier in design.memory]
+    host = [tier.name for tier in design.host_tiers]
+    for index, link in enumerate(design.links):
+        path = f"links.{link.name}"
+        faults.extend((f"{path}.{key}", *rest) for key, *rest in _port_faults(link))  # type: ignore[misc]
+        if not link.has_port:
+            faults.append((f"{path}.bandwidth", "is missing", "a bandwidth such as '64 GB/s', or 'unlimited'"))
+        if link.name in tiers:
+            faults.append((path, "has the name of a tier", "a name of its own"))
+        if link.to not in host:
+            problem = f"'{link.to}' is not a tier behind the device"
+            faults.append((f"{path}.to", problem, nearest(link.to, host) if host else "a tier with 'scope: host'"))
+        elif link.to in [other.to for other in design.links[:index]]:
+            faults.append((f"{path}.to", f"'{link.to}' has a link already", "one link in front of each tier"))
+    return faults
+
+
+def _placement_faults(design: Design) -> list[tuple[str, str, str]]:
+    homes = [tier.name for tier in design.homes] if design.shared_tiers else []
+    placement = design.placement
+    faults = [
+        (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))
+        for pattern, name in placement.pins.items()
+        if name not in homes
+    ]
+    if placement.chunk <= 0:
+        faults.append(("placement.chunk", "is zero", "a size above zero"))
+    return faults
+
+
+def _port_faults(place: Place) -> list[tuple[str, str, str]]:
+    faults = []
+    both = place.read_bandwidth is not None and place.write_bandwidth is not None
+    if (place.read_bandwidth is None) != (place.write_bandwidth is None):
+        faults.append(("read_bandwidth", "is given without its partner", "read_bandwidth and write_bandwidth together"))
+    if both and place.bandwidth is not None:
+        faults.append(("bandwidth", "is given beside read_bandwidth and write_bandwidth", "one or the other"))
+    return faults
+
+
+def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
+    faults = _port_faults(tier)
+    if tier.scope is not Scope.CORE and not tier.has_port:
+        faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
+    if tier.capacity <= 0:
+        faults.append(("capacity", "is zero", "a size above zero"))
+    if tier.arbitration is not Arbitration.FIFO and tier.scope is Scope.CORE:
+        faults.append(("arbitration", "is given for a tier in the cores, which has no port to share", "scope: shared"))
+    if tier.granularity <= 0:
+        faults.append(("granularity", "is zero", "a size above zero"))
+    if not tier.is_shared_cache:
+        chosen: dict[str, Enum] = {"replacement": tier.replacement, "start": tier.start}
+        usual = (Replacement.LRU, Start.COLD)
+        faults.extend(
+            (key, f"is {value.value} but the tier is not a shared cache", "scope: shared and management: cache")
+            for key, value in chosen.items()
+            if value not in usual
+        )
+    if tier.dram is not None:
+        faults.extend(("dram", *rest) for rest in _dram_faults(tier, tier.dram))
+    if tier.price is not None and tier.price_as_of is None:
+        faults.append(("price", "has no date", "price_as_of: YYYY-MM"))
+    return faults
+
+
+def _dram_faults(tier: Tier, name: str) -> list[tuple[str, str]]:
+    """What is wrong with a preset: (problem, expected)."""
+    from hiersim.model.dram_presets import PRESETS  # most designs name none
+
+    if name not in PRESETS:
+        return [(f"'{name}' is not a DRAM preset", nearest(name, PRESETS))]
+    if tier.scope is Scope.CORE:
+        return [("is given for a tier in the cores", "a preset at a shared tier")]
+    return []
