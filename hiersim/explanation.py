@@ -106,16 +106,17 @@ def find_kernel(result: Result, word: str) -> int:
     found = [index for index, name in enumerate(names) if name == word]
     if not found:
         raise HiersimError(f"'{word}' is not a kernel of this run", key="--kernel", expected=nearest(word, names))
-    lasted = result.timeline.end - result.timeline.start
+    lasted = (result.timeline.end - result.timeline.start)[result.program.places]
     return max(found, key=lambda index: (int(lasted[index]), -index))
 
 
 def kernel_facts(result: Result, kernel: int) -> dict[str, Any]:
     """One kernel: its operators in order, how it is cut, what it moves, where its time went, what bounds it."""
     graph, timeline = result.graph, result.timeline
-    moved, busy = _services(result, kernel)
+    place = int(result.program.places[kernel])
+    moved, busy = _services(result, place)
     label = int(graph.derived(prepare).kernel_class[kernel])
-    span = int(timeline.end[kernel] - timeline.start[kernel])
+    span = int(timeline.end[place] - timeline.start[place])
     operators = _operators(result, kernel)
     flops = {unit: sum(row["flops"][unit] for row in operators) for unit in ("matrix", "vector")}
     bound = max(busy, key=lambda name: busy[name]) if busy else None
@@ -123,13 +124,13 @@ def kernel_facts(result: Result, kernel: int) -> dict[str, Any]:
         "kernel": kernel,
         "name": graph.names[kernel],
         "same_name": sum(name == graph.names[kernel] for name in graph.names),
-        "start_ticks": int(timeline.start[kernel]),
-        "end_ticks": int(timeline.end[kernel]),
+        "start_ticks": int(timeline.start[place]),
+        "end_ticks": int(timeline.end[place]),
         "ticks": span,
         "operators": operators,
         "tile": woven(graph.derived(prepare), result.design).shape(label),
         "traffic_bytes": moved,
-        "ledger": _ledger(result, kernel),
+        "ledger": _ledger(result, place),
         "flops": flops,
         "busy_ticks": busy,
         "bound": bound,
@@ -164,10 +165,13 @@ def _operators(result: Result, kernel: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _services(result: Result, kernel: int) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Bytes by tier, and ticks in which each port and unit serves the kernel; ports that cost nothing are left out."""
+def _services(result: Result, place: int) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Bytes by tier, and ticks in which each port and unit serves the kernel at `place` of the program.
+
+    Ports that cost nothing are left out.
+    """
     program = result.program
-    tiles = np.flatnonzero(program.tile_nests() == program.nest[kernel])
+    tiles = np.flatnonzero(program.tile_nests() == program.nest[place])
     repeats = program.tile_repeats()
     moved = {resource.tier: [0, 0] for resource in program.resources if resource.tier >= 0}
     busy: dict[str, int] = {}
@@ -183,10 +187,10 @@ def _services(result: Result, kernel: int) -> tuple[dict[str, dict[str, int]], d
     return traffic, dict(sorted(busy.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _ledger(result: Result, kernel: int) -> list[dict[str, Any]]:
-    """The kernel's part of the cores' ledger."""
+def _ledger(result: Result, place: int) -> list[dict[str, Any]]:
+    """The part of the cores' ledger of the kernel at `place` of the program."""
     timeline, tiers = result.timeline, result.program.tiers
-    ticks = timeline.ledger_rows[timeline.ledger_row[kernel], ENGINES.index(MAIN_ENGINE)]
+    ticks = timeline.ledger_rows[timeline.ledger_row[place], ENGINES.index(MAIN_ENGINE)]
     rows = []
     for column in np.flatnonzero(ticks).tolist():
         entry, tier, phase = column_meaning(column, len(tiers))

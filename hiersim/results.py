@@ -326,13 +326,14 @@ def peak_memory(result: Result) -> dict[str, Any]:
 def memory_rows(result: Result) -> list[dict[str, Any]]:
     """Per kernel: where it ran in time, and the bytes live in the last tier by role (`saved`: of the activations)."""
     live, timeline = result.live, result.timeline
+    places = result.program.places
     columns = [f"{name}_bytes" for name in role_names()]
     return [
         {
             "kernel": kernel,
             "name": name,
-            "start_ticks": int(timeline.start[kernel]),
-            "end_ticks": int(timeline.end[kernel]),
+            "start_ticks": int(timeline.start[places[kernel]]),
+            "end_ticks": int(timeline.end[places[kernel]]),
             **dict(zip(columns, row, strict=True)),
             "saved_bytes": saved,
             "total_bytes": sum(row),

@@ -138,6 +138,13 @@ class Program:
                         yield int(self.body_tile[body])
 
     @property
+    def places(self) -> IntArray:
+        """Index of each kernel of the graph among the kernels of the program, which has copies as well."""
+        if self.graph_kernel is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self.graph_kernel >= 0)
+
+    @property
     def in_stream(self) -> bool:
         """True when every kernel needs exactly the one before it."""
         rows = np.arange(len(self))

@@ -157,12 +157,12 @@ def perfetto_trace(result: Result) -> bytes:
 def counters(result: Result) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Live bytes of the last tier by role, as (tick, bytes) wherever they change; roles without any are left out."""
     home = result.design.home.name
-    live = result.live
+    live, start = result.live, result.timeline.start[result.program.places]
     columns = [*zip(role_names(), live.by_role.T, strict=True), ("saved activation", live.saved)]
     for name, column in columns:
         if column.any():
             changed = np.flatnonzero(np.diff(column, prepend=-1))
-            steps = zip(result.timeline.start[changed].tolist(), column[changed].tolist(), strict=True)
+            steps = zip(start[changed].tolist(), column[changed].tolist(), strict=True)
             yield f"{home} live: {name}", list(steps)
 
 

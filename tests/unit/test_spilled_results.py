@@ -1,0 +1,64 @@
+"""What is told of the kernels of a spilled run is told of them, and not of the copies among them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import pytest
+
+import hiersim as hs
+from hiersim.explanation import find_kernel, kernel_facts
+from hiersim.results import Result
+from hiersim.views.perfetto import chrome_json
+
+
+@cache
+def spilled() -> Result:
+    """ResNet-50 with its weights in host memory."""
+    design = hs.load_design("t4").replace({"placement.pins.weight": "dram"})
+    return hs.simulate(hs.load_trace("resnet50-infer"), design)
+
+
+def rows() -> list[dict[str, object]]:
+    """The table rows of kernels that are no copies."""
+    return [row for row in spilled().kernel_rows if not str(row["name"]).startswith("copy ")]
+
+
+def test_the_run_has_copies() -> None:
+    result = spilled()
+    assert len(result.program) > len(result.graph) == len(rows())
+
+
+def test_memory_rows_have_the_times_of_their_kernels() -> None:
+    times = [(row["name"], row["start_ticks"], row["end_ticks"]) for row in rows()]
+    assert [(row["name"], row["start_ticks"], row["end_ticks"]) for row in spilled().memory_rows] == times
+
+
+@pytest.mark.parametrize("kernel", [0, 50, 100, 173])
+def test_a_kernel_is_explained_by_its_own_times_traffic_and_ledger(kernel: int) -> None:
+    result, row = spilled(), rows()[kernel]
+    facts = kernel_facts(result, kernel)
+    assert (facts["name"], facts["start_ticks"], facts["end_ticks"]) == tuple(
+        row[key] for key in ("name", "start_ticks", "end_ticks")
+    )
+    useful = sum(item["ticks"] for item in facts["ledger"] if item["entry"] == "useful")
+    assert useful == row["useful_ticks"]
+    home = facts["traffic_bytes"]["gddr"]
+    assert home["read"] + home["write"] > 0
+    assert "dram" not in facts["busy_ticks"]
+
+
+def test_of_one_name_the_kernel_that_takes_longest_is_explained() -> None:
+    name = "aten.convolution.default"
+    longest = max(int(str(row["end_ticks"])) - int(str(row["start_ticks"])) for row in rows() if row["name"] == name)
+    chosen = rows()[find_kernel(spilled(), name)]
+    assert chosen["name"] == name
+    assert int(str(chosen["end_ticks"])) - int(str(chosen["start_ticks"])) == longest
+
+
+def test_counters_of_a_timeline_change_when_kernels_start() -> None:
+    result = spilled()
+    starts = set((result.timeline.start[result.program.places] / 1000).tolist())
+    events = json.loads(chrome_json(result))["traceEvents"]
+    assert {event["ts"] for event in events if event["ph"] == "C"} <= starts
