@@ -257,6 +257,12 @@ show_frequency = _printer(_UP, "Hz")
 show_seconds = _printer([(1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p")], "s")
 
 
+def show_least_bytes(size: int) -> str:
+    """A size that is needed, as `show_bytes` prints it but rounded up: so much is enough."""
+    step = 10 ** max(0, len(str(size)) - 4)
+    return show_bytes(ceil_div(size, step) * step)
+
+
 def show_ticks(ticks: int) -> str:
     """A time in ticks, printed in seconds with a prefix."""
     return show_seconds(ticks / TICKS_PER_SECOND)

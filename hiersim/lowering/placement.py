@@ -10,7 +10,7 @@ from hiersim.errors import CapacityError
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED, IntArray, Role
-from hiersim.units import show_bytes
+from hiersim.units import show_bytes, show_least_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,5 +80,5 @@ def check_capacity(graph: KernelGraph, design: Design) -> int:
         f"{what} do not fit tier '{home.name}' of {design.name} ({show_bytes(home.capacity)}): "
         f"{missing} bytes ({show_bytes(missing)}) are missing at kernel {moment} '{graph.names[moment]}'",
         key=f"memory.{home.name}.capacity",
-        expected=f"at least {show_bytes(peak)}",
+        expected=f"at least {show_least_bytes(peak)}",
     )

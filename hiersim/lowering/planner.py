@@ -20,7 +20,7 @@ from hiersim.lowering.staging import Stay, first_touch, moved_bytes, room, stays
 from hiersim.model.design import Design, Order, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, Role
-from hiersim.units import show_bytes
+from hiersim.units import show_bytes, show_least_bytes
 
 BOUNCE_CHUNKS: Final = 8
 """Chunks of a copy for which a tier on its way keeps room."""
@@ -132,13 +132,15 @@ class _Planner:
         first, last = int(self.life.first[storage]), int(self.life.last[storage])
         use = int(self._use(home == index)[first : last + 1].max(initial=0))
         missing = int(self.size[storage]) - (ceilings[index] - use)
+        free = int(tier.capacity) - ceilings[index]
+        kept = f" and {show_bytes(free)} kept free for copies" if free else ""
         why = "it is pinned there" if pin >= 0 else "no other tier has room either"
         return CapacityError(
             f"tensor '{_name(self.graph, storage)}' ({show_bytes(int(self.size[storage]))}) does not fit tier "
-            f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}), of which {show_bytes(use)} are taken: "
-            f"{missing} bytes ({show_bytes(missing)}) are missing, and {why}",
+            f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}), of which "
+            f"{show_bytes(use)} are taken{kept}: {missing} bytes ({show_bytes(missing)}) are missing, and {why}",
             key=f"memory.{tier.name}.capacity",
-            expected=f"at least {show_bytes(int(tier.capacity) + missing)}",
+            expected=f"at least {show_least_bytes(int(tier.capacity) + missing)}",
         )
 
     def _too_much_at_once(self, needed: IntArray) -> CapacityError:
@@ -151,7 +153,7 @@ class _Planner:
             f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}): {missing} bytes "
             f"({show_bytes(missing)}) are missing",
             key=f"memory.{tier.name}.capacity",
-            expected=f"at least {show_bytes(most)}, or a smaller placement.prefetch",
+            expected=f"at least {show_least_bytes(most)}, or a smaller placement.prefetch",
         )
 
 

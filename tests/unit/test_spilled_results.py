@@ -1,13 +1,15 @@
-"""What is told of the kernels of a spilled run is told of them, and not of the copies among them."""
+"""What is told of a spilled run: of kernels and not of the copies among them; what is missing where it is refused."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import cache
 
 import pytest
 
 import hiersim as hs
+from hiersim.errors import CapacityError
 from hiersim.explanation import find_kernel, kernel_facts
 from hiersim.results import Result
 from hiersim.views.perfetto import chrome_json
@@ -62,3 +64,15 @@ def test_counters_of_a_timeline_change_when_kernels_start() -> None:
     starts = set((result.timeline.start[result.program.places] / 1000).tolist())
     events = json.loads(chrome_json(result))["traceEvents"]
     assert {event["ts"] for event in events if event["ph"] == "C"} <= starts
+
+
+@pytest.mark.parametrize("host", ["no tier", "dram"])
+def test_a_device_of_the_size_that_the_error_asks_for_is_enough(host: str) -> None:
+    trace, design = hs.load_trace("resnet50-infer"), hs.load_design("t4")
+    if host == "no tier":
+        design = dataclasses.replace(design, memory=(*design.core_tiers, *design.shared_tiers), links=())
+    small = design.replace({"memory.gddr.capacity": "100 MB"})
+    with pytest.raises(CapacityError, match="are missing") as caught:
+        hs.simulate(trace, small)
+    size = str(caught.value.expected).removeprefix("at least ").split(",")[0]
+    assert hs.simulate(trace, small.replace({"memory.gddr.capacity": size})).makespan > 0

@@ -113,6 +113,11 @@ def test_what_is_printed_is_read_back_to_four_digits(number: int) -> None:
         assert units.parse(kind, show(number)) == pytest.approx(number, rel=6e-4), show(number)
 
 
+@given(st.integers(0, 10**18))
+def test_a_size_that_is_enough_is_printed_rounded_up(size: int) -> None:
+    assert size <= units.parse(units.Bytes, units.show_least_bytes(size)) <= size + size // 1000
+
+
 @given(quarters=st.integers(1, 4000), unit=st.sampled_from(sorted(BINARY)))
 def test_a_round_capacity_is_printed_exactly(quarters: int, unit: str) -> None:
     size = quarters * BINARY[unit] // 4
