@@ -66,7 +66,7 @@ def lower(graph: KernelGraph, design: Design, workload: Workload | None = None, 
 
 def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     graph = workload.graph
-    placed = plan(graph, design) if len(design.homes) > 1 else None
+    placed = plan(graph, design) if len(design.homes) > 1 or design.placement.pins else None
     if placed is None and workload.peak_bytes > design.home.capacity:
         check_capacity(graph, design)  # raises, with what is missing
     machine = Machine(design, max(0, int(placed.home.max(initial=0)) - placed.device) if placed else 0)

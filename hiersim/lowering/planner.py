@@ -48,6 +48,8 @@ class Plan:
 def plan(graph: KernelGraph, design: Design) -> Plan | None:
     """The homes of all storages; None where all live in the last tier that kernels address and there is no choice.
 
+    Pins that match nothing are no choice, but they are told.
+
     Raises
     ------
     CapacityError
@@ -57,7 +59,7 @@ def plan(graph: KernelGraph, design: Design) -> Plan | None:
     pins, unused = _pinned(graph, design)
     fits = int(graph.derived(occupancy).max(initial=0)) <= design.home.capacity
     behind = bool(design.host_tiers) and (not fits or bool((pins > len(design.pools)).any()))
-    if not design.pools and not behind:
+    if not design.pools and not behind and not (unused and fits):
         return None
     return _Planner(graph, design, pins, unused).run()
 

@@ -76,3 +76,12 @@ def test_a_device_of_the_size_that_the_error_asks_for_is_enough(host: str) -> No
         hs.simulate(trace, small)
     size = str(caught.value.expected).removeprefix("at least ").split(",")[0]
     assert hs.simulate(trace, small.replace({"memory.gddr.capacity": size})).makespan > 0
+
+
+@pytest.mark.parametrize(("name", "tier"), [("t4", "gddr"), ("t4", "dram"), ("tiny", "hbm")])
+def test_a_pin_that_matches_nothing_is_told_where_all_fits_and_changes_nothing_else(name: str, tier: str) -> None:
+    trace, design = hs.load_trace("resnet50-infer"), hs.load_design(name)
+    plain = hs.simulate(trace, design).to_dict()
+    pinned = hs.simulate(trace, design.replace({"placement.pins.kv_chache": tier})).to_dict()
+    assert pinned["warnings"] == [*plain["warnings"], "pin 'kv_chache' matches no tensor of this trace"]
+    assert [key for key in plain if plain[key] != pinned[key]] == ["inputs_sha256", "warnings"]
