@@ -49,7 +49,7 @@ def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGra
     Raises
     ------
     OverflowError
-        When the copies take more ticks than a program can hold.
+        When kernels, launches and copies together take more ticks than a program can hold.
     """
     ahead = int(machine.design.placement.prefetch) - 1
     copies = _copies(plan, graph, ahead)
@@ -58,7 +58,17 @@ def with_copies(program: Program, plan: Plan, machine: Machine, graph: KernelGra
     order, needs = _interleaved(copies, len(program), ahead)
     writer = _NestWriter(machine)
     nests = [writer.nest(copy) for copy in copies]
-    return _joined(program, copies, order, needs, nests, writer, copy_launch(machine.design, launch))
+    joined = _joined(program, copies, order, needs, nests, writer, copy_launch(machine.design, launch))
+    if _one_by_one(joined) >= LARGEST:
+        raise OverflowError
+    return joined
+
+
+def _one_by_one(program: Program) -> float:
+    """Ticks of a run in which nothing overlaps; none takes longer."""
+    stages = (program.stage_ticks.astype(np.float64) + program.stage_latency) * program.stage_counts()
+    launches = program.host_ticks.astype(np.float64) + program.launch_latency + program.start_ticks
+    return float(stages.sum() + launches.sum())
 
 
 def _copies(plan: Plan, graph: KernelGraph, ahead: int) -> list[Copy]:
@@ -199,11 +209,11 @@ def _joined(
         needs=np.array([need for row in needs for need in row], np.int64),
         nest=nest,
         free_bytes=program.free_bytes + writer.free,
-        **_nest_columns(program, writer, nests),
+        **_nest_columns(program, writer),
     )
 
 
-def _nest_columns(program: Program, writer: _NestWriter, nests: list[int]) -> Mapping[str, Any]:
+def _nest_columns(program: Program, writer: _NestWriter) -> Mapping[str, Any]:
     """Loops, bodies, tiles and stages of kernels and copies."""
     added = len(writer.bodies)
     bodies = [body for nest in writer.bodies for body in nest]
@@ -212,9 +222,6 @@ def _nest_columns(program: Program, writer: _NestWriter, nests: list[int]) -> Ma
     lengths = np.array([len(stages) for _, stages in bodies], np.int64)
     table = np.array([stage for _, stages in bodies for stage in stages], np.int64).reshape(-1, 5).T
     owner = np.repeat(np.arange(added), of_nest)
-    times = counts * np.bincount(np.array(nests), minlength=added)[owner]
-    if float(((table[2] + table[3]) * np.repeat(times, lengths).astype(np.float64)).sum()) >= LARGEST:
-        raise OverflowError
     depth = np.maximum(np.bincount(owner, counts, added).astype(np.int64), 1)  # all chunks may be under way
     zeros = np.zeros(table.shape[1], np.int64)
     own: dict[str, IntArray] = {

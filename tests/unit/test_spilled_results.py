@@ -9,9 +9,10 @@ from functools import cache
 import pytest
 
 import hiersim as hs
-from hiersim.errors import CapacityError
+from hiersim.errors import CapacityError, DesignError
 from hiersim.explanation import find_kernel, kernel_facts
 from hiersim.results import Result
+from hiersim.units import LARGEST
 from hiersim.views.perfetto import chrome_json
 
 
@@ -85,3 +86,13 @@ def test_a_pin_that_matches_nothing_is_told_where_all_fits_and_changes_nothing_e
     pinned = hs.simulate(trace, design.replace({"placement.pins.kv_chache": tier})).to_dict()
     assert pinned["warnings"] == [*plain["warnings"], "pin 'kv_chache' matches no tensor of this trace"]
     assert [key for key in plain if plain[key] != pinned[key]] == ["inputs_sha256", "warnings"]
+
+
+def test_kernels_launches_and_copies_that_together_take_too_long_are_refused() -> None:
+    each = {"host.start": "12000 s", "links.pcie.read_bandwidth": "16 B/s", "memory.gddr.bandwidth": "4 kB/s"}
+    design = hs.load_design("t4").replace({"placement.pins.weight": "dram"})
+    trace = hs.load_trace("resnet50-infer")
+    for path, value in each.items():
+        assert hs.simulate(trace, design.replace({path: value})).makespan < LARGEST
+    with pytest.raises(DesignError, match="more than 53 days"):
+        hs.simulate(trace, design.replace(each))
