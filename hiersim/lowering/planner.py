@@ -1,8 +1,8 @@
 """Every storage gets a home tier for its whole life; what does not fit the device goes behind it, never silently.
 
-Storages come in the order that the design states (`Placement.order`); each goes to the nearest tier that has room as
-long as it lives. What lives behind the device is brought there in *stays* (see `staging.py`), whose room is
-kept free: the room is raised until the fullest moment fits.
+Pinned storages come first, the others in the order that the design states (`Placement.order`); each goes to the nearest
+tier that has room as long as it lives. What lives behind the device is brought there in *stays* (see `staging.py`),
+whose room is kept free: the room is raised until the fullest moment fits.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class _Planner:
         self.tiers, self.device = design.homes, len(design.pools)
         self.ahead = int(design.placement.prefetch) - 1
         self.life = lifetimes(graph)
-        self.order = placement_order(graph, design)
+        order = placement_order(graph, design)
+        self.order = order[np.argsort(pins[order] < 0, kind="stable")]  # pinned ones first
         self.size = graph.tensors.storage_bytes
 
     def run(self) -> Plan:

@@ -96,3 +96,15 @@ def test_kernels_launches_and_copies_that_together_take_too_long_are_refused() -
         assert hs.simulate(trace, design.replace({path: value})).makespan < LARGEST
     with pytest.raises(DesignError, match="more than 53 days"):
         hs.simulate(trace, design.replace(each))
+
+
+def test_pinned_tensors_are_placed_before_all_others() -> None:
+    """1 GB of moments that are touched once come last by density; pinned, they must not find 6 GB full of the rest."""
+    design = hs.load_design("h100-sxm").replace({"memory.hbm.capacity": "6 GB"})
+    trace = hs.load_trace("gpt2-train")
+    homes = [
+        {row.tier for row in hs.simulate(trace, machine).placement if row.role == "optimizer_state"}
+        for machine in (design, design.replace({"placement.pins.optimizer_state": "hbm"}))
+    ]
+    assert "dram" in homes[0]
+    assert homes[1] == {"hbm"}
