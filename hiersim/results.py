@@ -164,7 +164,7 @@ class Result:
 
     @property
     def live(self) -> LiveBytes:
-        """Bytes that the last tier holds while each kernel runs, by role."""
+        """Bytes that tensors take while each kernel runs, by role, in all tiers that they live in."""
         return self.graph.derived(live_bytes)
 
     @property

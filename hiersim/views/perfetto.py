@@ -155,15 +155,18 @@ def perfetto_trace(result: Result) -> bytes:
 
 
 def counters(result: Result) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Live bytes of the last tier by role, as (tick, bytes) wherever they change; roles without any are left out."""
-    home = result.design.home.name
+    """Live bytes by role, as (tick, bytes) wherever they change; roles without any are left out.
+
+    They are named after the last tier where all tensors live there.
+    """
+    where = result.design.home.name if result.program.storage_home is None else "all tiers"
     live, start = result.live, result.timeline.start[result.program.places]
     columns = [*zip(role_names(), live.by_role.T, strict=True), ("saved activation", live.saved)]
     for name, column in columns:
         if column.any():
             changed = np.flatnonzero(np.diff(column, prepend=-1))
             steps = zip(start[changed].tolist(), column[changed].tolist(), strict=True)
-            yield f"{home} live: {name}", list(steps)
+            yield f"{where} live: {name}", list(steps)
 
 
 def _packet(packets: bytearray, body: bytes) -> None:

@@ -64,7 +64,9 @@ def test_counters_of_a_timeline_change_when_kernels_start() -> None:
     result = spilled()
     starts = set((result.timeline.start[result.program.places] / 1000).tolist())
     events = json.loads(chrome_json(result))["traceEvents"]
-    assert {event["ts"] for event in events if event["ph"] == "C"} <= starts
+    counters = [event for event in events if event["ph"] == "C"]
+    assert {event["ts"] for event in counters} <= starts
+    assert {event["name"].split(" live: ")[0] for event in counters} == {"all tiers"}  # weights live in DRAM
 
 
 @pytest.mark.parametrize("host", ["no tier", "dram"])
