@@ -45,7 +45,7 @@ def test_a_wrong_input_is_one_line_and_exit_2(
 
 
 def test_a_model_that_does_not_fit_is_exit_1_and_names_tier_class_and_bytes(hiersim: Any) -> None:
-    done = hiersim("run", "llama3-8b-decode", "-d", "tiny", "--set", "memory.hbm.capacity=8GB")
+    done = hiersim("run", "llama3-8b-decode", "-d", "tpu-v4", "--set", "memory.hbm.capacity=8GB")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     for text in ("memory.hbm.capacity", "weight tensors", "tier 'hbm'", "bytes", "missing"):
