@@ -12,8 +12,15 @@ SPEED: Final = "speed"
 RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("module", "LOOK = ", SPEED, "how often the keyboard is looked at"),
     ("module", "MOST_|FIRST_SAVE|LONGEST_GLANCE|LEAST_", SPEED, "a threshold of fast-forward"),
+    ("glance", "", SPEED, "when states are compared; that they are equal is always checked"),
+    ("take_tile", "tile_active", EQUAL, "in a stream one kernel is active at a time, at the first place"),
+    ("stage_log", "lexsort", EQUAL, "the stages of a tile are requested in their order"),
+    ("dispatch", "self.ended <", EQUAL, "a kernel that has not been launched has not ended: the search ends there"),
+    ("module", "(RUN|LOOP) = ", EQUAL, "a mark of one of two levels"),
+    ("add", "tier: int", EQUAL, "entries that blame no tier do not look at it"),
+    ("add", "ticks >= 0", EQUAL, "nothing is added"),
     ("^Stream.run$", r"self.state\(", EQUAL, "where nothing has happened there is no kernel to relate to"),
-    ("empty_|__init__", "producer|drains|worked|valid", EQUAL, "set before it is read for the first time"),
+    ("empty_|__init__", "producer|drains|worked|valid|computed", EQUAL, "set before it is read for the first time"),
     ("retire|enqueue", "tile_number", EQUAL, "two tiles of one kernel never have the same number"),
     ("work", "work_count > ", EQUAL, "adjoining intervals of work stay two; sums are the same"),
     ("gap", r"begin <=? ", EQUAL, "at equality the interval is empty"),
@@ -34,8 +41,9 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "same",
         r"return 0",
-        EQUAL,
-        "words hold all work since the last tile that arrived had its buffer; nothing older has moved otherwise",
+        "open",
+        "none of our programs tells them apart: a last computation moves as what is covered does, which is compared "
+        "too, or a service is under way that sets it anew",
     ),
     ("row_id", r"(known|key) >", SPEED, "the first of all is made twice"),
     ("add", "count", SPEED, "when the table grows: time only"),

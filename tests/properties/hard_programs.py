@@ -127,6 +127,13 @@ def many_distinct_waits() -> Program:
     return build((small, other), in_stream([*once, *once]))
 
 
+def waits_seen_again() -> Program:
+    """What some kernels do is seen again before that of a hundred others is seen for the first time."""
+    small = uniform(((READ, 3, 2), (MATRIX, 4, 0)), 2)
+    known = [Kernel(nest=0, host=50 + index % 5) for index in range(60)]
+    return build((small,), in_stream([*known, *(Kernel(nest=0, host=60 + index) for index in range(100)), *known]))
+
+
 def backlog_of_two_kernels() -> Program:
     """Two kernels feed a slow port in turn; a third waits behind more services than a port remembers at first."""
     one = uniform(((L2, 2, 1), (WRITE, 40, 3)), 60, depth=60)
@@ -351,6 +358,7 @@ HARD: Final = {
     "loops of some length": loops_of_some_length(),
     **{f"{depth} tiles at once": so_many_tiles(depth) for depth in (62, 63, 64, 65)},
     "many distinct waits": many_distinct_waits(),
+    "waits seen again": waits_seen_again(),
     "a backlog of two kernels": backlog_of_two_kernels(),
     "a long flight past a busy port": long_flight_past_busy_port(),
     "a long flight, then a busy port": long_flight_past_busy_port(stream=True),
