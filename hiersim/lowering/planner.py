@@ -2,16 +2,18 @@
 
 Pinned storages come first, the others in the order that the design states (`Placement.order`); each goes to the nearest
 tier that has room as long as it lives. What lives behind the device is brought there in *stays* (see `staging.py`),
-whose room is kept free: the room is raised until the fullest moment fits.
+whose room is kept free, kernel by kernel: it is raised where the device is over-full until every moment fits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hiersim.errors import CapacityError
 from hiersim.lowering.placement import lifetimes, occupancy
@@ -26,6 +28,8 @@ BOUNCE_CHUNKS: Final = 8
 """Chunks of a copy for which a tier on its way keeps room."""
 STEP_SHARE: Final = 256
 """The room kept for stays is raised by at least this part of the device, so that it is found soon."""
+ATTEMPTS: Final = 64
+"""So often room is raised where it is short; after that for the whole run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,32 +81,46 @@ class _Planner:
         self.size = graph.tensors.storage_bytes
 
     def run(self) -> Plan:
-        """Raise the room for stays until the fullest moment fits."""
-        device, kept, farthest = int(self.tiers[self.device].capacity), 0, self.device
-        while True:
+        """Raise the room for stays, moment by moment, until every moment fits."""
+        device, farthest = int(self.tiers[self.device].capacity), self.device
+        kept = np.zeros(len(self.graph), np.int64)
+        for attempt in count():
             home = self._settled(kept, farthest)
             deepest = int(home.max(initial=0))
             found = stays(self.graph, home > self.device, self.ahead)
             needed = room(found, len(self.graph))
             use = self._use(home == self.device) + needed
-            over = int(use.max(initial=0)) - device
-            if over <= 0 and deepest <= farthest:
+            over = use > device
+            if not over.any() and deepest <= farthest:
                 return self._plan(home, found, use)
-            if over > 0 and kept >= device:
-                raise self._too_much_at_once(needed)
-            kept = min(device, kept + max(over, device // STEP_SHARE)) if over > 0 else kept
+            if over.any() and int(kept[over].max()) >= device:
+                break
+            kept = _raised(kept, needed, over, device, together=attempt >= ATTEMPTS)
             farthest = max(farthest, deepest)
+        raise self._too_much_at_once(needed)
 
-    def _settled(self, kept: int, farthest: int) -> IntArray:
-        """(S,) homes when `kept` bytes of the device are left to stays and copies go as far as tier `farthest`."""
+    def _settled(self, kept: IntArray, farthest: int) -> IntArray:
+        """(S,) homes when `kept` (K,) bytes of the device are left to stays and copies go as far as tier `farthest`.
+
+        What is kept comes first, as if it were storages of its own: one for each run of kernels of equal `kept`.
+        """
         ceilings = [int(tier.capacity) for tier in self.tiers]
-        ceilings[self.device] -= kept
         for index in range(self.device + 1, farthest):
             ceilings[index] -= self._bounce(index)
-        home = settle(self.order, self.life.first, self.life.last, self.size, self.pins, ceilings)
+        storages = len(self.size)
+        first = np.flatnonzero(np.append(True, np.diff(kept) != 0)[: len(kept)])
+        last = np.append(first[1:], len(kept))[: len(first)] - 1
+        home = settle(
+            np.concatenate((storages + np.arange(len(first)), self.order)),
+            np.concatenate((self.life.first, first)),
+            np.concatenate((self.life.last, last)),
+            np.concatenate((self.size, kept[first])),
+            np.concatenate((self.pins, np.full(len(first), self.device))),
+            ceilings,
+        )[:storages]
         lost = self.order[home[self.order] == NOWHERE]
         if len(lost):
-            raise self._full(int(lost[0]), home, ceilings)
+            raise self._full(int(lost[0]), home, kept, ceilings)
         return home
 
     def _bounce(self, index: int) -> int:
@@ -127,21 +145,24 @@ class _Planner:
             warnings=self.warnings + _spilled(self.graph, self.tiers, self.device, home),
         )  # fmt: skip
 
-    def _full(self, storage: int, home: IntArray, ceilings: list[int]) -> CapacityError:
+    def _full(self, storage: int, home: IntArray, kept: IntArray, ceilings: list[int]) -> CapacityError:
         """No tier has room for `storage`."""
         pin = int(self.pins[storage])
         index = pin if pin >= 0 else len(self.tiers) - 1
         tier = self.tiers[index]
         first, last = int(self.life.first[storage]), int(self.life.last[storage])
-        use = int(self._use(home == index)[first : last + 1].max(initial=0))
-        missing = int(self.size[storage]) - (ceilings[index] - use)
-        free = int(tier.capacity) - ceilings[index]
-        kept = f" and {show_bytes(free)} kept free for copies" if free else ""
+        live, free = self._use(home == index), np.full(len(kept), int(tier.capacity) - ceilings[index])
+        if index == self.device:
+            free = free + kept
+        moment = first + int((live + free)[first : last + 1].argmax()) if first <= last else 0
+        use, room_kept = int(live[moment]), int(free[moment])
+        missing = int(self.size[storage]) - (int(tier.capacity) - use - room_kept)
+        for_copies = f" and {show_bytes(room_kept)} kept free for copies" if room_kept else ""
         why = "it is pinned there" if pin >= 0 else "no other tier has room either"
         return CapacityError(
             f"tensor '{_name(self.graph, storage)}' ({show_bytes(int(self.size[storage]))}) does not fit tier "
             f"'{tier.name}' of {self.design.name} ({show_bytes(tier.capacity)}), of which "
-            f"{show_bytes(use)} are taken{kept}: {missing} bytes ({show_bytes(missing)}) are missing, and {why}",
+            f"{show_bytes(use)} are taken{for_copies}: {missing} bytes ({show_bytes(missing)}) are missing, and {why}",
             key=f"memory.{tier.name}.capacity",
             expected=f"at least {show_least_bytes(int(tier.capacity) + missing)}",
         )
@@ -158,6 +179,15 @@ class _Planner:
             key=f"memory.{tier.name}.capacity",
             expected=f"at least {show_least_bytes(most)}, or a smaller placement.prefetch",
         )
+
+
+def _raised(kept: IntArray, needed: IntArray, over: npt.NDArray[np.bool_], device: int, *, together: bool) -> IntArray:
+    """(K,) more room where the device was over-full; everywhere alike when that has been tried often."""
+    step = max(1, device // STEP_SHARE)
+    if together:
+        return np.full(len(kept), min(device, int(kept.max(initial=0)) + step))
+    more = np.minimum(device, np.maximum(needed, kept + step))
+    return np.where(over, np.maximum(kept, more), kept)
 
 
 def placement_order(graph: KernelGraph, design: Design) -> IntArray:

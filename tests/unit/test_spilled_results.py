@@ -110,3 +110,13 @@ def test_pinned_tensors_are_placed_before_all_others() -> None:
     ]
     assert "dram" in homes[0]
     assert homes[1] == {"hbm"}
+
+
+def test_room_for_copies_is_kept_where_it_is_needed_and_not_all_the_time() -> None:
+    """Gradients fill the end of a training step, copies of activations its middle: both fit, at different times."""
+    trace, design = hs.load_trace("gpt2-train"), hs.load_design("h100-sxm")
+    peak = hs.simulate(trace, design).peak["hbm"]
+    tight = design.replace({"memory.hbm.capacity": f"{6 * peak // 10} B", "placement.pins.gradient": "hbm"})
+    result = hs.simulate(trace, tight)
+    assert {placed.tier for placed in result.placement if placed.role == "gradient"} == {"hbm"}
+    assert any(placed.tier == "dram" for placed in result.placement)
