@@ -66,7 +66,10 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
             raise DesignError(f"this design has no {name}", key=path)
         return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
     if rest and name == "pins":  # patterns have dots of their own
-        return dataclasses.replace(value, pins={**present, ".".join(rest): str(text)})
+        pattern = ".".join(rest)
+        if not pattern:
+            raise DesignError("names no tensors", key=path, expected="placement.pins.PATTERN: a role or a name pattern")
+        return dataclasses.replace(value, pins={**present, pattern: str(text)})
     if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
         return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
     if rest:

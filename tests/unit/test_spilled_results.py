@@ -120,3 +120,8 @@ def test_room_for_copies_is_kept_where_it_is_needed_and_not_all_the_time() -> No
     result = hs.simulate(trace, tight)
     assert {placed.tier for placed in result.placement if placed.role == "gradient"} == {"hbm"}
     assert any(placed.tier == "dram" for placed in result.placement)
+
+
+def test_a_pin_needs_a_pattern() -> None:
+    with pytest.raises(DesignError, match="names no tensors"):
+        hs.load_design("t4").replace({"placement.pins.": "dram"})
