@@ -152,7 +152,8 @@ class Blocks:
     def again(self, capacity: cython.longlong) -> cython.longlong:
         """Operand bytes of the contraction at hand that are read again from beyond a cache of `capacity` bytes."""
         if self.classes.type_kind[self.work.anchor] == ATTENTION:
-            return self.kv_again if self.kv_in_use > capacity else 0
+            again: cython.bint = self.kv_in_use > capacity and self.work.read_total > 0
+            return self.kv_again if again else 0
         self.passes(capacity)
         a: cython.longlong = product(self.passes_a - 1, self.work.read_size(self.read_a))
         return total(a, product(self.passes_b - 1, self.work.read_size(self.read_b)))
