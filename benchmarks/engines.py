@@ -39,7 +39,7 @@ def counted(player: str, program: Program) -> dict[str, int]:
     if player == "reference":
         machine = reference.Machine(program)
         machine.run()
-        return {"stages": len(machine.log.rows), "simpy_events": next(machine.env._eid)}
+        return {"stages": len(machine.log.table().stage), "simpy_events": next(machine.env._eid)}
     players()[player](program)
     module = import_module("hiersim.engines.compiled")
     counts: Callable[[], Mapping[str, int]] | None = getattr(module, "last_counts", None)
