@@ -59,20 +59,24 @@ class _Route:
             elif tier.management is Management.SCRATCHPAD:
                 stream = self._scratchpad(self.pads[tier.name], stream)
             else:
-                stream = self._pool(level, stream)
+                stream = self._passing(level, stream)
             here = self._answers(level + 1)
             supplied.append(np.where(here[self.storage], stream.missed, 0))
-            taken.append(self._part(stream.written, here, level))
+            passed = self._passing(level + 1, stream).written if self._shares(level + 1) else 0
+            taken.append(stream.written - passed)
             further = here & ~self.held & (self.home > level)
             again.append(np.where(further[self.storage], reads.size, 0))
         return FarBytes(read=np.stack(supplied, axis=1), write=np.stack(taken, axis=1), again=np.stack(again, axis=1))
 
     def _answers(self, level: int) -> BoolArray:
         """(S,) storages whose bytes the shared tier at `level` supplies and takes when nearer ones let them through."""
-        last = level == len(self.design.shared_tiers) - 1
-        if last or self.design.shared_tiers[level].management is Management.POOL:
+        if self._shares(level) or level == len(self.design.shared_tiers) - 1:
             return self.home == level
         return np.ones(len(self.home), bool)
+
+    def _shares(self, level: int) -> bool:
+        """Whether the shared tier at `level` takes its own tensors only and lets others pass."""
+        return self.design.shared_tiers[level].management is Management.POOL
 
     def _cache(self, level: int, stream: _Stream) -> _Stream:
         tier = self.design.shared_tiers[level]
@@ -92,20 +96,16 @@ class _Route:
         written = np.minimum(stream.written, _by_kernel(graph, ~resident)) + _flushed(graph, resident)
         return _Stream(missed, written)
 
-    def _pool(self, level: int, stream: _Stream) -> _Stream:
-        """What lives here goes no farther."""
-        farther = self.home > level
-        return _Stream(
-            np.where(farther[self.storage], stream.missed, 0), self._part(stream.written, farther, level - 1)
-        )
+    def _passing(self, level: int, stream: _Stream) -> _Stream:
+        """What passes the pool at `level`: all but what lives there.
 
-    def _part(self, written: IntArray, chosen: BoolArray, level: int) -> IntArray:
-        """(K,) the chosen storages' part of the bytes written beyond `level`, in proportion to what kernels write."""
-        beyond = self.home > level
-        whole = _by_kernel(self.graph, beyond)
-        part = _by_kernel(self.graph, beyond & chosen)
-        share = np.where(whole > 0, part / np.maximum(whole, 1), 1.0 if bool((beyond & chosen).all()) else 0.0)
-        return np.where(part == whole, written, np.floor(written * share)).astype(np.int64)
+        Written bytes are shared out in proportion to what each kernel writes, rounded once: what does not pass stays.
+        """
+        farther = self.home > level
+        whole, part = _by_kernel(self.graph, self.home >= level), _by_kernel(self.graph, farther)
+        share = part / np.maximum(whole, 1)
+        written = np.where(part == whole, stream.written, np.floor(stream.written * share)).astype(np.int64)
+        return _Stream(np.where(farther[self.storage], stream.missed, 0), written)
 
 
 def _levels(graph: KernelGraph, design: Design, placed: Plan | None) -> IntArray:

@@ -16,6 +16,7 @@ from hiersim.lowering.planner import plan
 from hiersim.lowering.scratchpad import residents
 from hiersim.model.design import Design, Management, Tier
 from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import Kind
 from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.testing.strategies import bytewise, designs, streaming_graphs, traces
@@ -119,7 +120,10 @@ def test_a_pool_with_room_for_all_leaves_the_last_tier_idle(trace: Trace, design
 @few
 @given(traces(max_operators=9), designs().map(bytewise))
 def test_pools_move_what_one_tier_in_their_place_moves(trace: Trace, design: Design) -> None:
-    """A pool and the last tier behind one cache share what the last tier would move alone."""
+    """A pool and the last tier behind one cache share what the last tier would move alone.
+
+    What attention reads again is shared out between the two in proportion, each share rounded down: a byte a kernel.
+    """
     assume(len(design.shared_tiers) == 3)
     cache, middle, home = design.shared_tiers
     graph = eager(trace)
@@ -129,4 +133,5 @@ def test_pools_move_what_one_tier_in_their_place_moves(trace: Trace, design: Des
     near = len(design.core_tiers)
     one, two = sum(both.traffic()), sum(alone.traffic())
     assert one[near] == two[near]
-    assert one[near + 1] + one[near + 2] == two[near + 1]
+    lost = two[near + 1] - one[near + 1] - one[near + 2]
+    assert 0 <= lost <= np.count_nonzero(trace.graph.operators.kind == Kind.ATTENTION)
