@@ -11,19 +11,36 @@ if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 
 NONE = cython.declare(cython.longlong, -1)
+BLOCK = cython.declare(cython.longlong, 16384)
+SHORT = cython.declare(cython.longlong, 1024)
+"""Numbers in a block of short columns, and in the longest of them."""
+if cython.compiled:
+    block = cython.declare(cython.longlong[::1])
+    used = cython.declare(cython.longlong, BLOCK + 1)  # there is none yet
 FNV_BASIS = cython.declare(cython.ulonglong, 14695981039346656037)
 FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
 ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 
 
-def column(length: int, value: int = 0) -> Any:
-    """A column of integers: an array where compiled, a list where interpreted (quicker there)."""
-    if not cython.compiled:
-        return [value] * length
-    values = np.zeros(length, np.int64)
-    if value:
-        values.fill(value)
-    return values
+@cython.cfunc
+def column(length: cython.longlong, value: cython.longlong = 0) -> cython.longlong[::1]:
+    """A column of integers: an array where compiled, a list where interpreted (quicker there).
+
+    Short ones are parts of one block, which lives as long as the last of them: a run needs a hundred of them.
+    """
+    if cython.compiled:
+        global block, used
+        index: cython.longlong
+        if length > SHORT:
+            return np.full(length, value, np.int64) if value else np.zeros(length, np.int64)
+        if used + length > BLOCK:
+            block, used = np.zeros(BLOCK, np.int64), 0
+        values: cython.longlong[::1] = block[used : used + length]
+        used += length
+        for index in range(length if value else 0):
+            values[index] = value
+        return values
+    return [value] * length
 
 
 def loaded(values: Any) -> Any:
@@ -37,8 +54,8 @@ def doubled(values: Any) -> Any:
 
 
 def array(values: Any) -> Any:
-    """A column as an array."""
-    return np.asarray(values) if cython.compiled else np.array(values, np.int64)
+    """A column as an array of its own."""
+    return np.array(values, np.int64)
 
 
 @cython.cfunc

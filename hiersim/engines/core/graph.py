@@ -8,9 +8,14 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, column, loaded
+from hiersim.engines.core.columns import array, loaded
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES, distinct_ledgers
+
+if cython.compiled:
+    from cython.cimports.hiersim.engines.core.columns import column
+else:
+    from hiersim.engines.core.columns import column
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)

@@ -68,6 +68,7 @@ class Landmarks(Machine):
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
         self.vacate(0)
+        self.next_due, self.waiting = INFINITY, 0
         for place in range(self.resources):
             self.restore_resource(place, kernel)
         if self.words[self.word_count] != INFINITY:
@@ -147,6 +148,9 @@ class Landmarks(Machine):
             slot = self.take_tile(kernel)
             self.fly(slot, place, self.tile_time[slot])
         self.due[place] = self.next_at(place)
+        self.next_due = min(self.next_due, self.due[place])
+        if self.queue_head[place] != NONE and self.serving[place] == NONE:
+            self.waiting += 1
         self.take()
         self.past_count[place] = 0
         while self.words[self.word_count] != INFINITY:

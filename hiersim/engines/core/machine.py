@@ -42,11 +42,7 @@ class Machine(Repeats):
     @cython.exceptval(check=False)
     def next_event(self) -> cython.longlong:
         """Time of the next completion or start; INFINITY when nothing is left."""
-        time: cython.longlong = self.next_start
-        place: cython.longlong
-        for place in range(self.resources):
-            time = min(time, self.due[place])
-        return time
+        return min(self.next_start, self.next_due)
 
     @cython.final
     @cython.cfunc
@@ -69,8 +65,10 @@ class Machine(Repeats):
         """All services and flights that end now take effect."""
         place: cython.longlong
         head: cython.longlong
+        next_due: cython.longlong = INFINITY
         for place in range(self.resources):
             if self.due[place] != self.now:
+                next_due = min(next_due, self.due[place])
                 continue
             if self.serving[place] != NONE and self.service_end[place] == self.now:
                 self.served(place)
@@ -84,6 +82,8 @@ class Machine(Repeats):
                 self.land(head)
                 head = self.flight_head[place]
             self.due[place] = self.next_at(place)
+            next_due = min(next_due, self.due[place])
+        self.next_due = next_due
         return 0
 
     @cython.final
@@ -110,6 +110,8 @@ class Machine(Repeats):
         delay: cython.longlong = self.latency[stage]
         active: cython.longlong
         self.serving[place] = NONE
+        if self.queue_head[place] >= 0:
+            self.waiting += 1
         if self.port_tier[place] == NONE and self.end[kernel] == NONE:
             self.computed[kernel * self.wide] = self.now
             if self.wide == 1:  # in a stream, nothing works between a kernel's last computation and its end
@@ -216,6 +218,8 @@ class Machine(Repeats):
             self.after[slot] = self.after[other]
             self.after[other] = slot
         else:
+            if self.queue_head[place] < 0 and self.serving[place] < 0:
+                self.waiting += 1
             self.after[slot] = self.queue_head[place]
             self.queue_head[place] = slot
         if self.after[slot] != NONE:
@@ -232,9 +236,11 @@ class Machine(Repeats):
         place: cython.longlong
         slot: cython.longlong
         stage: cython.longlong
-        for place in range(self.resources):
+        place = 0
+        while self.waiting > 0:
             slot = self.queue_head[place]
             if slot < 0 or self.serving[place] >= 0:
+                place += 1
                 continue
             if self.fair[place]:
                 slot = self.choose(place)
@@ -246,8 +252,10 @@ class Machine(Repeats):
             stage = self.tile_stage[slot]
             self.granted[slot * self.longest + stage - self.stage_ptr[self.tile_type[slot]]] = self.now
             self.serving[place] = slot
+            self.waiting -= 1
             self.service_end[place] = self.now + self.ticks[stage]
             self.due[place] = min(self.due[place], self.service_end[place])
+            self.next_due = min(self.next_due, self.service_end[place])
             self.busy[place] += self.ticks[stage]
             self.stages += 1
             if self.port_tier[place] < 0:
@@ -256,6 +264,7 @@ class Machine(Repeats):
                 self.remember(place, self.tile_kernel[slot], self.service_end[place])
             if self.keep_log:
                 self.record(slot, stage)
+            place += 1
         return 0
 
     @cython.final

@@ -8,8 +8,13 @@ import cython
 import numpy as np
 
 from hiersim.engines.core.book import Book
-from hiersim.engines.core.columns import column, doubled
+from hiersim.engines.core.columns import doubled
 from hiersim.model.timeline import ENGINES
+
+if cython.compiled:
+    from cython.cimports.hiersim.engines.core.columns import column
+else:
+    from hiersim.engines.core.columns import column
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -351,6 +356,8 @@ class Repeats(Book):
         slot: cython.longlong
         index: cython.longlong
         self.now += moved
+        if self.next_due != INFINITY:
+            self.next_due += moved
         if self.last_slot != NONE:
             self.last_time += moved
             self.shift_tile(self.last_slot, moved, tiles)

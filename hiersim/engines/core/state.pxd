@@ -7,6 +7,8 @@ cdef class State:
     cdef long long[::1] useful, padding, fair
     # time, and what waits where
     cdef long long now, next_start
+    # the least `due`, and how many idle resources have a queue
+    cdef long long next_due, waiting
     cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
     # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot
     cdef long long free_slot, slots, live

@@ -7,8 +7,13 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import column, doubled, loaded
+from hiersim.engines.core.columns import doubled, loaded
 from hiersim.model.timeline import ENGINES, ledger_width
+
+if cython.compiled:
+    from cython.cimports.hiersim.engines.core.columns import column
+else:
+    from hiersim.engines.core.columns import column
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -81,6 +86,7 @@ class State:
         """Nothing anywhere."""
         count = self.resources
         self.now, self.next_start = 0, INFINITY
+        self.next_due, self.waiting = INFINITY, 0
         self.serving, self.service_end, self.busy = column(count, NONE), column(count), column(count)
         self.due = column(count, INFINITY)
         self.queue_head, self.queue_tail = column(count, NONE), column(count, NONE)

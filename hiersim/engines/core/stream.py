@@ -7,15 +7,15 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, column, doubled, loaded
+from hiersim.engines.core.columns import array, doubled, loaded
 from hiersim.engines.core.landmarks import Landmarks
 from hiersim.model.program import Access
 from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import Index, frozen
+    from cython.cimports.hiersim.engines.core.columns import Index, column, frozen
 else:
-    from hiersim.engines.core.columns import Index, frozen
+    from hiersim.engines.core.columns import Index, column, frozen
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
