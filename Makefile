@@ -27,7 +27,7 @@ test: $(STAMP)-test ## all tests that need no PyTorch
 
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pytest -m torch -q
+	@$(BIN)/python -m pytest -m torch -n $(JOBS) -q
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)

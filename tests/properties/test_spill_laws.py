@@ -74,6 +74,7 @@ def test_every_run_passes_the_audit_stage_by_stage(pair: tuple[Trace, Design]) -
         assert sum(row.ticks for row in result.ledger if row.engine == engine) == result.makespan
 
 
+@few
 @given(crowded())
 def test_both_engines_play_copies_alike(pair: tuple[Trace, Design]) -> None:
     *_, program = placed(pair)
@@ -83,6 +84,7 @@ def test_both_engines_play_copies_alike(pair: tuple[Trace, Design]) -> None:
 # Law 2: conservation between the device and the tiers behind it.
 
 
+@few
 @given(crowded())
 def test_what_is_copied_in_is_read_and_what_is_copied_out_was_written(pair: tuple[Trace, Design]) -> None:
     graph, _, found, _ = placed(pair)
@@ -106,6 +108,7 @@ def test_what_is_copied_in_is_read_and_what_is_copied_out_was_written(pair: tupl
     assert bool(np.all((out > 0) | (written == 0) | ~outputs))
 
 
+@few
 @given(crowded())
 def test_every_hop_of_a_copy_moves_the_same_bytes(pair: tuple[Trace, Design]) -> None:
     graph, design, found, program = placed(pair)
@@ -139,6 +142,7 @@ def roomy(design: Design) -> tuple[object, ...]:
 # Law 3: capacity, at every event.
 
 
+@few
 @given(crowded())
 def test_no_tier_is_over_capacity_at_any_event(pair: tuple[Trace, Design]) -> None:
     graph, design, found, program = placed(pair)
@@ -191,6 +195,7 @@ def consumers(program: Program, place: int) -> set[int]:
 # Law 4: nothing is used before it is there.
 
 
+@few
 @given(crowded())
 def test_a_kernel_starts_after_its_copies_and_a_copy_after_what_it_copies(pair: tuple[Trace, Design]) -> None:
     *_, found, program = placed(pair)
