@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hiersim import bundled
@@ -50,6 +50,10 @@ def columns(levels: list[IntArray], rows: int) -> IntArray:
     return np.array(levels, np.int64).reshape(len(levels), rows).T
 
 
+few = settings(max_examples=max(20, settings.default.max_examples // 4))
+
+
+@few
 @given(traces(), designs())
 def test_bytes_left_to_lru_give_the_same_program(trace: Trace, design: Design) -> None:
     workload = prepare(eager(trace))
@@ -58,6 +62,7 @@ def test_bytes_left_to_lru_give_the_same_program(trace: Trace, design: Design) -
     assert_equal(lower(workload.graph, design, with_far_bytes(workload, untold)), lower(workload.graph, design))
 
 
+@few
 @given(traces(), designs())
 def test_the_bytes_of_lru_said_explicitly_give_the_same_program(trace: Trace, design: Design) -> None:
     workload = prepare(eager(trace))
@@ -67,6 +72,7 @@ def test_the_bytes_of_lru_said_explicitly_give_the_same_program(trace: Trace, de
     assert np.array_equal(again.kernel_class, told.kernel_class)
 
 
+@few
 @given(traces(), designs())
 def test_lru_caches_asked_for_their_bytes_say_those_of_the_closed_form(trace: Trace, design: Design) -> None:
     workload, caches = prepare(eager(trace)), design.shared_tiers[:-1]
@@ -87,6 +93,7 @@ def test_bundled_traces_told_their_lru_bytes_run_the_same_program(name: str, fus
     assert_equal(lower(workload.graph, design, told), lower(workload.graph, design, workload))
 
 
+@few
 @given(streaming_graphs(), designs(), st.data())
 def test_streams_move_at_each_tier_what_they_were_told(graph: KernelGraph, design: Design, data: st.DataObject) -> None:
     workload = prepare(graph)
@@ -140,6 +147,7 @@ def assert_shared(one: Program, two: Program) -> None:
         assert after[-2:].sum() == before[-1]
 
 
+@few
 @given(traces(), designs().map(bytewise), st.randoms(use_true_random=False))
 def test_tiers_beside_each_other_share_what_one_would_move(trace: Trace, design: Design, random: Random) -> None:
     caches = design.shared_tiers[:-1]

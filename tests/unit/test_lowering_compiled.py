@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreted_lowering import interpreted_lower
 
@@ -50,7 +50,11 @@ def differences(one: Program | str, other: Program | str) -> list[str]:
     return found
 
 
+few = settings(max_examples=max(20, settings.default.max_examples // 4))
+
+
 @compiled_only
+@few
 @given(traces(max_operators=8), st.one_of(designs(), designs(replacement=True)))
 def test_compiled_equals_interpreted(trace: Trace, design: Design) -> None:
     graph = eager(trace)
@@ -104,6 +108,7 @@ def large(draw: st.DrawFn, trace: Trace) -> KernelGraph:
 
 
 @compiled_only
+@few
 @given(traces(max_operators=4), extreme(), st.data())
 def test_compiled_equals_interpreted_at_the_limits_of_all_numbers(
     trace: Trace, design: Design, data: st.DataObject
