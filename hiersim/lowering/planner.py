@@ -207,6 +207,8 @@ def _pinned(graph: KernelGraph, design: Design) -> tuple[IntArray, tuple[str, ..
     table = graph.tensors
     names = [tier.name for tier in design.homes]
     pins = np.full(len(table.storage_bytes), -1, np.int64)
+    if not design.placement.pins:
+        return pins, ()
     roles = {role.name.lower(): int(role) for role in Role}
     idle = []
     for pattern, tier in design.placement.pins.items():
