@@ -44,8 +44,6 @@ class BeladyProfile:
 
     profile: ReuseProfile
     """What is counted: R reads and W dirty chunks."""
-    covered: IntArray
-    """(R,) bytes of each read that can hit at all."""
     read_weight: IntArray
     """(V,) bytes that the kernel at the end of the interval reads again."""
     dirty_weight: IntArray
@@ -66,7 +64,7 @@ class BeladyProfile:
 
     def write_backs(self, kernels: int, capacity: int) -> IntArray:
         """(K,) bytes that leave the cache for the next tier, booked with the kernel that wrote them."""
-        return self.moved(self.covered, kernels, capacity)[1]
+        return self.moved(self.profile.by_read(self.profile.piece_bytes), kernels, capacity)[1]
 
     def moved(self, size: IntArray, kernels: int, capacity: int) -> tuple[IntArray, IntArray]:
         """(R,) bytes missed by reads of these sizes and (K,) bytes written back, under the best of the three rules."""
@@ -77,11 +75,11 @@ class BeladyProfile:
 
     def _moved_by(self, sweep: Sweep, size: IntArray, kernels: int, capacity: int) -> tuple[IntArray, IntArray]:
         reread, dirty = self._kept(sweep.run(capacity))
-        interval = self.profile.read_interval
-        share = np.append(_share(reread, self.read_weight), 0.0)[interval]  # cold (-1): the zero at the end
-        hits = np.floor(share * self.covered + ROUNDING).astype(np.int64)
+        pieces = self.profile.piece_bytes
+        share = _share(reread, self.read_weight)[self.profile.piece_interval]
+        hits = np.minimum(np.floor(share * pieces + ROUNDING).astype(np.int64), pieces)
         share = _share(reread + dirty, self.read_weight + self.dirty_weight)
-        return size - np.minimum(hits, self.covered), self._leaving(share, kernels)
+        return size - self.profile.by_read(hits), self._leaving(share, kernels)
 
     def _kept(self, kept: IntArray) -> tuple[IntArray, IntArray]:
         """(V,) kept bytes that are read again, and dirty ones beyond these, of what is kept of all items."""
@@ -108,13 +106,11 @@ class BeladyProfile:
         return total
 
 
-def belady(size: IntArray, profile: ReuseProfile, counted: ReuseProfile | None = None) -> BeladyProfile:
-    """Belady's rule over the intervals of `profile`, whose reads have these sizes.
+def belady(profile: ReuseProfile, counted: ReuseProfile | None = None) -> BeladyProfile:
+    """Belady's rule over the intervals of `profile`.
 
     Parameters
     ----------
-    size : (R,) array of int
-        Bytes of each read, `graph.reads.size`.
     profile : ReuseProfile
         Reuse of all that the cache sees.
     counted : ReuseProfile, optional
@@ -122,13 +118,11 @@ def belady(size: IntArray, profile: ReuseProfile, counted: ReuseProfile | None =
         numbered like those of `profile`.
     """
     counted = counted or profile
-    read_weight, dirty_weight = _weights(size, profile)
+    read_weight, dirty_weight = _weights(profile)
     interval, weight, dirty = _items(read_weight, dirty_weight)
     first, last = profile.interval_first[interval], profile.interval_last[interval]
-    own = size[len(size) - len(counted.read_interval) :]
     return BeladyProfile(
         profile=counted,
-        covered=_covered(own, counted),
         read_weight=read_weight,
         dirty_weight=dirty_weight,
         nearest_read=Sweep(first, last, weight, np.lexsort((last, dirty))),
@@ -136,20 +130,13 @@ def belady(size: IntArray, profile: ReuseProfile, counted: ReuseProfile | None =
     )
 
 
-def _covered(size: IntArray, profile: ReuseProfile) -> IntArray:
-    """(R,) bytes of each read that were touched before."""
-    return np.where(profile.read_interval >= 0, np.minimum(profile.read_prior, size), 0)
-
-
-def _weights(size: IntArray, profile: ReuseProfile) -> tuple[IntArray, IntArray]:
+def _weights(profile: ReuseProfile) -> tuple[IntArray, IntArray]:
     """(V,) bytes of each interval that are read again at its end, and bytes beyond these that stay dirty."""
-    covered = _covered(size, profile)
-    again = np.zeros(len(profile.interval_first), np.int64)
-    np.add.at(again, profile.read_interval[covered > 0], covered[covered > 0])
+    again, dirty = np.zeros_like(profile.interval_bytes), np.zeros_like(profile.interval_bytes)
+    np.add.at(again, profile.piece_interval, profile.piece_bytes)
     again = np.minimum(again, profile.interval_bytes)  # a kernel may read the same bytes twice
-    dirty = np.zeros_like(again)
     held = np.where(profile.chunk_flush == 1, 0, profile.chunk_bytes)
-    np.maximum.at(dirty, profile.chunk_intervals, np.repeat(held, np.diff(profile.chunk_ptr)))
+    np.add.at(dirty, profile.chunk_intervals, np.repeat(held, np.diff(profile.chunk_ptr)))
     return again, np.maximum(dirty - again, 0)
 
 

@@ -73,10 +73,10 @@ def _two_runs(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
     return profile_second_run(graph)
 
 
-def _belady_cold(graph: KernelGraph, profile: ReuseProfile) -> BeladyProfile:
-    return belady(graph.reads.size, profile)
+def _belady_cold(_: KernelGraph, profile: ReuseProfile) -> BeladyProfile:
+    return belady(profile)
 
 
 def _belady_warm(graph: KernelGraph) -> BeladyProfile:
     both, second = graph.derived(_two_runs)
-    return belady(np.tile(graph.reads.size, 2), both, second)
+    return belady(both, second)

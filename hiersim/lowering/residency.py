@@ -34,8 +34,9 @@ FloatArray = npt.NDArray[np.float64]
 class ReuseProfile:
     """Reuse distances of a kernel graph; no design enters it.
 
-    An *interval* is the time between two touches of one block (or its last touch and the end of the run). V intervals,
-    R read accesses in the order of `graph.reads`, W dirty chunks.
+    An *interval* is the time between two touches of some bytes of a block (or their last touch and the end of the run).
+    V intervals, R read accesses in the order of `graph.reads`, P pieces of them that were touched before, W dirty
+    chunks.
     """
 
     distance_begin: IntArray
@@ -47,13 +48,16 @@ class ReuseProfile:
     interval_last: IntArray
     """(V,) the kernel of the later one; the number of kernels where the run ends."""
     interval_bytes: IntArray
-    """(V,) bytes of the block that the earlier one touched."""
-    read_interval: IntArray
-    """(R,) the interval that ends in the read; -1 where the bytes were never touched before."""
-    read_prior: IntArray
-    """(R,) bytes of it that the earlier touch covered."""
+    """(V,) how many bytes both touch."""
+    read_ptr: IntArray
+    """CSR (R + 1,) of pieces; what no piece covers was never touched before."""
+    piece_interval: IntArray
+    """(P,) the interval that ends in the read."""
+    piece_bytes: IntArray
+    chunk_write: IntArray
+    """(W,) the write, in the order of `graph.writes`, that made the chunk; chunks are in order of that."""
     chunk_kernel: IntArray
-    """(W,) the kernel that wrote the chunk."""
+    """(W,) its kernel."""
     chunk_bytes: IntArray
     chunk_flush: IntArray
     """(W,) 1 where the chunk must reach the home tier in any case."""
@@ -74,9 +78,12 @@ class ReuseProfile:
 
     def read_misses(self, size: IntArray, capacity: int) -> IntArray:
         """(R,) bytes of each read that the cache no longer holds."""
-        share = np.append(self.hit_shares(capacity), 0.0)[self.read_interval]  # cold (-1): the zero at the end
-        hits = np.floor(share * np.minimum(self.read_prior, size)).astype(np.int64)
-        return np.asarray(size - hits, np.int64)
+        hits = np.floor(self.hit_shares(capacity)[self.piece_interval] * self.piece_bytes).astype(np.int64)
+        return np.asarray(size - self.by_read(hits), np.int64)
+
+    def by_read(self, pieces: IntArray) -> IntArray:
+        """(R,) sums over the pieces of each read, of (P,) numbers."""
+        return np.diff(np.append(0, np.cumsum(pieces))[self.read_ptr])
 
     def write_backs(self, kernels: int, capacity: int) -> IntArray:
         """(K,) bytes that leave the cache for the next tier, booked with the kernel that wrote them."""
@@ -112,19 +119,30 @@ def profile_second_run(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
     A chunk is dirty until the next run overwrites it.
     """
     _check_graph(graph)
-    both = ReuseProfile(**Walk(repeated(graph, 2)).run(graph.tensors.storage_output == 1))
-    reads, chunks = len(graph.reads.tensor), len(both.chunk_bytes) // 2
-    second = dataclasses.replace(
-        both,
-        read_interval=both.read_interval[reads:],
-        read_prior=both.read_prior[reads:],
-        chunk_kernel=both.chunk_kernel[:chunks],
-        chunk_bytes=both.chunk_bytes[:chunks],
-        chunk_flush=both.chunk_flush[chunks:],  # what is an output is known at the end of a walk
-        chunk_ptr=both.chunk_ptr[: chunks + 1],
-        chunk_intervals=both.chunk_intervals[: both.chunk_ptr[chunks]],
+    both = ReuseProfile(**Walk(repeated(graph, 2)).run(graph.tensors.storage_output == 1, runs=2))
+    return both, one_run(both, 1, graph)
+
+
+def one_run(profile: ReuseProfile, run: int, graph: KernelGraph) -> ReuseProfile:
+    """Of a profile of several runs of `graph`: the reads of run `run`, from 1, and the chunks of the run before it.
+
+    That is what a run finds, and what becomes of the dirty bytes that it finds. The intervals stay those of all runs.
+    """
+    reads, kernels, writes = len(graph.reads.tensor), len(graph), len(graph.writes.tensor)
+    first, last = np.searchsorted(profile.chunk_write, [(run - 1) * writes, run * writes]).tolist()
+    ptr, dirty = profile.read_ptr[run * reads : (run + 1) * reads + 1], profile.chunk_ptr[first : last + 1]
+    return dataclasses.replace(
+        profile,
+        read_ptr=ptr - ptr[0],
+        piece_interval=profile.piece_interval[ptr[0] : ptr[-1]],
+        piece_bytes=profile.piece_bytes[ptr[0] : ptr[-1]],
+        chunk_write=profile.chunk_write[first:last] - (run - 1) * writes,
+        chunk_kernel=profile.chunk_kernel[first:last] - (run - 1) * kernels,
+        chunk_bytes=profile.chunk_bytes[first:last],
+        chunk_flush=profile.chunk_flush[first:last],
+        chunk_ptr=dirty - dirty[0],
+        chunk_intervals=profile.chunk_intervals[dirty[0] : dirty[-1]],
     )
-    return dataclasses.replace(both, chunk_flush=np.tile(second.chunk_flush, 2)), second
 
 
 def repeated(graph: KernelGraph, runs: int) -> KernelGraph:

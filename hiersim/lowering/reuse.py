@@ -1,8 +1,8 @@
 """The walk over a kernel graph that measures every reuse interval; compiled where there is a compiler.
 
-What an interval is and what the numbers mean stands in `residency.py`. Everything here is a flat column, indexed by
-block, tensor or kernel, so that the walk costs the same per access however long the trace is. The caller has
-checked that all indices are in range and that no sum of bytes reaches 2^62.
+What an interval is and what the numbers mean stands in `residency.py`, what is dirty in `dirty.py`. Everything here is
+a flat column, indexed by block, tensor, layer or kernel, so that the walk costs the same per access however long the
+trace is. The caller has checked that all indices are in range and that no sum of bytes reaches 2^62.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from typing import Any
 import cython
 import numpy as np
 
+from hiersim.lowering.dirty import column, filled, result
+from hiersim.lowering.stages import longer
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED
 
-NONE = -1
+if cython.compiled:
+    from cython.cimports.hiersim.lowering.dirty import DirtyChunks
+else:
+    from hiersim.lowering.dirty import DirtyChunks
 
-
-def _column(values: Any) -> Any:
-    """A column to read: a contiguous array, or a list where the interpreter reads it."""
-    column = np.ascontiguousarray(values, np.int64)
-    return column.copy() if cython.compiled else column.tolist()
-
-
-def _filled(length: int, value: int = 0) -> Any:
-    """A column to write."""
-    return np.full(length, value, np.int64) if cython.compiled else [value] * length
+NONE = cython.declare(cython.longlong, -1)
+MOST_LAYERS = cython.declare(cython.longlong, 32)
+"""A block with more layers takes the two that were touched longest ago for one, as old as the older."""
 
 
 def _numbered(values: Any) -> tuple[int, Any]:
@@ -35,11 +33,6 @@ def _numbered(values: Any) -> tuple[int, Any]:
     number = np.zeros(len(order), np.int64)
     number[order[1:]] = np.cumsum(np.diff(values[order]) > 0)
     return (int(number.max()) + 1 if len(order) else 0), number
-
-
-def _share(size: Any, prior: Any, whole: Any) -> Any:
-    """size · prior ÷ whole, rounded down; the product may need more than 64 bits."""
-    return int(size) * int(prior) // int(whole)
 
 
 @cython.cclass
@@ -63,24 +56,33 @@ class Walk:
     write_tensor: cython.longlong[::1]
     write_size: cython.longlong[::1]
 
-    last: cython.longlong[::1]  # (S,) kernel that touched the block last
-    footprint: cython.longlong[::1]  # (S,) bytes that it touched
+    top: cython.longlong[::1]  # (S,) layer of the block that was touched last; the older ones hang on `layer_next`
+    depth: cython.longlong[::1]  # (S,) how many layers the block has
     touches: cython.longlong[::1]  # (S,) intervals of the block
+    layers: cython.longlong
+    layer_next: cython.longlong[::1]
+    layer_kernel: cython.longlong[::1]  # kernel that touched it last
+    layer_bytes: cython.longlong[::1]
     tree: cython.longlong[::1]  # (K + 1,) Fenwick tree over `held`
-    held: cython.longlong[::1]  # (K,) bytes of the blocks that each kernel touched last
+    held: cython.longlong[::1]  # (K,) bytes that each kernel touched last
     total: cython.longlong  # their sum
-    together: cython.longlong[::1]  # (K,) scratch: bytes of this kernel's blocks by kernel of last touch
+    together: cython.longlong[::1]  # (K,) scratch: bytes that this kernel touches by kernel of last touch
 
     seen: cython.longlong[::1]  # (T,) kernel that saw the tensor last
     view: cython.longlong[::1]  # (T,) most bytes of it that one access moves in that kernel
+    begins: cython.longlong[::1]  # (T,) where it begins in what that kernel touches of the block
     met: cython.longlong[::1]  # (S,) kernel that met the block last
     place: cython.longlong[::1]  # (S,) its place among the kernel's members
     members: cython.longlong  # blocks of this kernel, in order of their first access
     member: cython.longlong[::1]
     extent: cython.longlong[::1]  # bytes touched
-    reading: cython.longlong[::1]  # bytes of all reads
     writing: cython.longlong[::1]  # bytes of all writes; -1: none
-    older: cython.longlong[::1]  # bytes of members that were touched before the member was
+    part: cython.longlong[::1]  # (members + 1,) first of its parts: one for each layer that is touched again
+    parts: cython.longlong
+    part_last: cython.longlong[::1]  # kernel that touched it last
+    part_low: cython.longlong[::1]  # where it begins in the block
+    part_bytes: cython.longlong[::1]
+    older: cython.longlong[::1]  # bytes of this kernel that were touched before the part was, or never
     interval: cython.longlong[::1]
     order: cython.longlong[::1]
 
@@ -90,60 +92,60 @@ class Walk:
     interval_block: cython.longlong[::1]
     interval_first: cython.longlong[::1]  # kernel of the earlier touch, kernel of the later one (K: the end of the run)
     interval_last: cython.longlong[::1]
-    interval_bytes: cython.longlong[::1]  # bytes that the earlier one touched
-    read_interval: cython.longlong[::1]
-    read_prior: cython.longlong[::1]
+    interval_low: cython.longlong[::1]  # where its bytes begin in the block
+    interval_bytes: cython.longlong[::1]
+    pieces: cython.longlong
+    read_pieces: cython.longlong[::1]  # (R,) pieces of each read
+    piece_interval: cython.longlong[::1]
+    piece_bytes: cython.longlong[::1]
 
-    chunks: cython.longlong
-    newest: cython.longlong[::1]  # (S,) chunk of the block that was written last; the larger ones hang on `under`
-    under: cython.longlong[::1]
-    chunk_kernel: cython.longlong[::1]
-    chunk_block: cython.longlong[::1]
-    chunk_bytes: cython.longlong[::1]
-    chunk_flush: cython.longlong[::1]
-    chunk_first: cython.longlong[::1]  # first interval of the block that the chunk must survive, and how many
-    chunk_count: cython.longlong[::1]
+    dirty: DirtyChunks
 
     def __init__(self, graph: KernelGraph) -> None:
         table = graph.tensors
         storages, tensors = len(table.storage_bytes), len(table.tensor_storage)
         self.kernels = len(graph)
-        self.size, self.storage_of = _column(table.storage_bytes), _column(table.tensor_storage)
-        self.block = _column(np.arange(storages))
-        self.fresh = _column(np.isin(table.storage_role, [int(role) for role in PRODUCED]))
+        self.size, self.storage_of = column(table.storage_bytes), column(table.tensor_storage)
+        self.block = column(np.arange(storages))
+        self.fresh = column(np.isin(table.storage_role, [int(role) for role in PRODUCED]))
         sizes, kind = _numbered(table.storage_bytes)
-        self.kind, self.idle, self.idle_next = _column(kind), _filled(sizes, NONE), _filled(storages, NONE)
+        self.kind, self.idle, self.idle_next = column(kind), filled(sizes, NONE), filled(storages, NONE)
         freed = np.flatnonzero(table.storage_free >= 0)
-        self.release = _column(freed[np.argsort(table.storage_free[freed], kind="stable")])
+        self.release = column(freed[np.argsort(table.storage_free[freed], kind="stable")])
         counts = np.bincount(table.storage_free[freed], minlength=len(graph))
-        self.release_ptr = _column(np.concatenate([[0], np.cumsum(counts)]))
-        self.read_ptr, self.read_tensor = _column(graph.reads.ptr), _column(graph.reads.tensor)
-        self.write_ptr, self.write_tensor = _column(graph.writes.ptr), _column(graph.writes.tensor)
-        self.read_size, self.write_size = _column(graph.reads.size), _column(graph.writes.size)
-        self.last, self.footprint, self.touches = _filled(storages, NONE), _filled(storages), _filled(storages)
-        self.tree, self.held, self.together = _filled(len(graph) + 1), _filled(len(graph)), _filled(len(graph))
+        self.release_ptr = column(np.concatenate([[0], np.cumsum(counts)]))
+        self.read_ptr, self.read_tensor = column(graph.reads.ptr), column(graph.reads.tensor)
+        self.write_ptr, self.write_tensor = column(graph.writes.ptr), column(graph.writes.tensor)
+        self.read_size, self.write_size = column(graph.reads.size), column(graph.writes.size)
+        self.touches, self.top, self.depth = filled(storages), filled(storages, NONE), filled(storages)
+        self.tree, self.held, self.together = filled(len(graph) + 1), filled(len(graph)), filled(len(graph))
         self.total = 0
-        self.seen, self.view = _filled(tensors, NONE), _filled(tensors)
-        self.met, self.place = _filled(storages, NONE), _filled(storages)
+        self.seen, self.view, self.begins = filled(tensors, NONE), filled(tensors), filled(tensors)
+        self.met, self.place = filled(storages, NONE), filled(storages)
         self._allocate(storages, len(graph.reads.tensor), len(graph.writes.tensor), _most(graph))
 
     def _allocate(self, storages: int, reads: int, writes: int, most: int) -> None:
-        """Room for the members of one kernel, and for the results."""
-        self.members = self.intervals = self.chunks = 0
-        self.member, self.extent, self.order = _filled(most), _filled(most), _filled(most)
-        self.reading, self.writing = _filled(most), _filled(most)
-        self.older, self.interval = _filled(most), _filled(most)
-        room = reads + writes + min(storages, writes)
-        self.begin, self.end, self.interval_block = _filled(room), _filled(room), _filled(room)
-        self.interval_first, self.interval_last, self.interval_bytes = _filled(room), _filled(room), _filled(room)
-        self.read_interval, self.read_prior = _filled(reads), _filled(reads)
-        self.newest, self.under = _filled(storages, NONE), _filled(writes)
-        self.chunk_kernel, self.chunk_block = _filled(writes), _filled(writes)
-        self.chunk_bytes, self.chunk_flush = _filled(writes), _filled(writes)
-        self.chunk_first, self.chunk_count = _filled(writes), _filled(writes)
+        """Room for the members of one kernel, and for the results.
 
-    def run(self, output: Any) -> dict[str, Any]:
-        """Walk all kernels; `output` (S,) is 1 where a storage must reach its home at the end."""
+        Each touch makes one layer and ends in one interval for each layer that it takes away, and one for a part.
+        """
+        touches = reads + writes
+        self.members = self.parts = self.layers = self.intervals = self.pieces = 0
+        self.member, self.extent, self.writing, self.part = filled(most), filled(most), filled(most), filled(most + 1)
+        room = min(touches, int(MOST_LAYERS) * most) + most
+        self.part_last, self.part_low, self.part_bytes = filled(room), filled(room), filled(room)
+        self.older, self.interval, self.order = filled(room), filled(room), filled(room)
+        self.layer_next, self.layer_kernel, self.layer_bytes = filled(touches), filled(touches), filled(touches)
+        room = 3 * touches
+        self.begin, self.end, self.interval_block = filled(room), filled(room), filled(room)
+        self.interval_first, self.interval_last = filled(room), filled(room)
+        self.interval_low, self.interval_bytes = filled(room), filled(room)
+        self.read_pieces = filled(reads)
+        self.piece_interval, self.piece_bytes = filled(reads), filled(reads)
+        self.dirty = DirtyChunks(self.kernels, storages, touches, writes)
+
+    def run(self, output: Any, runs: int = 1) -> dict[str, Any]:
+        """Walk all kernels, which are `runs` equal runs; `output` (S,) is 1 where a storage must reach its home."""
         kernel: cython.longlong
         for kernel in range(self.kernels):
             self._meet(kernel)
@@ -152,21 +154,22 @@ class Walk:
             self._note_writes(kernel)
             self._remember(kernel)
             self._release(kernel)
-        self._finish(_column(output))
-        ptr, values = self._chunk_intervals()
+        flushed = self._finish(column(output))
+        ptr = np.zeros(len(self.read_pieces) + 1, np.int64)
+        np.cumsum(np.asarray(self.read_pieces, np.int64), out=ptr[1:])
+        count = self.intervals
+        size = result(self.interval_bytes, count)
+        interval = result(self.interval_block, count), result(self.interval_low, count), size
         return {
-            "distance_begin": np.array(self.begin[: self.intervals], np.int64),
-            "distance_end": np.array(self.end[: self.intervals], np.int64),
-            "interval_first": np.array(self.interval_first[: self.intervals], np.int64),
-            "interval_last": np.array(self.interval_last[: self.intervals], np.int64),
-            "interval_bytes": np.array(self.interval_bytes[: self.intervals], np.int64),
-            "read_interval": np.array(self.read_interval, np.int64),
-            "read_prior": np.array(self.read_prior, np.int64),
-            "chunk_kernel": np.array(self.chunk_kernel[: self.chunks], np.int64),
-            "chunk_bytes": np.array(self.chunk_bytes[: self.chunks], np.int64),
-            "chunk_flush": np.array(self.chunk_flush[: self.chunks], np.int64),
-            "chunk_ptr": ptr,
-            "chunk_intervals": values,
+            "distance_begin": result(self.begin, count),
+            "distance_end": result(self.end, count),
+            "interval_first": result(self.interval_first, count),
+            "interval_last": result(self.interval_last, count),
+            "interval_bytes": size,
+            "read_ptr": ptr,
+            "piece_interval": result(self.piece_interval, self.pieces),
+            "piece_bytes": result(self.piece_bytes, self.pieces),
+            **self.dirty.columns(flushed, self.kernels // runs, interval, self.touches),
         }
 
     @cython.cfunc
@@ -176,8 +179,7 @@ class Walk:
         spot: cython.longlong
         self.members = 0
         for index in range(self.read_ptr[kernel], self.read_ptr[kernel + 1]):
-            spot = self._touch(kernel, self.read_tensor[index], self.read_size[index])
-            self.reading[spot] += self.read_size[index]
+            self._touch(kernel, self.read_tensor[index], self.read_size[index])
         for index in range(self.write_ptr[kernel], self.write_ptr[kernel + 1]):
             spot = self._touch(kernel, self.write_tensor[index], self.write_size[index])
             if self.writing[spot] == NONE:
@@ -196,10 +198,10 @@ class Walk:
             self.met[block], self.place[block] = kernel, self.members
             spot = self.members
             self.members += 1
-            self.member[spot], self.extent[spot], self.reading[spot], self.writing[spot] = block, 0, 0, NONE
+            self.member[spot], self.extent[spot], self.writing[spot] = block, 0, NONE
         spot = self.place[block]
         if self.seen[tensor] != kernel:
-            self.seen[tensor], self.view[tensor] = kernel, 0
+            self.seen[tensor], self.view[tensor], self.begins[tensor] = kernel, 0, self.extent[spot]
         if size > self.view[tensor]:
             self.extent[spot] += size - self.view[tensor]
             self.view[tensor] = size
@@ -229,132 +231,180 @@ class Walk:
 
     @cython.cfunc
     def _measure(self, kernel: cython.longlong) -> cython.void:
-        """A new interval for each member that was touched before."""
+        """A new interval for each part of a member that was touched before."""
         spot: cython.longlong
-        block: cython.longlong
+        part: cython.longlong
         before: cython.longlong
         fixed: cython.longlong
+        never: cython.longlong = 0
+        self.parts = 0
         for spot in range(self.members):
-            before = self.last[self.member[spot]]
-            if before != NONE:
-                self.together[before] += self.footprint[self.member[spot]]
-        self._rank()
+            self.part[spot] = self.parts
+            never += self.extent[spot] - self._layers_of(spot)
+        self.part[self.members] = self.parts
+        self._rank(never)
         for spot in range(self.members):
-            block = self.member[spot]
-            before = self.last[block]
-            self.interval[spot] = NONE
-            if before == NONE:
-                continue
-            # between + both + own: `together` is both and own
-            fixed = self.total - self._prefix(before + 1) + self.together[before]
-            self.interval[spot] = self._interval(
-                block, kernel, fixed + self.held[before] - self.together[before], fixed + self.older[spot]
-            )
-        for spot in range(self.members):
-            if self.last[self.member[spot]] != NONE:
-                self.together[self.last[self.member[spot]]] = 0
+            for part in range(self.part[spot], self.part[spot + 1]):
+                before = self.part_last[part]
+                # between + both + own: `together` is both and own
+                fixed = self.total - self._prefix(before + 1) + self.together[before]
+                self.interval[part] = self._interval(
+                    self.member[spot], before, kernel, self.part_low[part], self.part_bytes[part],
+                    fixed + self.held[before] - self.together[before], fixed + self.older[part],
+                )  # fmt: skip
+        for part in range(self.parts):
+            self.together[self.part_last[part]] = 0
+
+    @cython.cfunc
+    def _layers_of(self, spot: cython.longlong) -> cython.longlong:
+        """Note the parts of a member, from its start; how many bytes of it were touched before."""
+        reached: cython.longlong = 0
+        layer: cython.longlong = self.top[self.member[spot]]
+        while layer != NONE and reached < self.extent[spot]:
+            self.part_last[self.parts], self.part_low[self.parts] = self.layer_kernel[layer], reached
+            self.part_bytes[self.parts] = min(self.layer_bytes[layer], self.extent[spot] - reached)
+            self.together[self.layer_kernel[layer]] += self.part_bytes[self.parts]
+            reached += self.part_bytes[self.parts]
+            self.parts += 1
+            layer = self.layer_next[layer]
+        return reached
 
     @cython.cfunc
     def _interval(
-        self, block: cython.longlong, kernel: cython.longlong, begin: cython.longlong, end: cython.longlong
+        self,
+        block: cython.longlong,
+        before: cython.longlong,
+        kernel: cython.longlong,
+        low: cython.longlong,
+        size: cython.longlong,
+        begin: cython.longlong,
+        end: cython.longlong,
     ) -> cython.longlong:
-        """Note the interval that `kernel` ends by touching `block` again."""
+        """Note the interval of some bytes of `block` between two kernels."""
         number: cython.longlong = self.intervals
-        self.interval_first[number], self.interval_last[number] = self.last[block], kernel
-        self.interval_bytes[number] = self.footprint[block]
+        self.interval_first[number], self.interval_last[number] = before, kernel
+        self.interval_low[number], self.interval_bytes[number] = low, size
         self.begin[number], self.end[number], self.interval_block[number] = begin, end, block
         self.touches[block] += 1
         self.intervals += 1
         return number
 
     @cython.cfunc
-    def _rank(self) -> cython.void:
-        """`older` of all members: sorted by last touch (shell sort), bytes of those that come before."""
-        gap: cython.longlong = self.members
+    def _rank(self, never: cython.longlong) -> cython.void:
+        """`older` of all parts: sorted by last touch (shell sort), bytes of those that come before."""
+        gap: cython.longlong = self.parts
         spot: cython.longlong
         hole: cython.longlong
         key: cython.longlong
-        running: cython.longlong = 0
-        below: cython.longlong = 0
-        for spot in range(self.members):
+        running: cython.longlong = never
+        below: cython.longlong = never
+        for spot in range(self.parts):
             self.order[spot] = spot
         while gap > 1:
             gap = max(1, gap * 5 // 11)
-            for spot in range(gap, self.members):
+            for spot in range(gap, self.parts):
                 key, hole = self.order[spot], spot
-                while hole >= gap and self._age(self.order[hole - gap]) > self._age(key):
+                while hole >= gap and self.part_last[self.order[hole - gap]] > self.part_last[key]:
                     self.order[hole] = self.order[hole - gap]
                     hole -= gap
                 self.order[hole] = key
-        for spot in range(self.members):
+        for spot in range(self.parts):
             key = self.order[spot]
-            if spot and self._age(key) != self._age(self.order[spot - 1]):
+            if spot and self.part_last[key] != self.part_last[self.order[spot - 1]]:
                 below = running
             self.older[key] = below
-            running += self.extent[key]
-
-    @cython.cfunc
-    def _age(self, spot: cython.longlong) -> cython.longlong:
-        return self.last[self.member[spot]]
+            running += self.part_bytes[key]
 
     @cython.cfunc
     def _note_reads(self, kernel: cython.longlong) -> cython.void:
-        """What of each read was touched before; views of one block share that in proportion to their sizes."""
+        """What of each read was touched before, part by part; views of one block lie side by side."""
         index: cython.longlong
         spot: cython.longlong
-        block: cython.longlong
-        prior: cython.longlong
-        whole: cython.longlong
+        part: cython.longlong
+        low: cython.longlong
+        high: cython.longlong
         size: cython.longlong
+        tensor: cython.longlong
         for index in range(self.read_ptr[kernel], self.read_ptr[kernel + 1]):
-            block = self.block[self.storage_of[self.read_tensor[index]]]
-            spot, size = self.place[block], self.read_size[index]
-            self.read_interval[index] = self.interval[spot]
-            prior = self.footprint[block] if self.interval[spot] != NONE else 0
-            whole = min(self.reading[spot], self.size[block])
-            if prior >= whole:
-                self.read_prior[index] = size
-            elif size < 2**31 and prior < 2**31:
-                self.read_prior[index] = size * prior // whole
-            else:
-                self.read_prior[index] = _share(size, prior, whole)
+            tensor = self.read_tensor[index]
+            spot = self.place[self.block[self.storage_of[tensor]]]
+            low = max(0, min(self.begins[tensor], self.extent[spot] - self.read_size[index]))
+            high = low + self.read_size[index]
+            for part in range(self.part[spot], self.part[spot + 1]):
+                size = min(high, self.part_low[part] + self.part_bytes[part]) - max(low, self.part_low[part])
+                if size > 0:
+                    self._piece(self.interval[part], size)
+                    self.read_pieces[index] += 1
+
+    @cython.cfunc
+    def _piece(self, interval: cython.longlong, size: cython.longlong) -> cython.void:
+        if self.pieces == len(self.piece_bytes):
+            self.piece_interval = longer(self.piece_interval, 2 * self.pieces)
+            self.piece_bytes = longer(self.piece_bytes, 2 * self.pieces)
+        self.piece_interval[self.pieces], self.piece_bytes[self.pieces] = interval, size
+        self.pieces += 1
 
     @cython.cfunc
     def _note_writes(self, kernel: cython.longlong) -> cython.void:
-        """A chunk for each block that is written; it ends those of the block that are no larger."""
+        """A dirty chunk for each block that is written; all other chunks end where the kernel ends to touch them."""
         spot: cython.longlong
         block: cython.longlong
-        top: cython.longlong
         index: cython.longlong
+        size: cython.longlong
+        for spot in range(self.members):
+            self.dirty.cut(self.member[spot], self.extent[spot])
         for index in range(self.write_ptr[kernel], self.write_ptr[kernel + 1]):
             block = self.block[self.storage_of[self.write_tensor[index]]]
             spot = self.place[block]
-            if self.writing[spot] == NONE:
-                continue  # written by an earlier access of this kernel
-            top = self.newest[block]
-            while top != NONE and self.chunk_bytes[top] <= self.writing[spot]:
-                self.chunk_count[top] = self.touches[block] - self.chunk_first[top]
-                top = self.under[top]
-            self.under[self.chunks], self.newest[block] = top, self.chunks
-            self.chunk_kernel[self.chunks], self.chunk_block[self.chunks] = kernel, block
-            self.chunk_bytes[self.chunks] = min(self.writing[spot], self.extent[spot])
-            self.chunk_first[self.chunks] = self.touches[block]
-            self.chunks += 1
+            size = min(self.writing[spot], self.extent[spot])
+            if size > 0:  # else nothing, or written by an earlier access of this kernel
+                self.dirty.overwrite(block, kernel, index, size, self.touches[block])
             self.writing[spot] = NONE
 
     @cython.cfunc
     def _remember(self, kernel: cython.longlong) -> cython.void:
-        """The members are now the blocks touched last."""
+        """What the members touch is now what was touched last: a layer on top of what is left of the others."""
         spot: cython.longlong
         block: cython.longlong
+        layer: cython.longlong
+        left: cython.longlong
+        taken: cython.longlong
         moved: cython.longlong = 0
         for spot in range(self.members):
-            block = self.member[spot]
-            if self.last[block] != NONE:
-                self._add(self.last[block], -self.footprint[block])
-            self.last[block], self.footprint[block] = kernel, self.extent[spot]
-            moved += self.extent[spot]
+            block, left = self.member[spot], self.extent[spot]
+            layer = self.top[block]
+            if left == 0:
+                continue
+            moved += left
+            while layer != NONE and left > 0:
+                taken = min(left, self.layer_bytes[layer])
+                self._add(self.layer_kernel[layer], -taken)
+                self.layer_bytes[layer] -= taken
+                left -= taken
+                if self.layer_bytes[layer] == 0:
+                    layer = self.layer_next[layer]
+                    self.depth[block] -= 1
+            self.layer_kernel[self.layers], self.layer_bytes[self.layers] = kernel, self.extent[spot]
+            self.layer_next[self.layers], self.top[block] = layer, self.layers
+            self.layers += 1
+            self.depth[block] += 1
+            if self.depth[block] > MOST_LAYERS:
+                self._merge(block)
         self._add(kernel, moved)
+
+    @cython.cfunc
+    def _merge(self, block: cython.longlong) -> cython.void:
+        """Take the two oldest layers of the block for one."""
+        layer: cython.longlong = self.top[block]
+        last: cython.longlong
+        while self.layer_next[self.layer_next[layer]] != NONE:
+            layer = self.layer_next[layer]
+        last = self.layer_next[layer]
+        self._add(self.layer_kernel[layer], -self.layer_bytes[layer])
+        self._add(self.layer_kernel[last], self.layer_bytes[layer])
+        self.layer_bytes[layer] += self.layer_bytes[last]
+        self.layer_kernel[layer], self.layer_next[layer] = self.layer_kernel[last], NONE
+        self.depth[block] -= 1
 
     @cython.cfunc
     def _add(self, kernel: cython.longlong, amount: cython.longlong) -> cython.void:
@@ -367,58 +417,37 @@ class Walk:
 
     @cython.cfunc
     def _prefix(self, index: cython.longlong) -> cython.longlong:
-        """Bytes of the blocks that kernels before `index` touched last."""
+        """Bytes that kernels before `index` touched last."""
         total: cython.longlong = 0
         while index > 0:
             total += self.tree[index]
             index &= index - 1
         return total
 
-    @cython.cfunc
-    def _finish(self, output: cython.longlong[::1]) -> cython.void:
-        """What is still dirty at the end: outputs are flushed, the rest has been evicted or stays."""
+    def _finish(self, output: Any) -> Any:
+        """What is still dirty at the end has been evicted or stays; (S,) 1: a block of an output, which is flushed."""
         block: cython.longlong
         before: cython.longlong
-        fixed: cython.longlong
-        top: cython.longlong
-        flushed: cython.longlong[::1] = _filled(len(self.block))
+        after: cython.longlong
+        layer: cython.longlong
+        reached: cython.longlong
+        dirty: cython.longlong
+        flushed: cython.longlong[::1] = filled(len(self.block))
         for block in range(len(self.block)):
             if output[block]:
                 flushed[self.block[block]] = 1
         for block in range(len(self.block)):
-            top = self.newest[block]
-            if top == NONE:
-                continue
-            before = self.last[block]
-            fixed = self.total - self._prefix(before + 1) + self.footprint[block]
-            self._interval(block, self.kernels, fixed + self.held[before] - self.footprint[block], fixed)
-            while top != NONE:
-                self.chunk_flush[top] = flushed[block]
-                self.chunk_count[top] = self.touches[block] - self.chunk_first[top]
-                top = self.under[top]
-
-    def _chunk_intervals(self) -> tuple[Any, Any]:
-        """CSR by chunk: a run of the intervals of its block, which are in order of time."""
-        index: cython.longlong
-        first: cython.longlong
-        place: cython.longlong = 0
-        chunk: cython.longlong
-        ends = np.cumsum(np.asarray(self.touches, np.int64))
-        cursor: cython.longlong[::1] = _column(ends - np.asarray(self.touches, np.int64))
-        start: cython.longlong[::1] = _column(cursor)
-        sorted_: cython.longlong[::1] = _filled(self.intervals)
-        for index in range(self.intervals):
-            sorted_[cursor[self.interval_block[index]]] = index
-            cursor[self.interval_block[index]] += 1
-        ptr = np.zeros(self.chunks + 1, np.int64)
-        np.cumsum(np.asarray(self.chunk_count[: self.chunks], np.int64), out=ptr[1:])
-        values: cython.longlong[::1] = _filled(int(ptr[self.chunks]))
-        for chunk in range(self.chunks):
-            first = start[self.chunk_block[chunk]] + self.chunk_first[chunk]
-            for index in range(first, first + self.chunk_count[chunk]):
-                values[place] = sorted_[index]
-                place += 1
-        return ptr, np.asarray(values, np.int64)
+            dirty, reached, layer = self.dirty.end(block), 0, self.top[block]
+            while reached < dirty:
+                before = self.layer_kernel[layer]
+                after = self.total - self._prefix(before + 1)
+                self._interval(
+                    block, before, self.kernels, reached, self.layer_bytes[layer], after + self.held[before], after
+                )
+                reached += self.layer_bytes[layer]
+                layer = self.layer_next[layer]
+            self.dirty.close(block, self.touches[block])
+        return flushed
 
 
 def _most(graph: KernelGraph) -> int:

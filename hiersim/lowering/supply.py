@@ -76,12 +76,14 @@ def _reuse_of(classes: KernelClasses, chosen: IntArray) -> dict[str, IntArray]:
     """The shape and LRU reuse of the chosen classes, one after the other, as columns of `KernelClasses`."""
     old = classes.arrays
     columns = {"class_shape": old["class_shape"][chosen]}
-    for name in ("read_low", "read_high", "read_covered"):
-        columns[name] = Ragged(old["class_read_ptr"], old[name]).rows(chosen).values
+    pieces = Ragged(old["class_read_ptr"], np.diff(old["piece_ptr"])).rows(chosen)
+    columns["class_read_ptr"] = pieces.ptr
+    columns["piece_ptr"] = np.concatenate(([0], np.cumsum(pieces.values)))
+    for name in ("piece_low", "piece_high", "piece_bytes"):
+        columns[name] = Ragged(old["piece_ptr"][old["class_read_ptr"]], old[name]).rows(chosen).values
     places = np.arange(len(old["chunk_bytes"]), dtype=np.int64)
     chunks = Ragged(old["chunk_ptr"], places).rows(chosen)
-    reads = Ragged(old["class_read_ptr"], old["read_low"]).rows(chosen)
-    columns["class_read_ptr"], columns["chunk_ptr"] = reads.ptr, chunks.ptr
+    columns["chunk_ptr"] = chunks.ptr
     columns["chunk_bytes"], columns["chunk_flush"] = (
         old[name][chunks.values] for name in ("chunk_bytes", "chunk_flush")
     )

@@ -90,7 +90,7 @@ class Loom:
         self.cases = self.ticks = self.moved = self.buffers = 0
         count: cython.longlong = classes.classes
         self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
-        reads: cython.longlong = len(classes.arrays["read_low"]) * (2 if classes.beside else 1)
+        reads: cython.longlong = (len(classes.arrays["piece_ptr"]) - 1) * (2 if classes.beside else 1)
         self.keys = column((reads + count) * self.work.levels)
         slots: cython.longlong = 4
         while slots < 2 * count:

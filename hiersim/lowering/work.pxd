@@ -7,7 +7,7 @@ cdef class KernelClasses:
     cdef readonly bint explicit, beside
     cdef readonly object arrays
     cdef long long[::1] class_shape, class_count
-    cdef long long[::1] class_read_ptr, read_low, read_high, read_covered
+    cdef long long[::1] class_read_ptr, piece_ptr, piece_low, piece_high, piece_bytes
     cdef long long[::1] chunk_ptr, chunk_bytes, chunk_flush, interval_ptr, interval_low, interval_high
     cdef long long[::1] shape_read_ptr, read_size, read_bits, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] read_pattern, shape_scattered, scattered_pattern, shape_ordered

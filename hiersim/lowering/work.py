@@ -32,17 +32,14 @@ GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
 
-NEVER = NO_LIMIT
-"""Reuse distance of bytes that were not touched before: more than any cache holds."""
-
 
 @cython.cclass
 class KernelClasses:
     """The distinct kernels of a graph, in flat columns; no design enters it. C classes, S shapes, T operator types.
 
     Kernels of one *shape* have equal operators and equal accesses; those of one *class* also reuse equally: `columns`
-    has the fields of `work.pxd` by name. `class_read_ptr`, `chunk_ptr` (C + 1,), `interval_ptr`, `shape_read_ptr` and
-    `shape_type_ptr` are CSR; `type_dims` is (T, 7).
+    has the fields of `work.pxd` by name. `class_read_ptr`, `chunk_ptr` (C + 1,), `piece_ptr`, `interval_ptr`,
+    `shape_read_ptr` and `shape_type_ptr` are CSR; `type_dims` is (T, 7).
 
     Three columns may be there besides, for L far tiers: `far_read` (reads of all classes, L) and `far_write` (C, L) are
     the bytes that a far tier supplies and takes, -1 where LRU decides; `far_again` (reads of all classes, L) those of
@@ -52,8 +49,9 @@ class KernelClasses:
     def __init__(self, columns: Mapping[str, IntArray]) -> None:
         self.arrays = columns
         self.class_shape, self.class_count = loaded(columns["class_shape"]), loaded(columns["class_count"])
-        self.class_read_ptr, self.read_low = loaded(columns["class_read_ptr"]), loaded(columns["read_low"])
-        self.read_high, self.read_covered = loaded(columns["read_high"]), loaded(columns["read_covered"])
+        self.class_read_ptr, self.piece_ptr = loaded(columns["class_read_ptr"]), loaded(columns["piece_ptr"])
+        self.piece_low, self.piece_high = loaded(columns["piece_low"]), loaded(columns["piece_high"])
+        self.piece_bytes = loaded(columns["piece_bytes"])
         self.chunk_ptr, self.chunk_bytes = loaded(columns["chunk_ptr"]), loaded(columns["chunk_bytes"])
         self.chunk_flush, self.interval_ptr = loaded(columns["chunk_flush"]), loaded(columns["interval_ptr"])
         self.interval_low, self.interval_high = loaded(columns["interval_low"]), loaded(columns["interval_high"])
@@ -179,12 +177,14 @@ class Work:
         first: cython.longlong = classes.class_read_ptr[index]
         sizes: cython.longlong = classes.shape_read_ptr[classes.class_shape[index]]
         place: cython.longlong
+        piece: cython.longlong
         for place in range(classes.class_read_ptr[index + 1] - first):
-            covered: cython.longlong = classes.read_covered[first + place]
-            low: cython.double = float(classes.read_low[first + place])
-            share: cython.double = held(low, float(classes.read_high[first + place]), capacity)
-            hits: cython.longlong = cython.cast(cython.longlong, floor(share * float(covered)))
-            self.read_far[place * self.levels + level] = classes.read_size[sizes + place] - min(hits, covered)
+            hits: cython.longlong = 0
+            for piece in range(classes.piece_ptr[first + place], classes.piece_ptr[first + place + 1]):
+                low: cython.double = float(classes.piece_low[piece])
+                share: cython.double = held(low, float(classes.piece_high[piece]), capacity)
+                hits += cython.cast(cython.longlong, floor(share * float(classes.piece_bytes[piece])))
+            self.read_far[place * self.levels + level] = classes.read_size[sizes + place] - hits
             if classes.explicit and classes.far_read[(first + place) * self.levels + level] >= 0:
                 self.read_far[place * self.levels + level] = classes.far_read[(first + place) * self.levels + level]
         if classes.explicit and classes.far_write[index * self.levels + level] >= 0:

@@ -168,12 +168,11 @@ def _reads(workload: Workload) -> Columns:
     """Reads of bytes that an earlier kernel touched."""
     graph, profile = workload.graph, workload.profile
     low, high = _ends(workload)
-    covered = np.minimum(profile.read_prior, graph.reads.size)
-    rows = np.flatnonzero((profile.read_interval >= 0) & (covered > 0))
-    interval = profile.read_interval[rows]
-    kernel = np.repeat(np.arange(len(graph)), np.diff(graph.reads.ptr))[rows]
-    storage = graph.tensors.tensor_storage[graph.reads.tensor[rows]]
-    return low[interval], high[interval], covered[rows], np.zeros(len(rows), np.int64), kernel, storage
+    read = np.repeat(np.arange(len(graph.reads.tensor)), np.diff(profile.read_ptr))
+    kernel = np.repeat(np.arange(len(graph)), np.diff(graph.reads.ptr))[read]
+    storage = graph.tensors.tensor_storage[graph.reads.tensor[read]]
+    interval = profile.piece_interval
+    return low[interval], high[interval], profile.piece_bytes, np.zeros(len(read), np.int64), kernel, storage
 
 
 def _write_backs(workload: Workload) -> Columns:
@@ -185,20 +184,9 @@ def _write_backs(workload: Workload) -> Columns:
     for place, chunk in enumerate(rows.tolist()):
         intervals = profile.chunk_intervals[profile.chunk_ptr[chunk] : profile.chunk_ptr[chunk + 1]]
         begin[place], end[place] = low[intervals].max(), high[intervals].max()
-    kernel = profile.chunk_kernel[rows]
-    storage = _written(workload, kernel, profile.chunk_bytes[rows])
-    return begin, end, profile.chunk_bytes[rows], np.ones(len(rows), np.int64), kernel, storage
-
-
-def _written(workload: Workload, kernel: IntArray, size: IntArray) -> IntArray:
-    """The storage of each chunk: the write of its kernel that is nearest its size."""
-    writes, table = workload.graph.writes, workload.graph.tensors
-    storage = np.full(len(kernel), -1, np.int64)
-    for place, (writer, chunk) in enumerate(zip(kernel.tolist(), size.tolist(), strict=True)):
-        first, last = int(writes.ptr[writer]), int(writes.ptr[writer + 1])
-        nearest = first + int(np.argmin(np.abs(writes.size[first:last] - chunk)))
-        storage[place] = table.tensor_storage[writes.tensor[nearest]]
-    return storage
+    table, writes = workload.graph.tensors, workload.graph.writes
+    storage = table.tensor_storage[writes.tensor[profile.chunk_write[rows]]]
+    return begin, end, profile.chunk_bytes[rows], np.ones(len(rows), np.int64), profile.chunk_kernel[rows], storage
 
 
 def _rereads(workload: Workload, design: Design) -> Columns:

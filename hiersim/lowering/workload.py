@@ -12,7 +12,7 @@ from hiersim.lowering.coalescing import transposed_runs
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
-from hiersim.lowering.work import NEVER, KernelClasses
+from hiersim.lowering.work import KernelClasses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, OperatorTable
 
@@ -172,18 +172,19 @@ def _kernel_classes(
     run = transposed_runs(graph)
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
     shape, shape_row = equal_rows((works, reads, bits, write, run, runs, scattered, scattered_run))
-    low, high, covered = _read_reuse(graph, profile)
+    pieces, low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
-    label, row = equal_rows((shape, low, high, covered, size, flush, count, chunk_low, chunk_high))
+    label, row = equal_rows((shape, pieces, low, high, covered, size, flush, count, chunk_low, chunk_high))
     works, reads, runs = works.rows(shape_row), reads.rows(shape_row), runs.rows(shape_row)
     ends = np.concatenate(([0], np.cumsum(count.rows(row).values)))
     columns = {
         "class_shape": shape[row],
         "class_count": np.bincount(label, minlength=len(row)).astype(np.int64),
-        "class_read_ptr": low.rows(row).ptr,
-        "read_low": low.rows(row).values,
-        "read_high": high.rows(row).values,
-        "read_covered": covered.rows(row).values,
+        "class_read_ptr": pieces.rows(row).ptr,
+        "piece_ptr": np.concatenate(([0], np.cumsum(pieces.rows(row).values))),
+        "piece_low": low.rows(row).values,
+        "piece_high": high.rows(row).values,
+        "piece_bytes": covered.rows(row).values,
         "chunk_ptr": size.rows(row).ptr,
         "chunk_bytes": size.rows(row).values,
         "chunk_flush": flush.rows(row).values,
@@ -241,20 +242,18 @@ def _working(graph: KernelGraph, type_of: IntArray) -> Ragged:
 
 
 def _distances(profile: ReuseProfile) -> tuple[IntArray, IntArray]:
-    """(V + 1,) least and largest reuse distance of each interval, and of what was never touched before."""
+    """(V,) least and largest reuse distance of each interval."""
     low = np.minimum(profile.distance_begin, profile.distance_end)
     high = np.maximum(profile.distance_begin, profile.distance_end)
-    return np.append(low, NEVER), np.append(high, NEVER)
+    return low, high
 
 
-def _read_reuse(graph: KernelGraph, profile: ReuseProfile) -> tuple[Ragged, Ragged, Ragged]:
-    """Of each read: reuse distances and the bytes that were touched before."""
+def _read_reuse(graph: KernelGraph, profile: ReuseProfile) -> tuple[Ragged, Ragged, Ragged, Ragged]:
+    """Of each kernel's reads: how many pieces each has; of the pieces: reuse distances and bytes."""
     low, high = _distances(profile)
-    covered = np.minimum(profile.read_prior, graph.reads.size)
-    interval = np.where(covered > 0, profile.read_interval, -1)  # -1: the last distance, never
-    covered = np.where(interval >= 0, covered, 0)
-    ptr = graph.reads.ptr
-    return Ragged(ptr, low[interval]), Ragged(ptr, high[interval]), Ragged(ptr, covered)
+    interval, ptr = profile.piece_interval, profile.read_ptr[graph.reads.ptr]
+    pieces = Ragged(graph.reads.ptr, np.diff(profile.read_ptr))
+    return pieces, Ragged(ptr, low[interval]), Ragged(ptr, high[interval]), Ragged(ptr, profile.piece_bytes)
 
 
 def _chunk_reuse(graph: KernelGraph, profile: ReuseProfile) -> tuple[Ragged, Ragged, Ragged, Ragged, Ragged]:

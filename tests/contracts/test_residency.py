@@ -9,7 +9,7 @@ from hiersim.testing.contracts import ResidencyContract
 
 
 def bound(graph: KernelGraph) -> BeladyProfile:
-    return belady(graph.reads.size, profile_reuse(graph))
+    return belady(profile_reuse(graph))
 
 
 class TestReuseProfile(ResidencyContract):

@@ -104,13 +104,8 @@ def test_a_design_that_holds_a_set_saves_it_and_one_that_does_not_begin_does_not
         assert share == 0 or item.begin_bytes <= cache_bytes
 
 
-D27 = pytest.mark.xfail(reason="deviation D27: the last touch of a storage hides an earlier, larger one", strict=True)
-
-
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize(
-    "trace", [pytest.param(name, marks=D27) if name.startswith("gpt2-train") else name for name in bundled.traces()]
-)
+@pytest.mark.parametrize("trace", bundled.traces())
 def test_infinite_sram_leaves_exactly_the_compulsory_traffic(trace: str, fusion: str) -> None:
     loaded = load_trace(trace)
     design = load_design("h100-sxm").replace({"memory.l2.capacity": "2 TB", "memory.hbm.capacity": "2 TB"})

@@ -1,20 +1,19 @@
-"""The walk of `hiersim.lowering.reuse` with dictionaries and lists instead of flat columns: its definition."""
+"""The walk of `hiersim.lowering.reuse` with ranges in lists instead of flat columns: its definition."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hiersim.lowering.residency import ReuseProfile
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, csr
-
-COLD = -1
+from hiersim.model.operators import PRODUCED, IntArray, csr
 
 
 class Held:
-    """Bytes by kernel of last touch."""
+    """Bytes that each kernel touched last."""
 
     def __init__(self, size: int) -> None:
         self.value = [0] * size
@@ -28,32 +27,65 @@ class Held:
 
 
 @dataclass(slots=True)
-class Chunk:
+class Range:
+    """Some bytes of a block, [low, high)."""
+
+    low: int
+    high: int
+
+    def __len__(self) -> int:
+        return max(0, self.high - self.low)
+
+    def of(self, low: int, high: int) -> Range:
+        """What of it lies in [low, high)."""
+        return Range(max(self.low, low), min(self.high, high))
+
+
+@dataclass(slots=True)
+class Layer(Range):
+    """Bytes that one kernel touched last."""
+
     kernel: int
-    size: int
-    flush: bool = False
+
+
+@dataclass(slots=True)
+class Interval(Range):
+    """Bytes that were touched again, or that wait for the end of the run."""
+
+    block: int
+    first: int
+    last: int
+    begin: int
+    end: int
+
+
+@dataclass(slots=True)
+class Chunk(Range):
+    """Bytes that one kernel wrote."""
+
+    block: int
+    kernel: int
+    write: int
+    last: int
     intervals: list[int] = field(default_factory=list)
 
 
 class PlainProfiler:
-    """Walks the kernels once and measures every interval."""
+    """Walks the kernels once and measures every interval; the kernels are `runs` equal runs."""
 
-    def __init__(self, graph: KernelGraph) -> None:
+    def __init__(self, graph: KernelGraph, runs: int = 1) -> None:
         self.graph = graph
+        self.period = len(graph) // runs
         storages = len(graph.tensors.storage_bytes)
         self.block = list(range(storages))
         self.fresh = [role in PRODUCED for role in graph.tensors.storage_role.tolist()]
         self.idle: dict[int, list[int]] = {}
         self.stack = Held(len(graph))
-        self.last = [COLD] * storages
-        self.footprint = [0] * storages
-        self.begin: list[int] = []
-        self.end: list[int] = []
-        self.spans: list[tuple[int, int, int]] = []
+        self.layers: list[list[Layer]] = [[] for _ in range(storages)]
+        self.intervals: list[Interval] = []
         self.open: list[list[Chunk]] = [[] for _ in range(storages)]
         self.chunks: list[Chunk] = []
-        self.read_interval: list[int] = []
-        self.read_prior: list[int] = []
+        self.pieces: list[list[tuple[int, int]]] = []
         self.size = graph.tensors.storage_bytes.tolist()
         self.releases: list[list[int]] = [[] for _ in range(len(graph))]
         for storage, kernel in enumerate(graph.tensors.storage_free.tolist()):
@@ -67,22 +99,29 @@ class PlainProfiler:
                 if not self.fresh[storage]:
                     self.idle.setdefault(self.size[storage], []).append(self.block[storage])
         self.finish()
-        ptr, values = csr([chunk.intervals for chunk in self.chunks])
-        first, last, size = np.array(self.spans, np.int64).reshape(-1, 3).T
+        outputs = {self.block[s] for s in np.flatnonzero(self.graph.tensors.storage_output == 1).tolist()}
+        chunks = sorted(self.chunks, key=lambda chunk: (chunk.write, chunk.low))
+        ptr, values = csr([chunk.intervals for chunk in chunks])
+        pieces = [piece for read in self.pieces for piece in read]
         return ReuseProfile(
-            distance_begin=np.array(self.begin, np.int64),
-            distance_end=np.array(self.end, np.int64),
-            interval_first=first,
-            interval_last=last,
-            interval_bytes=size,
-            read_interval=np.array(self.read_interval, np.int64),
-            read_prior=np.array(self.read_prior, np.int64),
-            chunk_kernel=np.array([chunk.kernel for chunk in self.chunks], np.int64),
-            chunk_bytes=np.array([chunk.size for chunk in self.chunks], np.int64),
-            chunk_flush=np.array([chunk.flush for chunk in self.chunks], np.int64),
+            distance_begin=column(item.begin for item in self.intervals),
+            distance_end=column(item.end for item in self.intervals),
+            interval_first=column(item.first for item in self.intervals),
+            interval_last=column(item.last for item in self.intervals),
+            interval_bytes=column(len(item) for item in self.intervals),
+            read_ptr=column(np.cumsum([0, *(len(read) for read in self.pieces)])),
+            piece_interval=column(interval for interval, _ in pieces),
+            piece_bytes=column(size for _, size in pieces),
+            chunk_write=column(chunk.write for chunk in chunks),
+            chunk_kernel=column(chunk.kernel for chunk in chunks),
+            chunk_bytes=column(len(chunk) for chunk in chunks),
+            chunk_flush=column(chunk.block in outputs and self.outlives_its_run(chunk) for chunk in chunks),
             chunk_ptr=ptr,
             chunk_intervals=values,
         )
+
+    def outlives_its_run(self, chunk: Chunk) -> bool:
+        return chunk.last // self.period > chunk.kernel // self.period
 
     def place(self, storage: int) -> int:
         """The block of a storage; a tensor that is allocated now takes the block of its size that was freed last."""
@@ -93,97 +132,110 @@ class PlainProfiler:
                 self.block[storage] = idle.pop()
         return self.block[storage]
 
-    def touched(self, kernel: int) -> tuple[dict[int, int], dict[int, int], list[tuple[int, int]]]:
-        """Footprint and written bytes per block of one kernel, and (block, bytes) of each of its reads."""
+    def accesses(self, kernel: int) -> list[tuple[int, int, int, int]]:
+        """(block, tensor, bytes, index among the writes or -1) of all reads and then all writes of one kernel."""
         graph = self.graph
-        views: dict[tuple[int, int], int] = {}
-        written: dict[int, int] = {}
-        reads: list[tuple[int, int]] = []
+        found = []
         for access, writes in ((graph.reads, False), (graph.writes, True)):
             for index in range(int(access.ptr[kernel]), int(access.ptr[kernel + 1])):
-                tensor, size = int(access.tensor[index]), int(access.size[index])
+                tensor = int(access.tensor[index])
                 block = self.place(int(graph.tensors.tensor_storage[tensor]))
-                key = (block, tensor)
-                views[key] = max(views.get(key, 0), size)
-                if writes:
-                    written[block] = written.get(block, 0) + size
-                else:
-                    reads.append((block, size))
-        members: dict[int, int] = {}
-        for (block, _), size in views.items():
-            most = self.size[block]
-            members[block] = min(most, members.get(block, 0) + size)
-        return members, written, reads
+                found.append((block, tensor, int(access.size[index]), index if writes else -1))
+        return found
 
     def visit(self, kernel: int) -> None:
-        members, written, reads = self.touched(kernel)
-        intervals = self.measure(kernel, members)
-        self.note_reads(reads, intervals)
-        for block, interval in intervals.items():
-            for chunk in self.open[block]:
-                chunk.intervals.append(interval)
-        for block, size in written.items():
-            kept = [chunk for chunk in self.open[block] if chunk.size > size]
-            chunk = Chunk(kernel, min(size, members[block]))
-            self.chunks.append(chunk)
-            self.open[block] = [*kept, chunk]
-        for block, size in members.items():
-            if self.last[block] != COLD:
-                self.stack.add(self.last[block], -self.footprint[block])
-            self.last[block], self.footprint[block] = kernel, size
-            self.stack.add(kernel, size)
+        extent, begins, views, written = {}, {}, {}, {}
+        accesses = self.accesses(kernel)
+        for block, tensor, size, write in accesses:
+            begins.setdefault(tensor, extent.get(block, 0))
+            extent[block] = extent.get(block, 0) + max(0, size - views.get(tensor, 0))
+            views[tensor] = max(views.get(tensor, 0), size)
+            if write >= 0:
+                written.setdefault(block, [write, 0])[1] += size
+        extent = {block: min(size, self.size[block]) for block, size in extent.items()}
+        for block, size in extent.items():
+            self.cut(block, size)
+        self.measure(kernel, extent)
+        for block, tensor, size, write in accesses:
+            if write < 0:
+                low = max(0, min(begins[tensor], extent[block] - size))
+                self.pieces.append(self.touched_before(kernel, block, low, low + size))
+        for block, (write, size) in written.items():
+            self.overwrite(block, kernel, write, min(size, extent[block]))
+        for block, size in extent.items():
+            self.remember(block, kernel, size)
 
-    def note_reads(self, reads: list[tuple[int, int]], intervals: dict[int, int]) -> None:
-        """What of each read was touched before; views of one block share that in proportion to their sizes."""
-        total: dict[int, int] = {}
-        for block, size in reads:
-            total[block] = total.get(block, 0) + size
-        for block, size in reads:
-            self.read_interval.append(intervals.get(block, COLD))
-            prior = self.footprint[block] if block in intervals else 0
-            whole = min(total[block], self.size[block])
-            self.read_prior.append(size * prior // whole if prior < whole else size)
+    def touched_before(self, kernel: int, block: int, low: int, high: int) -> list[tuple[int, int]]:
+        """Interval and bytes of what of [low, high) this kernel touches again."""
+        return [
+            (number, len(item.of(low, high)))
+            for number, item in enumerate(self.intervals)
+            if item.last == kernel and item.block == block and len(item.of(low, high))
+        ]
 
-    def measure(self, kernel: int, members: dict[int, int]) -> dict[int, int]:
-        """New intervals of the blocks in `members` that were touched before: block → interval."""
-        together: dict[int, int] = {}
-        for block in members:
-            if self.last[block] != COLD:
-                together[self.last[block]] = together.get(self.last[block], 0) + self.footprint[block]
-        order = sorted(members, key=lambda block: self.last[block])
-        older, running, position = {}, 0, 0
-        for before in sorted(together):
-            while position < len(order) and self.last[order[position]] < before:
-                running += members[order[position]]
-                position += 1
-            older[before] = running
-        intervals: dict[int, int] = {}
-        for block in members:
-            before = self.last[block]
-            if before == COLD:
-                continue
-            own = self.footprint[block]
-            both = together[before] - own
-            only_before = self.stack.value[before] - own - both
-            fixed = self.stack.between(before + 1, kernel) + both + own
-            intervals[block] = len(self.begin)
-            self.begin.append(fixed + only_before)
-            self.end.append(fixed + older[before])
-            self.spans.append((before, kernel, own))
-        return intervals
+    def measure(self, kernel: int, extent: dict[int, int]) -> None:
+        """New intervals of the bytes that were touched before, and how they look to the dirty chunks below them."""
+        parts = [
+            (block, layer.kernel, layer.of(0, size))
+            for block, size in extent.items()
+            for layer in self.layers[block]
+            if len(layer.of(0, size))
+        ]
+        never = sum(extent.values()) - sum(len(part) for _, _, part in parts)
+        for block, before, part in parts:
+            both = sum(len(other) for _, last, other in parts if last == before)
+            older = never + sum(len(other) for _, last, other in parts if last < before)
+            fixed = self.stack.between(before + 1, kernel) + both
+            begin, end = fixed + self.stack.value[before] - both, fixed + older
+            self.note(Interval(part.low, part.high, block, before, kernel, begin, end))
+
+    def note(self, interval: Interval) -> None:
+        for chunk in self.open[interval.block]:
+            if interval.low <= chunk.low < interval.high:
+                chunk.intervals.append(len(self.intervals))
+        self.intervals.append(interval)
+
+    def cut(self, block: int, place: int) -> None:
+        """Chunks that lie on both sides of a place become two with one history."""
+        for chunk in list(self.open[block]):
+            if chunk.low < place < chunk.high:
+                rest = Chunk(place, chunk.high, block, chunk.kernel, chunk.write, chunk.last, list(chunk.intervals))
+                chunk.high = place
+                self.open[block].append(rest)
+                self.chunks.append(rest)
+
+    def overwrite(self, block: int, kernel: int, write: int, size: int) -> None:
+        self.cut(block, size)
+        for chunk in self.open[block]:
+            if chunk.low < size:
+                chunk.last = kernel
+        self.open[block] = [chunk for chunk in self.open[block] if chunk.low >= size]
+        if size:
+            self.open[block].append(Chunk(0, size, block, kernel, write, len(self.graph)))
+            self.chunks.append(self.open[block][-1])
+
+    def remember(self, block: int, kernel: int, size: int) -> None:
+        """The first bytes of the block are now what was touched last."""
+        left = []
+        for layer in self.layers[block]:
+            rest = layer.of(size, layer.high)
+            self.stack.add(layer.kernel, len(rest) - len(layer))
+            if len(rest):
+                left.append(Layer(rest.low, rest.high, layer.kernel))
+        self.layers[block] = [Layer(0, size, kernel)] * (size > 0) + left
+        self.stack.add(kernel, size)
 
     def finish(self) -> None:
-        """What is still dirty at the end: outputs are flushed, the rest has been evicted or stays."""
+        """What is dirty at the end waits for it."""
         end = len(self.graph)
-        outputs = {self.block[s] for s in np.flatnonzero(self.graph.tensors.storage_output == 1).tolist()}
         for block, chunks in enumerate(self.open):
-            if not chunks:
-                continue
-            before, own = self.last[block], self.footprint[block]
-            fixed = self.stack.between(before + 1, end) + own
-            self.begin.append(fixed + self.stack.value[before] - own)
-            self.end.append(fixed)
-            self.spans.append((before, end, own))
-            for chunk in chunks:
-                chunk.flush = block in outputs
-                chunk.intervals.append(len(self.begin) - 1)
+            dirty = sum(len(chunk) for chunk in chunks)
+            for layer in self.layers[block]:
+                if layer.low < dirty:
+                    after = self.stack.between(layer.kernel + 1, end)
+                    begin = after + self.stack.value[layer.kernel]
+                    self.note(Interval(layer.low, layer.high, block, layer.kernel, end, begin, after))
+
+
+def column(values: Iterable[int]) -> IntArray:
+    return np.array(list(values), np.int64)

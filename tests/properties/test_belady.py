@@ -66,7 +66,7 @@ GRAPHS = st.one_of(programs_of_tensors(), streaming_graphs(), traces(max_operato
 
 
 def bound(graph: KernelGraph) -> BeladyProfile:
-    return belady(graph.reads.size, profile_reuse(graph))
+    return belady(profile_reuse(graph))
 
 
 def missed_by_min(profile: BeladyProfile, graph: KernelGraph, capacity: int) -> int:
@@ -82,10 +82,9 @@ def most_hits(graph: KernelGraph, capacity: int) -> int:
     profile = profile_reuse(graph)
     network: nx.MultiDiGraph = nx.MultiDiGraph()
     nx.add_path(network, range(len(graph) + 1), capacity=capacity, weight=0)
-    for interval, prior in zip(profile.read_interval.tolist(), profile.read_prior.tolist(), strict=True):
-        if interval >= 0 and prior:
-            first, last = int(profile.interval_first[interval]), int(profile.interval_last[interval])
-            network.add_edge(first, last, capacity=prior, weight=-1)
+    for interval, prior in zip(profile.piece_interval.tolist(), profile.piece_bytes.tolist(), strict=True):
+        first, last = int(profile.interval_first[interval]), int(profile.interval_last[interval])
+        network.add_edge(first, last, capacity=prior, weight=-1)
     network.nodes[0]["demand"], network.nodes[len(graph)]["demand"] = -capacity, capacity
     return -int(nx.min_cost_flow_cost(network))
 

@@ -117,9 +117,7 @@ def check_closed_form(storages: list[Storage], touches: list[Touch], player: Pla
     assert misses[0] - step <= player.cache.missed <= misses[1] + step
     step = (len(profile.chunk_intervals) + 1) * grain
     least, most = write_back_range(profile, capacity + blur)[0], write_back_range(profile, capacity - blur)[1]
-    # at the end a part of a larger block is still there; the closed form reckons with a next touch and keeps none
-    stays = min(capacity, max(item.size for item in storages))
-    assert least - step - stays <= player.cache.written.total() <= most + step
+    assert least - step <= player.cache.written.total() <= most + step
     least, most = write_back_range(profile, capacity)
     assert least - len(graph) <= int(profile.write_backs(len(graph), capacity).sum()) <= most
 

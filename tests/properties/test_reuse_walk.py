@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interpreted import interpreted
+from interpreted import interpreted_together
 from plain_residency import PlainProfiler
 
 from hiersim import bundled
@@ -19,14 +19,13 @@ from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
-from hiersim.lowering import reuse
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 from hiersim.testing.strategies import traces
 
-INTERPRETED = interpreted(reuse)
+INTERPRETED = interpreted_together("hiersim.lowering.dirty", "hiersim.lowering.reuse")
 
 
 def assert_equal(graph: KernelGraph) -> None:
