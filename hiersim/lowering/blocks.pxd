@@ -15,6 +15,9 @@ cdef class Blocks:
     cdef long long batch, m, n, k, element, dtype, operand_a, operand_b
     cdef readonly long long tile_m, tile_n, tile_k, split
     cdef long long read_a, read_b, passes_a, passes_b
+    # 1 or 2: a panel of the first or second operand stays in the cores; how often each is read from the nearest tier
+    cdef readonly long long kept, kept_bytes
+    cdef long long near_a, near_b
     # attention: keys and values in use at a time, and those that are read again when they do not fit
     cdef long long kv_in_use, kv_again
     # the shape: what `tiling` makes of it

@@ -33,6 +33,8 @@ else:
     from hiersim.lowering.work import Work
 
 ACCUMULATOR_BYTES = 4
+KEPT_A, KEPT_B = 1, 2
+"""Which operand's panel stays in the cores' memory from block to block; 0: none."""
 SPLIT_STEPS = 4
 """A block keeps at least this many inner steps when its inner dimension is split."""
 
@@ -68,10 +70,10 @@ class Blocks:
     of the inner dimension of one block, `step_size` that of a step (the last may be shorter), `padded` its granule on
     the unit; `flops_per_inner` are the FLOPs that one core spends per element of inner length, padding included, or
     per cycle where the unit is systolic, on a block of `block_m` × `block_n`; `useful_ticks` those of all cores for the
-    useful FLOPs alone. `step_bytes` are loaded by one core per step; `near_loads` and `far_loads` (levels,) are the
-    operands', `extra_near` and `extra_far` what the epilogue reads (bias, residual). `partial_bytes` are partial sums
-    stored by a split inner dimension, `inner_vector` the ticks of one core for the vector work inside the steps
-    (softmax).
+    useful FLOPs alone. `step_bytes` are loaded by one core per step, beside `kept_bytes` that stay from block to block;
+    `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads (bias
+    and residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of one
+    core for the vector work inside the steps (softmax).
     """
 
     def __init__(self, work: Work) -> None:
@@ -86,6 +88,7 @@ class Blocks:
         self.operand_a = self.operand_b = 0
         self.tile_m = self.tile_n = self.tile_k = self.split = 0
         self.read_a = self.read_b = self.passes_a = self.passes_b = 0
+        self.kept = self.kept_bytes = self.near_a = self.near_b = 0
         self.kv_in_use = self.kv_again = 0
         self.unit = self.core_rate = self.useful_ticks = self.flops_per_inner = self.padded = 0
         self.blocks = self.steps = self.inner = self.step_size = self.step_bytes = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
+from hiersim.lowering.blocks import KEPT_A, KEPT_B
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
 from hiersim.lowering.tile_choice import TileChoice
 from hiersim.model.operators import Kind
@@ -36,6 +37,8 @@ DIMS = cython.declare(cython.longlong, 7)
 
 ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
+KEEP_A = cython.declare(cython.longlong, KEPT_A)
+KEEP_B = cython.declare(cython.longlong, KEPT_B)
 QUERY_BLOCK = cython.declare(cython.longlong, 128)
 KEY_BLOCK = cython.declare(cython.longlong, 128)
 LEAST_KEY_BLOCK = cython.declare(cython.longlong, 16)
@@ -64,7 +67,7 @@ class Cutter(TileChoice):
         level: cython.longlong
         for level in range(self.work.levels):
             self.far_loads[level] = self.extra_far[level] = 0
-        self.partial_bytes = self.inner_vector = 0
+        self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = 0
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
         self.unit = self.figures.unit(self.dtype)
@@ -131,13 +134,29 @@ class Cutter(TileChoice):
         macs: cython.longlong = self.arrays.macs() if self.systolic else self.block_m * self.block_n
         self.flops_per_inner = ceil_share(macs, self.demand, self.batch * self.m * self.n * self.k)
         self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
-        near_a: cython.longlong = product(self.work.stored(self.read_a, self.operand_a, self.element), columns)
-        near_b: cython.longlong = product(self.work.stored(self.read_b, self.operand_b, self.element), rows)
+        self.keep_panel()
+        near_a: cython.longlong = product(self.work.stored(self.read_a, self.operand_a, self.element), self.near_a)
+        near_b: cython.longlong = product(self.work.stored(self.read_b, self.operand_b, self.element), self.near_b)
         near_a = max(near_a, self.work.read_size(self.read_a))
         self.near_loads = total(near_a, max(near_b, self.work.read_size(self.read_b)))
         self.partial_bytes = self.partials()
         self.count_extras()
         return self.count_far_loads()
+
+    @cython.cfunc
+    def keep_panel(self) -> cython.longlong:
+        """What stays in a core from block to block, and how often each operand is read from the nearest shared tier.
+
+        A panel's bytes come in evenly with the blocks that use it.
+        """
+        side: cython.longlong = self.tile_m if self.kept == KEEP_A else self.tile_n
+        self.near_a = self.near_passes(self.tile_m, self.tile_n, self.kept, KEEP_A)
+        self.near_b = self.near_passes(self.tile_m, self.tile_n, self.kept, KEEP_B)
+        self.kept_bytes = 0
+        if self.kept > 0:
+            self.kept_bytes = side * self.k * self.element
+            self.step_bytes -= side * self.tile_k * self.element
+        return 0
 
     @cython.cfunc
     def count_extras(self) -> cython.longlong:

@@ -3,22 +3,27 @@ from hiersim.lowering.blocks cimport Blocks
 
 
 cdef class TileChoice(Blocks):
-    # tiles that fit: four sides (m, n, k, split) and an estimated time of each
+    # tiles that fit: four sides (m, n, k, split), which operand is kept, and an estimated time of each
     cdef long long candidates, rooms
-    cdef long long[::1] sides
+    cdef long long[::1] sides, keeps
     cdef double[::1] seconds
-    # four sides per operator type
-    cdef long long[::1] chosen
+    # four sides per operator type, and which operand is kept
+    cdef long long[::1] chosen, chosen_kept
 
     cdef long long choose(self)
     cdef long long list_candidates(self)
     cdef long long list_even_candidates(self)
+    cdef long long add_kept(self, long long m, long long n, long long left, long long kept)
+    cdef long long passes_by_blocks(self, long long m, long long n, long long operand)
+    cdef long long passes_by_cores(self, long long m, long long n, long long operand)
+    cdef long long near_passes(self, long long m, long long n, long long kept, long long operand)
     cdef long long add_with_split(self, long long m, long long n, long long k)
     cdef long long add_least(self)
     cdef long long longest(self, long long native)
     cdef long long inner_step(self, long long room)
-    cdef long long add_candidate(self, long long m, long long n, long long k, long long split)
+    cdef long long add_candidate(self, long long m, long long n, long long k, long long split, long long kept)
     cdef long long take_best(self)
     cdef bint is_better(self, long long one, long long other)
-    cdef double near_elements(self, long long place)
-    cdef double estimate(self, long long m, long long n, long long k, long long split)
+    cdef double near_elements(self, long long index)
+    cdef double estimate(self, long long m, long long n, long long k, long long split, long long kept)
+    cdef double kept_share(self, long long m, long long n, long long kept)

@@ -3,7 +3,10 @@
 The tile is the one with the least time on this machine among those that fit the cores' memory, so its size follows the
 SRAM: near-tier traffic is K·(M·N/BN + N·M/BM) elements. Cores with registers and a scratchpad choose among powers of
 two of the native shape, as libraries do for GPUs; cores with one scratchpad among even cuts of the extents, with
-accumulators and operands sharing it.
+accumulators and operands sharing it. Where nothing but the last tier is behind it, such a core may also keep a whole
+panel of one operand (a block's side × the inner dimension) and stream the other one past it: if the inner dimension is
+short, the panel takes less room than accumulators that save as much. (Behind a shared cache each panel would stream all
+of the other operand through the cache, which groups of blocks need not.)
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
 results. `tile_choice.pxd` declares the fields and what other compiled modules use.
@@ -15,8 +18,8 @@ import cython
 import numpy as np
 
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
+from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
-from hiersim.lowering.blocks import Blocks
 from hiersim.lowering.stages import column, longer
 from hiersim.units import UNLIMITED as NO_LIMIT
 
@@ -32,6 +35,8 @@ else:
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
+KEEP_A = cython.declare(cython.longlong, KEPT_A)
+KEEP_B = cython.declare(cython.longlong, KEPT_B)
 INNER_TILES = cython.declare(cython.longlong, 8)
 """A step along the inner dimension is at most this many native tiles."""
 MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
@@ -53,6 +58,16 @@ def next_count(count: cython.longlong) -> cython.longlong:
 
 
 @cython.cfunc
+def common(one: cython.longlong, other: cython.longlong) -> cython.longlong:
+    """The greatest common divisor."""
+    rest: cython.longlong
+    while other > 0:
+        rest = one % other
+        one, other = other, rest
+    return one
+
+
+@cython.cfunc
 def even_side(extent: cython.longlong, count: cython.longlong, native: cython.longlong) -> cython.longlong:
     """The least side that cuts `extent` into no more pieces than `count` native tiles would."""
     pieces: cython.longlong = ceil_div(extent, count * native)
@@ -65,9 +80,9 @@ class TileChoice(Blocks):
 
     def __init__(self, work: Work) -> None:
         Blocks.__init__(self, work)
-        self.chosen = column(work.classes.types * 4)
+        self.chosen, self.chosen_kept = column(work.classes.types * 4), column(work.classes.types)
         self.rooms = 64
-        self.sides = column(self.rooms * 4)
+        self.sides, self.keeps = column(self.rooms * 4), column(self.rooms)
         self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
 
     @cython.cfunc
@@ -79,8 +94,10 @@ class TileChoice(Blocks):
             self.take_best()
             self.chosen[first], self.chosen[first + 1] = self.tile_m, self.tile_n
             self.chosen[first + 2], self.chosen[first + 3] = self.tile_k, self.split
+            self.chosen_kept[self.work.anchor] = self.kept
         self.tile_m, self.tile_n = self.chosen[first], self.chosen[first + 1]
         self.tile_k, self.split = self.chosen[first + 2], self.chosen[first + 3]
+        self.kept = self.chosen_kept[self.work.anchor]
         return 0
 
     @cython.cfunc
@@ -124,6 +141,9 @@ class TileChoice(Blocks):
                 k: cython.longlong = self.inner_step(left // (figures.depth * (m + n) * self.element))
                 if k > 0:
                     self.add_with_split(m, n, k)
+                if figures.levels == 1 and not self.systolic:
+                    self.add_kept(m, n, left, KEEP_A)
+                    self.add_kept(m, n, left, KEEP_B)
                 if left <= 0 or n >= self.n:
                     break
                 wide = next_count(wide)
@@ -133,13 +153,51 @@ class TileChoice(Blocks):
         return self.add_least()
 
     @cython.cfunc
+    def add_kept(
+        self, m: cython.longlong, n: cython.longlong, left: cython.longlong, kept: cython.longlong
+    ) -> cython.longlong:
+        """Note a tile that keeps a panel, where that and steps of the other fit the `left` bytes."""
+        side: cython.longlong = m if kept == KEEP_A else n
+        if left // self.element // side < self.k:
+            return 0
+        k: cython.longlong = self.inner_step(
+            (left - side * self.k * self.element) // (self.figures.depth * (m + n - side) * self.element)
+        )
+        if k > 0 and self.passes_by_cores(m, n, kept) < self.passes_by_blocks(m, n, kept):
+            self.add_candidate(m, n, k, 1, kept)
+        return 0
+
+    @cython.cfunc
+    def passes_by_blocks(self, m: cython.longlong, n: cython.longlong, operand: cython.longlong) -> cython.longlong:
+        """How often blocks of that tile load an operand: once for each block along the other side."""
+        return ceil_div(self.n, n) if operand == KEEP_A else ceil_div(self.m, m)
+
+    @cython.cfunc
+    def passes_by_cores(self, m: cython.longlong, n: cython.longlong, operand: cython.longlong) -> cython.longlong:
+        """How often cores load an operand whose panels they keep.
+
+        Each core takes an equal run of the blocks, panel by panel, so that a panel is loaded once more for each core
+        that begins inside it: all but as many as panels and cores have in common.
+        """
+        panels: cython.longlong = self.batch * (ceil_div(self.m, m) if operand == KEEP_A else ceil_div(self.n, n))
+        inside: cython.longlong = self.figures.cores - common(panels, self.figures.cores)
+        return min(ceil_div(panels + inside, panels), self.passes_by_blocks(m, n, operand))
+
+    @cython.cfunc
+    def near_passes(
+        self, m: cython.longlong, n: cython.longlong, kept: cython.longlong, operand: cython.longlong
+    ) -> cython.longlong:
+        """How often an operand is read from the nearest shared tier."""
+        return self.passes_by_cores(m, n, operand) if kept == operand else self.passes_by_blocks(m, n, operand)
+
+    @cython.cfunc
     def add_with_split(self, m: cython.longlong, n: cython.longlong, k: cython.longlong) -> cython.longlong:
         """Note a tile, and the same with its inner dimension split where blocks are fewer than cores."""
         blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
-        self.add_candidate(m, n, k, 1)
+        self.add_candidate(m, n, k, 1, 0)
         split: cython.longlong = min(self.figures.cores // blocks, ceil_div(self.k, k) // SPLIT_STEPS)
         if split > 1:
-            self.add_candidate(m, n, k, split)
+            self.add_candidate(m, n, k, split, 0)
         return 0
 
     @cython.cfunc
@@ -148,7 +206,7 @@ class TileChoice(Blocks):
         if self.candidates == 0:
             figures: Figures = self.figures
             m: cython.longlong = figures.native(self.dtype, 0)
-            self.add_candidate(m, figures.native(self.dtype, 1), figures.native(self.dtype, 2), 1)
+            self.add_candidate(m, figures.native(self.dtype, 1), figures.native(self.dtype, 2), 1, 0)
         return 0
 
     @cython.cfunc
@@ -169,18 +227,24 @@ class TileChoice(Blocks):
 
     @cython.cfunc
     def add_candidate(
-        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+        self,
+        m: cython.longlong,
+        n: cython.longlong,
+        k: cython.longlong,
+        split: cython.longlong,
+        kept: cython.longlong,
     ) -> cython.longlong:
         """Note a tile and its estimated time."""
         if self.candidates == self.rooms:
             self.rooms *= 2
-            self.sides = longer(self.sides, self.rooms * 4)
+            self.sides, self.keeps = longer(self.sides, self.rooms * 4), longer(self.keeps, self.rooms)
             grown = list(self.seconds) + [0.0] * self.candidates
             self.seconds = np.array(grown) if cython.compiled else grown
         first: cython.longlong = self.candidates * 4
         self.sides[first], self.sides[first + 1] = m, n
         self.sides[first + 2], self.sides[first + 3] = k, split
-        self.seconds[self.candidates] = self.estimate(m, n, k, split)
+        self.keeps[self.candidates] = kept
+        self.seconds[self.candidates] = self.estimate(m, n, k, split, kept)
         self.candidates += 1
         return 0
 
@@ -193,43 +257,54 @@ class TileChoice(Blocks):
         for index in range(self.candidates):
             least = min(least, self.seconds[index])
         for index in range(self.candidates):
-            if self.seconds[index] <= least * TIE and (best < 0 or self.is_better(index * 4, best * 4)):
+            if self.seconds[index] <= least * TIE and (best < 0 or self.is_better(index, best)):
                 best = index
         self.tile_m, self.tile_n = self.sides[best * 4], self.sides[best * 4 + 1]
         self.tile_k, self.split = self.sides[best * 4 + 2], self.sides[best * 4 + 3]
+        self.kept = self.keeps[best]
         return 0
 
     @cython.cfunc
     def is_better(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
-        """Whether the tile whose sides begin at `one` goes before the one at `other`.
+        """Whether tile `one` goes before tile `other`.
 
-        The one that loads least, where cores have one scratchpad; the largest; the first by (m, n, k, split).
+        The one that loads least, where cores have one scratchpad; the one that keeps nothing; the largest; the first by
+        (m, n, k, split).
         """
         if self.figures.scratchpad > 0:
             loads: cython.double = self.near_elements(one)
             rival: cython.double = self.near_elements(other)
             if loads != rival:
                 return loads < rival
-        area: cython.longlong = self.sides[one] * self.sides[one + 1]
-        against: cython.longlong = self.sides[other] * self.sides[other + 1]
+            if self.keeps[one] != self.keeps[other]:
+                return self.keeps[one] < self.keeps[other]
+        area: cython.longlong = self.sides[one * 4] * self.sides[one * 4 + 1]
+        against: cython.longlong = self.sides[other * 4] * self.sides[other * 4 + 1]
         if area != against:
             return area > against
         place: cython.longlong
         for place in range(4):
-            if self.sides[one + place] != self.sides[other + place]:
-                return self.sides[one + place] < self.sides[other + place]
+            if self.sides[one * 4 + place] != self.sides[other * 4 + place]:
+                return self.sides[one * 4 + place] < self.sides[other * 4 + place]
         return False
 
     @cython.cfunc
-    def near_elements(self, place: cython.longlong) -> cython.double:
-        """Operand elements that all blocks of the tile whose sides begin at `place` load."""
-        rows: cython.longlong = ceil_div(self.m, self.sides[place])
-        columns: cython.longlong = ceil_div(self.n, self.sides[place + 1])
-        return float(self.operand_a) * float(columns) + float(self.operand_b) * float(rows)
+    def near_elements(self, index: cython.longlong) -> cython.double:
+        """Operand elements that all blocks of tile `index` load."""
+        m: cython.longlong = self.sides[index * 4]
+        n: cython.longlong = self.sides[index * 4 + 1]
+        a: cython.longlong = self.near_passes(m, n, self.keeps[index], KEEP_A)
+        b: cython.longlong = self.near_passes(m, n, self.keeps[index], KEEP_B)
+        return float(self.operand_a) * float(a) + float(self.operand_b) * float(b)
 
     @cython.cfunc
     def estimate(
-        self, m: cython.longlong, n: cython.longlong, k: cython.longlong, split: cython.longlong
+        self,
+        m: cython.longlong,
+        n: cython.longlong,
+        k: cython.longlong,
+        split: cython.longlong,
+        kept: cython.longlong,
     ) -> cython.double:
         """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
 
@@ -250,7 +325,12 @@ class TileChoice(Blocks):
                 length: cython.longlong = padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2))
                 macs = float(self.arrays.macs()) * float(self.arrays.block(side_m, side_n, length, k))
             per_block = 2.0 * macs * cores / float(rate)
-        loaded: cython.double = float(min(m, self.m) + min(n, self.n)) * inner * float(self.element) * float(active)
+        lines: cython.double = float(min(m, self.m) + min(n, self.n))
+        if kept == KEEP_A:
+            lines -= float(min(m, self.m)) * (1.0 - self.kept_share(m, n, kept))
+        if kept == KEEP_B:
+            lines -= float(min(n, self.n)) * (1.0 - self.kept_share(m, n, kept))
+        loaded: cython.double = lines * inner * float(self.element) * float(active)
         per_block = max(per_block, figures.read_time(0, loaded, float(active)))
         seconds: cython.double = float(ceil_div(blocks, figures.cores)) * per_block
         if active * 2 < figures.cores:
@@ -261,3 +341,8 @@ class TileChoice(Blocks):
             sums: cython.double = float(self.batch * self.m * self.n) * float(2 * ACCUMULATOR_BYTES * split)
             seconds += figures.read_time(0, sums, float(active))
         return seconds
+
+    @cython.cfunc
+    def kept_share(self, m: cython.longlong, n: cython.longlong, kept: cython.longlong) -> cython.double:
+        """Part of the blocks that load the panel which is kept."""
+        return float(self.passes_by_cores(m, n, kept)) / float(self.passes_by_blocks(m, n, kept))

@@ -136,13 +136,15 @@ class Loom:
 
         `tile_m` × `tile_n` is the block of the result, `tile_k` the step along the inner dimension (of attention:
         queries, head dimension, keys), `split` the parts of that dimension; `blocks`, `waves` and `steps` count them.
+        `kept_bytes` of one operand stay in each core from block to block.
         """
         if not self.turn_to(index):
             return {}
         cutter: Cutter = self.cutter
         waves: int = ceil_div(cutter.blocks, self.figures.cores)
         sides = {"tile_m": cutter.tile_m, "tile_n": cutter.tile_n, "tile_k": cutter.tile_k, "split": cutter.split}
-        return {**sides, "blocks": cutter.blocks, "waves": waves, "steps": cutter.steps}
+        counts = {"blocks": cutter.blocks, "waves": waves, "steps": cutter.steps}
+        return {**sides, **counts, "kept_bytes": cutter.kept_bytes}
 
     def rereads(self, index: int) -> list[tuple[int, int]]:
         """(capacity, bytes) of class `index`: what its contraction reads again behind a cache of at least that size.
@@ -253,12 +255,14 @@ class Loom:
         return case
 
     @cython.cfunc
-    def hold(self, tiles: cython.longlong, cores: cython.longlong, size: cython.longlong) -> cython.longlong:
-        """Note that `tiles` tiles of `size` bytes on each of `cores` cores are in flight."""
+    def hold(
+        self, tiles: cython.longlong, cores: cython.longlong, kept: cython.longlong, size: cython.longlong
+    ) -> cython.longlong:
+        """Note that on each of `cores` cores `tiles` tiles of `size` bytes are in flight and `kept` bytes stay."""
         limit: cython.longlong = self.figures.buffer_limit
         each: cython.longlong = tiles * cores  # both at most 10^9
         use: cython.longlong = limit if size > 0 and each > limit // size else each * size
-        self.buffers = max(self.buffers, use)
+        self.buffers = max(self.buffers, use + kept * cores)
         return 0
 
     # --- streams
@@ -280,7 +284,7 @@ class Loom:
             self.sheet.close_loop()
         self.stream_tile(tiles, 1, active, True)
         self.sheet.close_loop()
-        return self.hold(min(figures.depth, tiles), 1, largest - largest // tiles * (tiles - 1))
+        return self.hold(min(figures.depth, tiles), 1, 0, largest - largest // tiles * (tiles - 1))
 
     @cython.cfunc
     def gather(self) -> cython.longlong:
@@ -382,7 +386,8 @@ class Loom:
         if waves > 0:
             self.wave(cores, waves, False)
         self.wave(active, 1, True)
-        return self.hold(min(self.figures.depth, cutter.steps), min(cutter.blocks, cores), cutter.step_bytes)
+        used: cython.longlong = min(cutter.blocks, cores)
+        return self.hold(min(self.figures.depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
 
     @cython.cfunc
     def hand_out(self) -> cython.longlong:

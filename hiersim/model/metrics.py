@@ -125,6 +125,7 @@ _DECLARED: Final = (
     ("tile_n", "elements", "Columns of the result in one block; of attention, the head dimension.", ""),
     ("tile_k", "elements", "Length of a step along the inner dimension; of attention, keys.", ""),
     ("split", "count", "Parts into which the inner dimension is split among cores.", ""),
+    ("kept_bytes", "bytes", "Panel of one operand that stays in each core from block to block.", ""),
     ("blocks", "count", "Blocks of the result, one per core at a time.", ""),
     ("waves", "count", "Waves of blocks.", ""),
     ("steps", "count", "Steps of a block along its inner dimension.", ""),

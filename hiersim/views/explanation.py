@@ -86,9 +86,10 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
     tile = facts["tile"]
     if tile:
         parts = f", inner dimension in {tile['split']} parts" if tile["split"] > 1 else ""
+        kept = f", a panel of {show_bytes(tile['kept_bytes'])} stays in each core" if tile["kept_bytes"] else ""
         lines.append(
             f"tile {tile['tile_m']} x {tile['tile_n']} x {tile['tile_k']}: {tile['blocks']:,} blocks in "
-            f"{tile['waves']:,} waves of {tile['steps']:,} steps{parts}"
+            f"{tile['waves']:,} waves of {tile['steps']:,} steps{parts}{kept}"
         )
     if facts["bound"]:
         lines.append(f"busiest: {facts['bound']}, {percent(facts['bound_share'])} of the time")
