@@ -28,8 +28,13 @@ class Explanation:
     """The one that saves most first."""
     served: dict[str, tuple[float, ...]]
     """By shared cache: the share of each set's savings that the cache's capacity gives, as if it stood alone."""
-    kernel: int | None
-    """Index of the kernel that was asked for."""
+    place: int | None
+    """Index in the program of the kernel or copy that was asked for."""
+
+    @property
+    def kernel(self) -> int | None:
+        """Index of the kernel that was asked for; None for a copy."""
+        return None if self.place is None else _kernel(self.result, self.place)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
@@ -54,7 +59,7 @@ class Explanation:
                 }
                 for place, item in enumerate(self.sets)
             ],
-            "kernel": kernel_facts(result, self.kernel) if self.kernel is not None else None,
+            "kernel": kernel_facts(result, self.place) if self.place is not None else None,
         }
 
 
@@ -70,7 +75,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def explain(result: Result, kernel: str | None = None) -> Explanation:
-    """The working sets of `result` and, where one is asked for by name or index, a kernel.
+    """The working sets of `result` and, where one is asked for by name or index, a kernel; copies have names only.
 
     Raises
     ------
@@ -85,50 +90,52 @@ def explain(result: Result, kernel: str | None = None) -> Explanation:
     for tier in result.design.shared_tiers[:-1]:
         saved = rows.saved(int(tier.capacity))
         served[tier.name] = tuple(float(saved[list(item.rows)].sum()) / item.saved_bytes for item in sets)
-    return Explanation(result=result, sets=sets, served=served, kernel=chosen)
+    return Explanation(result=result, sets=sets, served=served, place=chosen)
 
 
 def find_kernel(result: Result, word: str) -> int:
-    """The kernel of that index, or the one that takes longest of that name.
+    """Where in the program is the kernel of that index, or of the kernels and copies of that name the longest one.
 
     Raises
     ------
     HiersimError
         With the nearest name.
     """
-    names = result.graph.names
     if word.isdigit():
-        if int(word) < len(names):
-            return int(word)
+        places = result.program.places
+        if int(word) < len(places):
+            return int(places[int(word)])
         raise HiersimError(
-            f"there is no kernel {word}", key="--kernel", expected=f"an index from 0 to {len(names) - 1}"
+            f"there is no kernel {word}", key="--kernel", expected=f"an index from 0 to {len(places) - 1}"
         )
+    names = result.program.kernel_names
     found = [index for index, name in enumerate(names) if name == word]
     if not found:
         raise HiersimError(f"'{word}' is not a kernel of this run", key="--kernel", expected=nearest(word, names))
-    lasted = (result.timeline.end - result.timeline.start)[result.program.places]
+    lasted = result.timeline.end - result.timeline.start
     return max(found, key=lambda index: (int(lasted[index]), -index))
 
 
-def kernel_facts(result: Result, kernel: int) -> dict[str, Any]:
-    """One kernel: its operators in order, how it is cut, what it moves, where its time went, what bounds it."""
-    graph, timeline = result.graph, result.timeline
-    place = int(result.program.places[kernel])
+def kernel_facts(result: Result, place: int) -> dict[str, Any]:
+    """One kernel of the program: its operators in order, how it is cut, what it moves, where its time went.
+
+    A copy has no operators, and no index among the kernels.
+    """
+    program, timeline, kernel = result.program, result.timeline, _kernel(result, place)
     moved, busy = _services(result, place)
-    label = int(graph.derived(prepare).kernel_class[kernel])
     span = int(timeline.end[place] - timeline.start[place])
-    operators = _operators(result, kernel)
+    operators = _operators(result, kernel) if kernel is not None else []
     flops = {unit: sum(row["flops"][unit] for row in operators) for unit in ("matrix", "vector")}
     bound = max(busy, key=lambda name: busy[name]) if busy else None
     return {
         "kernel": kernel,
-        "name": graph.names[kernel],
-        "same_name": sum(name == graph.names[kernel] for name in graph.names),
+        "name": program.kernel_names[place],
+        "same_name": program.kernel_names.count(program.kernel_names[place]),
         "start_ticks": int(timeline.start[place]),
         "end_ticks": int(timeline.end[place]),
         "ticks": span,
         "operators": operators,
-        "tile": woven(graph.derived(prepare), result.design).shape(label),
+        "tile": _tile(result, kernel) if kernel is not None else {},
         "traffic_bytes": moved,
         "ledger": _ledger(result, place),
         "flops": flops,
@@ -138,6 +145,19 @@ def kernel_facts(result: Result, kernel: int) -> dict[str, Any]:
         "arithmetic_intensity": _intensity(flops, moved),
         "ridge_point": _ridge_point(result, operators),
     }
+
+
+def _kernel(result: Result, place: int) -> int | None:
+    """Index among the kernels of what is at `place` of the program; None for a copy."""
+    owner = result.program.graph_kernel
+    kernel = place if owner is None else int(owner[place])
+    return kernel if kernel >= 0 else None
+
+
+def _tile(result: Result, kernel: int) -> dict[str, int]:
+    """How a kernel's contraction is cut."""
+    workload = result.graph.derived(prepare)
+    return woven(workload, result.design).shape(int(workload.kernel_class[kernel]))
 
 
 def _operators(result: Result, kernel: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
-from hiersim.lowering.live import LiveBytes, live_bytes
+from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
@@ -164,8 +164,14 @@ class Result:
 
     @property
     def live(self) -> LiveBytes:
-        """Bytes that tensors take while each kernel runs, by role, in all tiers that they live in."""
-        return self.graph.derived(live_bytes)
+        """Bytes that tensors take in the last tier while each kernel runs, by role.
+
+        Of tensors that live behind it, those that are there for a while.
+        """
+        program = self.program
+        if program.storage_home is None or program.stays is None:
+            return self.graph.derived(live_bytes)
+        return live_in(self.graph, program.storage_home == program.home_tier, program.stays)
 
     @property
     def memory_rows(self) -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ from hiersim.cli import options
 @click.argument("trace")
 @click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
 @click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
-@click.option("-k", "--kernel", metavar="NAME", help="Explain one kernel as well: its index, or a name.")
+@click.option(
+    "-k", "--kernel", metavar="NAME", help="Explain one kernel as well: its index, or the name of a kernel or copy."
+)
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=options.SET_HELP)
 @options.engine
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
@@ -49,12 +51,13 @@ def explain(
     screen.print(views.sets_table(answer))
     for line in views.sets_summary(answer):
         click.echo(f"- {line}")
-    if answer.kernel is not None:
+    if answer.place is not None:
         facts = answer.to_dict()["kernel"]
         click.echo()
         for line in views.kernel_lines(facts):
             click.echo(f"- {line}")
         screen.print()
-        screen.print(views.operators_table(facts))
+        if facts["operators"]:
+            screen.print(views.operators_table(facts))
         screen.print(views.traffic_table(facts))
     options.print_warnings([result], quiet)

@@ -1,10 +1,11 @@
-"""What memory holds while each kernel runs, by role: the timeline of training and of growing caches."""
+"""What the last tier holds while each kernel runs, by role: the timeline of training and of growing caches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hiersim.lowering.placement import lifetimes
 from hiersim.model.kernels import KernelGraph
@@ -13,7 +14,7 @@ from hiersim.model.operators import IntArray, Phase, Role
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LiveBytes:
-    """Bytes allocated in the home tier. K kernels, R roles."""
+    """Bytes allocated in the last tier. K kernels, R roles."""
 
     by_role: IntArray
     """(K, R), a column per `Role`; they add up to the occupancy."""
@@ -34,13 +35,31 @@ class LiveBytes:
 
 def live_bytes(graph: KernelGraph) -> LiveBytes:
     """The bytes of every storage, from the kernel that first needs it to the one that frees it, both included."""
+    return live_in(graph, np.ones(len(graph.tensors.storage_bytes), bool), np.zeros((0, 4), np.int64))
+
+
+def live_in(graph: KernelGraph, resident: npt.NDArray[np.bool_], stays: IntArray) -> LiveBytes:
+    """The bytes of some storages all their life, and of others during their stays.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+        Kernels in launch order.
+    resident : (S,) array of bool
+        Storages whose home is the tier.
+    stays : (N, 4) array of int
+        Storage, first and last kernel, and bytes of each stay of another one.
+    """
     life, table = lifetimes(graph), graph.tensors
-    kept = life.used == 1
+    own = np.flatnonzero(resident & (life.used == 1))
+    rows = np.stack((own, life.first[own], life.last[own], table.storage_bytes[own]), axis=1)
+    storage, first, last, size = np.concatenate((rows, stays)).T
     change = np.zeros((len(graph) + 1, len(Role) + 1), np.int64)
-    saved = _saved(graph, life.first, life.last)
-    for chosen, column in ((kept, table.storage_role), (kept & saved, np.full(len(kept), len(Role)))):
-        np.add.at(change, (life.first[chosen], column[chosen]), table.storage_bytes[chosen])
-        np.subtract.at(change, (life.last[chosen] + 1, column[chosen]), table.storage_bytes[chosen])
+    saved = np.flatnonzero(_saved(graph, life.first, life.last)[storage])
+    whole = np.arange(len(storage))
+    for chosen, column in ((whole, table.storage_role[storage]), (saved, np.full(len(saved), len(Role)))):
+        np.add.at(change, (first[chosen], column), size[chosen])
+        np.subtract.at(change, (last[chosen] + 1, column), size[chosen])
     live = np.cumsum(change[:-1], axis=0)
     return LiveBytes(by_role=live[:, : len(Role)], saved=live[:, len(Role)])
 

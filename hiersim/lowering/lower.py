@@ -107,6 +107,7 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         home_tier=machine.home_place,
         pool_tiers=tuple(machine.home_rows()[: len(design.pools)]),
         storage_home=_homes(placed, machine) if placed else None,
+        stays=_stays(placed) if placed else None,
     )
     return with_copies(program, placed, machine, graph, launch) if placed and placed.stays else program
 
@@ -139,6 +140,12 @@ def _homes(placed: Plan, machine: Machine) -> IntArray:
     """(S,) index of each storage's home among the places."""
     rows = np.append(machine.home_rows(), -1)
     return np.asarray(np.where(placed.home >= 0, rows[placed.home], -1), np.int64)
+
+
+def _stays(placed: Plan) -> IntArray:
+    """(N, 4) storage, first and last kernel, and bytes of each stay."""
+    rows = [(stay.storage, stay.begin, stay.end, stay.held) for stay in placed.stays]
+    return np.array(rows, np.int64).reshape(-1, 4)
 
 
 def _arithmetic(workload: Workload, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:

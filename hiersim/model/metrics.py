@@ -84,7 +84,7 @@ _DECLARED: Final = (
     ("first", "-", "Name of the first of these tensors; empty where it has none.", ""),
     ("last", "-", "Name of the last of these tensors; empty where it has none.", ""),
     ("peak_memory", "-", "Where the last tier holds most, with what, and the most of each role at any kernel.", ""),
-    ("kernel", "-", "Number of a kernel, in launch order from 0.", ""),
+    ("kernel", "-", "Number of a kernel, in launch order from 0; null for a copy that `explain` tells of.", ""),
     ("kernel_name", "-", "Name of a kernel, as a profiler would show it.", ""),
     ("at_peak", "bytes", "What the last tier holds while its fullest kernel runs, by role; `saved` is part of `activation`.", "lower"),
     ("largest", "bytes", "The most that each role takes in the last tier at any kernel.", "lower"),

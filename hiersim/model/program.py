@@ -119,6 +119,8 @@ class Program:
     """(K,) index of the kernel in its graph, -1 for copies; None where kernels are those of the graph."""
     storage_home: IntArray | None = None
     """(S,) index of each storage's home, -1 for those that take no memory; None where all live in `home_tier`."""
+    stays: IntArray | None = None
+    """(N, 4) when storages from behind `home_tier` are there: storage, first and last kernel of the graph, bytes."""
 
     def __len__(self) -> int:
         return len(self.kernel_names)

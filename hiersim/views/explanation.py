@@ -82,7 +82,8 @@ def sets_summary(explanation: Explanation, most: int = MOST_SETS) -> list[str]:
 def kernel_lines(facts: dict[str, Any]) -> list[str]:
     """One kernel in words: how it is cut, what bounds it, where its time went."""
     same = f", one of {facts['same_name']} of that name" if facts["same_name"] > 1 else ""
-    lines = [f"kernel {facts['kernel']}: {facts['name']}{same}, {show_ticks(facts['ticks'])}"]
+    title = f"kernel {facts['kernel']}: " if facts["kernel"] is not None else ""
+    lines = [f"{title}{facts['name']}{same}, {show_ticks(facts['ticks'])}"]
     tile = facts["tile"]
     if tile:
         parts = f", inner dimension in {tile['split']} parts" if tile["split"] > 1 else ""
@@ -104,7 +105,8 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
         waits[name] = waits.get(name, 0) + row["ticks"]
     total = max(sum(waits.values()), 1)
     largest = sorted(waits.items(), key=lambda item: (-item[1], item[0]))
-    lines.append("ledger: " + ", ".join(f"{percent(ticks / total)} {name}" for name, ticks in largest))
+    if largest:
+        lines.append("ledger: " + ", ".join(f"{percent(ticks / total)} {name}" for name, ticks in largest))
     return lines
 
 

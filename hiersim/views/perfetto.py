@@ -155,11 +155,8 @@ def perfetto_trace(result: Result) -> bytes:
 
 
 def counters(result: Result) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Live bytes by role, as (tick, bytes) wherever they change; roles without any are left out.
-
-    They are named after the last tier where all tensors live there.
-    """
-    where = result.design.home.name if result.program.storage_home is None else "all tiers"
+    """Bytes live in the last tier by role, as (tick, bytes) wherever they change; roles without any are left out."""
+    where = result.design.home.name
     live, start = result.live, result.timeline.start[result.program.places]
     columns = [*zip(role_names(), live.by_role.T, strict=True), ("saved activation", live.saved)]
     for name, column in columns:

@@ -9,10 +9,12 @@ from functools import cache
 import pytest
 
 import hiersim as hs
-from hiersim.errors import CapacityError, DesignError
-from hiersim.explanation import find_kernel, kernel_facts
+from hiersim.errors import CapacityError, DesignError, HiersimError
+from hiersim.explanation import explain, find_kernel, kernel_facts
+from hiersim.model.operators import Role
 from hiersim.results import Result
 from hiersim.units import LARGEST
+from hiersim.views.explanation import kernel_lines
 from hiersim.views.perfetto import chrome_json
 
 
@@ -41,7 +43,8 @@ def test_memory_rows_have_the_times_of_their_kernels() -> None:
 @pytest.mark.parametrize("kernel", [0, 50, 100, 173])
 def test_a_kernel_is_explained_by_its_own_times_traffic_and_ledger(kernel: int) -> None:
     result, row = spilled(), rows()[kernel]
-    facts = kernel_facts(result, kernel)
+    facts = kernel_facts(result, int(result.program.places[kernel]))
+    assert facts["kernel"] == kernel
     assert (facts["name"], facts["start_ticks"], facts["end_ticks"]) == tuple(
         row[key] for key in ("name", "start_ticks", "end_ticks")
     )
@@ -55,9 +58,31 @@ def test_a_kernel_is_explained_by_its_own_times_traffic_and_ledger(kernel: int) 
 def test_of_one_name_the_kernel_that_takes_longest_is_explained() -> None:
     name = "aten.convolution.default"
     longest = max(int(str(row["end_ticks"])) - int(str(row["start_ticks"])) for row in rows() if row["name"] == name)
-    chosen = rows()[find_kernel(spilled(), name)]
+    chosen = spilled().kernel_rows[find_kernel(spilled(), name)]
     assert chosen["name"] == name
     assert int(str(chosen["end_ticks"])) - int(str(chosen["start_ticks"])) == longest
+
+
+def test_a_copy_is_explained_by_its_name() -> None:
+    """A copy moves the bytes of its tensor through DRAM, the link and GDDR, and does nothing else."""
+    result = spilled()
+    chosen = next(row for row in result.kernel_rows if str(row["name"]).startswith("copy "))
+    answer = explain(result, str(chosen["name"])).to_dict()["kernel"]
+    assert (answer["name"], answer["start_ticks"], answer["kernel"]) == (chosen["name"], chosen["start_ticks"], None)
+    assert answer["operators"] == [] and answer["tile"] == {} and answer["flops"] == {"matrix": 0, "vector": 0}
+    moved = answer["traffic_bytes"]
+    table = result.graph.tensors
+    size = int(table.storage_bytes[table.storage_names.index(str(chosen["name"]).split()[1])])
+    assert moved["dram"]["read"] == moved["pcie"]["read"] == moved["gddr"]["write"] == size
+    assert answer["bound"] == "pcie.read"
+    lines = kernel_lines(answer)
+    assert lines[0].startswith(f"{chosen['name']}, ")
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_copy() -> None:
+    with pytest.raises(HiersimError, match="is not a kernel of this run") as caught:
+        explain(spilled(), "copy conv1.weigth from dram")
+    assert "copy conv1.weight from dram" in str(caught.value.expected)
 
 
 def test_counters_of_a_timeline_change_when_kernels_start() -> None:
@@ -66,7 +91,28 @@ def test_counters_of_a_timeline_change_when_kernels_start() -> None:
     events = json.loads(chrome_json(result))["traceEvents"]
     counters = [event for event in events if event["ph"] == "C"]
     assert {event["ts"] for event in counters} <= starts
-    assert {event["name"].split(" live: ")[0] for event in counters} == {"all tiers"}  # weights live in DRAM
+    assert {event["name"].split(" live: ")[0] for event in counters} == {"gddr"}
+
+
+def test_peak_memory_is_what_the_last_tier_holds_and_no_more() -> None:
+    """Weights of 51 MB live in DRAM: of them, GDDR holds those that a kernel or a copy needs now."""
+    result = spilled()
+    memory, table = result.to_dict()["peak_memory"], result.graph.tensors
+    weights = int(table.storage_bytes[table.storage_role == Role.WEIGHT].sum())
+    assert 0 < memory["largest"]["weight"] < weights // 4
+    assert sum(size for role, size in memory["at_peak"].items() if role != "saved") == result.peak["gddr"]
+    assert max(row["total_bytes"] for row in result.memory_rows) == result.peak["gddr"]
+    assert result.memory_rows[memory["kernel"]]["total_bytes"] == result.peak["gddr"]
+
+
+def test_saved_activations_in_host_memory_do_not_count_as_held() -> None:
+    """Activations of a training step in DRAM: what the backward pass still reads is there, and not in HBM."""
+    trace, design = hs.load_trace("gpt2-train"), hs.load_design("h100-sxm")
+    near, far = (hs.simulate(trace, machine) for machine in (design, design.replace(
+        {"placement.pins.activation": "dram"})))  # fmt: skip
+    assert int(far.live.saved.max()) < int(near.live.saved.max()) // 3
+    assert int(far.live.total.max()) == far.peak["hbm"] < near.peak["hbm"]
+    assert bool((far.live.by_role >= 0).all())
 
 
 @pytest.mark.parametrize("host", ["no tier", "dram"])
