@@ -30,16 +30,19 @@ def transposed_runs(graph: KernelGraph) -> IntArray:
     copies = copies[graph.operators.kind[graph.operator_ptr[copies]] == Kind.COPY]
     if len(copies):
         order = np.argsort(graph.tensors.tensor_storage, kind="stable")
+        storages = graph.tensors.tensor_storage[order]
         for kernel in copies.tolist():
             read = int(graph.reads.tensor[graph.reads.ptr[kernel]])
             written = int(graph.writes.tensor[graph.writes.ptr[kernel]])
-            runs[kernel] = _run(graph.tensors, _views(graph.tensors, order, read), written)
+            runs[kernel] = _run(graph.tensors, _views(graph.tensors, order, storages, read), written)
     return runs
 
 
-def _views(tensors: TensorTable, order: IntArray, tensor: int) -> list[int]:
-    """The tensors that are the same bytes of the same storage, first the one that was there first."""
-    storages = tensors.tensor_storage[order]
+def _views(tensors: TensorTable, order: IntArray, storages: IntArray, tensor: int) -> list[int]:
+    """The tensors that are the same bytes of the same storage, first the one that was there first.
+
+    `order` (T,) are the tensors by storage, and `storages` (T,) the storages in that order.
+    """
     first, last = np.searchsorted(storages, tensors.tensor_storage[tensor] + np.arange(2)).tolist()
     there = order[first:last]
     same = (tensors.tensor_bytes[there] == tensors.tensor_bytes[tensor]) & (

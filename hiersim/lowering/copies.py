@@ -135,7 +135,7 @@ def _interleaved(copies: list[Copy], kernels: int, ahead: int) -> tuple[list[int
             needs[at].append(place[copy.kernel])
             if copy.kernel + ahead + 1 < kernels:
                 needs[place[copy.kernel + ahead + 1]].append(at)
-    return order, [sorted(set(row)) for row in needs]
+    return order, [sorted(set(row)) if len(row) > 1 else row for row in needs]
 
 
 class _NestWriter:
@@ -145,13 +145,14 @@ class _NestWriter:
         self.machine = machine
         self.chunk = int(machine.design.placement.chunk)
         self.nests: dict[tuple[bool, int, int], int] = {}
+        self.routes: dict[tuple[int, bool], tuple[Port, ...]] = {}
         self.bodies: list[list[tuple[int, list[Stage]]]] = []
         self.free = np.zeros((2, len(machine.places)), np.int64)
 
     def nest(self, copy: Copy) -> int:
         """Index of the nest that moves `copy` among those written here."""
         key = (copy.inward, copy.tier, copy.size)
-        route = self.machine.route(copy.tier, copy.inward)
+        route = self._route(copy.tier, copy.inward)
         for port in route:
             if not _timed(port):
                 self.free[0 if port.access is Access.READ else 1, port.place] += copy.size
@@ -162,6 +163,12 @@ class _NestWriter:
             tiles = [(count, self._stages(route, size)) for count, size in parts if count]
             self.bodies.append([(count, stages) for count, stages in tiles if stages])
         return self.nests[key]
+
+    def _route(self, tier: int, inward: bool) -> tuple[Port, ...]:
+        """The way between the device and a tier, looked up once: there may be a copy for each kernel."""
+        if (tier, inward) not in self.routes:
+            self.routes[tier, inward] = self.machine.route(tier, inward)
+        return self.routes[tier, inward]
 
     def _stages(self, route: tuple[Port, ...], size: int) -> list[Stage]:
         """The stages of one chunk, the slowest port first."""
