@@ -10,6 +10,10 @@ in both, and its own. LRU of capacity C keeps it exactly if D(x) <= C, so the sh
 of [0, 1] where the straight line D stays below C. D does not depend on any capacity: it is computed once
 per kernel graph, and a larger cache never misses more (the inclusion property of LRU).
 
+Which part of a storage a kernel touches is not known where it touches less than all: it is taken to be the first bytes.
+A storage is therefore a stack of *layers*, on top what was touched last, below it the rest of what was touched before,
+each with its own age. A kernel that reads all of it ends an interval of each, and the formula holds layer by layer.
+
 Mattson, Gecsei, Slutz, Traiger: Evaluation techniques for storage hierarchies, IBM Systems Journal 9(2), 1970.
 """
 

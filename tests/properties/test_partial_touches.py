@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,3 +140,22 @@ def test_a_storage_touched_up_to_many_places_costs_no_more_than_thirty_two_piece
     reads = [profile.read_misses(graph.reads.size, size) for size in sizes]
     assert all(bool(np.all(larger <= smaller)) for smaller, larger in pairwise(reads))
     assert int(reads[-1].sum() + profile.write_backs(len(graph), INFINITE).sum()) == compulsory_bytes(graph)
+
+
+@pytest.mark.xfail(reason="deviation D33: a part is the beginning of its storage, whatever its offset", strict=True)
+def test_one_half_of_a_storage_is_not_the_other() -> None:
+    tensors = TensorBuilder()
+    storage = tensors.storage(Storage(size=200, role=Role.WEIGHT))
+    halves = [
+        TensorKey(storage=storage, dtype=DType.INT8, shape=(100,), size=100, offset=offset) for offset in (0, 100)
+    ]
+    row = Row(name="x", module="", phase=Phase.FORWARD, flags=Flag.NONE, dtype=DType.INT8, cost=Cost(kind=Kind.COPY))
+    reads, writes = accesses([[(half, 100)] for half in halves], tensors), accesses([[], []], tensors)
+    operators = OperatorBuilder([row] * 2).build()
+    graph = eager(
+        Trace(
+            header=TraceHeader(name="halves"),
+            graph=OperatorGraph(tensors=tensors.build(), operators=operators, reads=reads, writes=writes),
+        )
+    )
+    assert profile_reuse(graph).read_misses(graph.reads.size, INFINITE).tolist() == [100, 100]
