@@ -166,7 +166,7 @@ class LinkModel(_Strict):
 class PlacementModel(_Strict):
     """How tensors find their home tier, and how those beyond the device come to the kernels."""
 
-    order: Literal["density", "first-touch"] = "density"
+    order: Literal["density", "first-touch", "spread"] = "density"
     prefetch: Count = 2
     chunk: Bytes = 2**20
     pins: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], TierName] = {}

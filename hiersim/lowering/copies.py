@@ -1,8 +1,8 @@
 """Copies between the device and the tiers behind it: kernels of their own, that move stays in and out.
 
-There is one queue of copies for each direction. A copy moves in chunks, and each chunk passes all ports and links on
-its way. The destination is already allocated, so that all chunks may be under way at once; a chunk waits for the
-slowest of its ports first, since a transfer that is held back waits at its source.
+There is one queue of copies for each tier and direction. A copy moves in chunks, and each chunk passes all ports and
+links on its way. The destination is already allocated, so that all chunks may be under way at once; a chunk waits for
+the slowest of its ports first, since a transfer that is held back waits at its source.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _title(graph: KernelGraph, group: list[Stay], inward: bool, tier: str) -> st
 def _interleaved(copies: list[Copy], kernels: int, ahead: int) -> tuple[list[int], list[list[int]]]:
     """Launch order (a kernel's index, or -1 - a copy's), and for each place in it the places that it needs.
 
-    A copy needs the one before it in its direction. Inward, it also needs the end of the kernel whose successors may
+    A copy needs the one before it in its queue. Inward, it also needs the end of the kernel whose successors may
     hold what it brings; outward, that of the kernel that wrote. A kernel needs the one before, its own copies, and the
     copies that make room for it.
     """
@@ -119,15 +119,16 @@ def _interleaved(copies: list[Copy], kernels: int, ahead: int) -> tuple[list[int
         order += [*(-1 - index for index in before[kernel]), kernel, *(-1 - index for index in after[kernel])]
     place = {item: at for at, item in enumerate(order)}
     needs: list[list[int]] = [[] for _ in order]
-    last = {True: -1, False: -1}
+    last: dict[tuple[bool, int], int] = {}
     for at, item in enumerate(order):
         if item >= 0:
             needs[at] += [place[item - 1]] if item else []
             continue
         copy = copies[-1 - item]
-        if last[copy.inward] >= 0:
-            needs[at].append(last[copy.inward])
-        last[copy.inward] = at
+        queue = (copy.inward, copy.tier)
+        if queue in last:
+            needs[at].append(last[queue])
+        last[queue] = at
         if copy.inward:
             needs[place[copy.kernel]].append(at)
             needs[at] += [place[copy.kernel - ahead - 1]] if copy.kernel > ahead else []

@@ -194,12 +194,28 @@ def placement_order(graph: KernelGraph, design: Design) -> IntArray:
     """Storages that take memory, as they are to be placed."""
     life = lifetimes(graph)
     first = first_touch(graph)
-    if design.placement.order is Order.DENSITY:
+    if design.placement.order is Order.FIRST_TOUCH:
+        order = np.argsort(first, kind="stable")
+    else:
         density = moved_bytes(graph) / np.maximum(graph.tensors.storage_bytes, 1)
         order = np.lexsort((first, -density))
-    else:
-        order = np.argsort(first, kind="stable")
+        if design.placement.order is Order.SPREAD:
+            order = order[np.lexsort((spread_keys(density[order]), -density[order]))]
     return np.asarray(order[life.used[order] == 1], np.int64)
+
+
+def spread_keys(value: npt.NDArray[np.float64]) -> IntArray:
+    """(N,) keys by which each run of equal values is taken so that what is left at any time lies evenly in it.
+
+    The places in a run with their bits in reverse order: van der Corput, Verteilungsfunktionen, Proc. Kon. Ned. Akad.
+    v. Wetensch. 38, 1935.
+    """
+    first = np.flatnonzero(np.append(True, np.diff(value) != 0)[: len(value)])
+    place = np.arange(len(value)) - np.repeat(first, np.diff(np.append(first, len(value))))
+    key = np.zeros(len(value), np.int64)
+    for _ in range(len(value).bit_length()):
+        key, place = 2 * key + (place & 1), place >> 1
+    return key
 
 
 def _pinned(graph: KernelGraph, design: Design) -> tuple[IntArray, tuple[str, ...]]:

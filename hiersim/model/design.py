@@ -205,6 +205,8 @@ class Order(Enum):
     """Most bytes moved per byte of capacity; of equals the first touched."""
     FIRST_TOUCH = "first-touch"
     """In the order in which kernels touch them, as an allocator does that never looks ahead."""
+    SPREAD = "spread"
+    """Like `density`, but of equals those that go are evenly spread over the run, so that copies always have work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

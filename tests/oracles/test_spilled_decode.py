@@ -85,6 +85,28 @@ def test_with_little_dram_the_drive_sets_the_pace() -> None:
     assert result.peak["dram"] <= design.tier("dram").capacity
 
 
+SPREAD = {"placement.order": "spread", "placement.prefetch": "24"}
+
+
+def test_spread_over_the_run_copies_hide_behind_nothing_but_their_link() -> None:
+    """Spilled weights lie between resident ones: the link brings the next while kernels read HBM."""
+    result = simulate(load_trace(TRACE), load_design("h100-sxm").replace(SPREAD))
+    link, _ = by_hand(result)
+    assert link < result.time < 1.01 * link
+    assert f"{result.time * 1000:.1f} ms eager, the link part and 1 %" in PAGE
+
+
+def test_copies_from_dram_and_from_the_drive_run_at_once() -> None:
+    """0.7 s from DRAM and 3.3 s from the drive: one after the other by default, the longer of both where spread."""
+    trace, small = load_trace(TRACE), load_design("h100-sxm").replace({"memory.dram.capacity": "40 GB"})
+    apart, together = (simulate(trace, design) for design in (small, small.replace(SPREAD)))
+    nvme = small.tier("nvme")
+    assert nvme.read_bandwidth is not None
+    drive = together.traffic["nvme"]["read"] / nvme.read_bandwidth
+    assert drive < together.time < 1.05 * drive
+    assert f"{together.time:.2f} s instead of {apart.time:.2f} s" in PAGE.replace("\n  ", " ")
+
+
 def test_with_room_for_all_nothing_is_copied() -> None:
     result = simulate(load_trace(TRACE), load_design("h100-sxm").replace({"memory.hbm.capacity": "200 GB"}))
     assert {name for name, moved in result.traffic.items() if sum(moved.values())} == {"l2", "hbm"}

@@ -99,7 +99,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "number_too_long": (":25:", "memory.hbm.capacity:", "is too long for a size"),
     "only_comments": ("is empty", "expected 'name: …'"),
     "pin_to_a_cache": (":31:", "placement.pins.weight:", "'l2' is not a tier that tensors can live in", "one of hbm"),
-    "placement_order": (":31:", "placement.order:", "'fastest' is not valid", "'density' or 'first-touch'"),
+    "placement_order": (":31:", "placement.order:", "'fastest' is not valid", "'density', 'first-touch' or 'spread'"),
     "placement_prefetch_zero": (":31:", "placement.prefetch:", "0 is too small", "at least 1"),
     "placement_typo": (":31:", "placement.prefech:", "is not a key of a design", "'prefetch'"),
     "price_without_currency": (":27:", "memory.hbm.price:", "'/GB' is not a unit of a price", "'12 $/GB'"),

@@ -6,11 +6,13 @@ import dataclasses
 import json
 from functools import cache
 
+import numpy as np
 import pytest
 
 import hiersim as hs
 from hiersim.errors import CapacityError, DesignError, HiersimError
 from hiersim.explanation import explain, find_kernel, kernel_facts
+from hiersim.lowering.planner import spread_keys
 from hiersim.model.operators import Role
 from hiersim.results import Result
 from hiersim.units import LARGEST
@@ -156,6 +158,17 @@ def test_pinned_tensors_are_placed_before_all_others() -> None:
     ]
     assert "dram" in homes[0]
     assert homes[1] == {"hbm"}
+
+
+@pytest.mark.parametrize("kept", [1, 3, 8, 13, 31, 32, 64])
+def test_of_equals_those_that_go_are_spread_evenly(kept: int) -> None:
+    """However many of 64 equal tensors stay, no gap between two is more than twice the average."""
+    value = np.array([2.0, 2.0, *[1.0] * 64, 0.5])
+    key = spread_keys(value)
+    stay = np.sort(np.argsort(key[2:-1], kind="stable")[:kept])
+    assert int(np.diff(np.append(stay, 64)).max()) <= 2 * 64 / kept
+    assert stay[0] == 0
+    assert key[0] == key[2] == key[-1] == 0 < key[1]  # each run on its own
 
 
 def test_room_for_copies_is_kept_where_it_is_needed_and_not_all_the_time() -> None:
