@@ -78,6 +78,10 @@ class TraceError(HiersimError):
     """A trace that cannot be read or contradicts itself."""
 
 
+class MeasurementError(HiersimError):
+    """A file of measured times that cannot be read, or a measurement that cannot be made here."""
+
+
 class UnitError(HiersimError):
     """A quantity without a unit, with the wrong unit, or outside its range."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -86,6 +86,25 @@ def load_rows(path: str | os.PathLike[str]) -> Trace:
         return check_trace(reader.finish(), file)
     except TraceError as error:
         error.line = reader.line_of(error.key or "")
+        raise
+
+
+def trace_of(header: TraceHeader, rows: Iterable[dict[str, Any]], file: str, line: int) -> Trace:
+    """The trace whose tensor and operator rows stand in line `line` of some other file.
+
+    Raises
+    ------
+    TraceError
+        With that file and line.
+    """
+    reader = _Reader(file)
+    reader.header, reader.line = header, line
+    for row in rows:
+        reader.take(row)
+    try:
+        return check_trace(reader.finish(), file)
+    except TraceError as error:
+        error.line = line
         raise
 
 

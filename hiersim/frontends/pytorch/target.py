@@ -32,7 +32,7 @@ _CACHE = re.compile(r"(^|[^a-z])(kv|past|cache|[kv]_cache|key_cache|value_cache|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A model and its call, all tensors on the meta device."""
+    """A model and its call; all tensors on the meta device, unless it was loaded for another one."""
 
     name: str
     model: nn.Module
@@ -54,8 +54,8 @@ def operand(tensor: Tensor) -> Operand:
     return Operand(shape=tuple(int(size) for size in tensor.shape), dtype=dtype_of(tensor.dtype))
 
 
-def load_target(target: str, train: bool) -> Target:
-    """Build a bundled model, or call the user's `package.module:function`, under the meta device."""
+def load_target(target: str, train: bool, device: str | torch.device = "meta") -> Target:
+    """Build a bundled model, or call the user's `package.module:function`, under the meta device or another one."""
     builder = BUILDERS.get(target)
     if builder is None and ":" not in target:
         raise TraceError(
@@ -63,7 +63,7 @@ def load_target(target: str, train: bool) -> Target:
         )
     function = _resolve(builder.function if builder else target)
     train = builder.train if builder else train
-    with torch.device("meta"):
+    with torch.device(device):
         built = function()
     if not isinstance(built, tuple) or len(built) not in (2, 3) or not isinstance(built[0], nn.Module):
         wanted = "(model, args) or (model, args, kwargs)"

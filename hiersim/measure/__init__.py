@@ -1,0 +1,1 @@
+"""Measures operators and models on the device that is at hand."""
