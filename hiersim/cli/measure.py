@@ -53,9 +53,7 @@ def kernels(
     Example:
       hiersim measure kernels --suite gemm --suite stream --limit-seconds 60 -o measured.jsonl
     """
-    from hiersim.frontends.pytorch.capture import require_torch
-
-    require_torch()
+    _import_torch()
     from hiersim.measure.environment import device_of
     from hiersim.measure.kernels import Request, measure_kernels
 
@@ -71,6 +69,64 @@ def kernels(
         end = measure_kernels(request, output, lambda text: _say(text, quiet))
     left = f", {end.left} left for want of time" if end.left else ""
     _say(f"{output}: {end.cases} cases in {end.seconds:.1f} s{left}", quiet)
+
+
+@measure.command(name="torch")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--mode", "modes", type=click.Choice(["eager", "compiled", "graph"]), multiple=True,
+    help="eager, compiled (torch.compile) or graph (compiled and replayed as a CUDA graph); repeatable. "
+    "Default: eager and compiled.",
+)  # fmt: skip
+@device
+@click.option("--train", is_flag=True, help="A training step: forward, loss, backward, AdamW. Bundled names know.")
+@click.option("--repeats", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Calls that count.")
+@click.option("--warmup", type=click.IntRange(1, 10_000), default=30, show_default=True, help="Calls before, at most.")
+@click.option(
+    "--dtype", type=click.Choice(["bf16", "fp16", "fp32", "tf32", "fp64"]),
+    help="Element type of the weights. Default: as the model has them.",
+)  # fmt: skip
+@click.option(
+    "--limit-seconds", type=click.FloatRange(min=0.1), metavar="S", help="No mode of a model starts later than this."
+)
+@output
+@quiet
+def torch_command(
+    targets: tuple[str, ...], modes: tuple[str, ...], device: str | None, train: bool, repeats: int, warmup: int,
+    dtype: str | None, limit_seconds: float | None, output: str, quiet: bool,
+) -> None:  # fmt: skip
+    """Measure PyTorch models end to end and kernel by kernel.
+
+    TARGET is a bundled name or package.module:function; the function returns (model, args) or (model, args, kwargs) and
+    is called under the device that is measured. Bundled models get random weights there.
+
+    \b
+    Example:
+      hiersim measure torch gpt2-large-prefill bert-large-prefill -o models.jsonl
+    """
+    _import_torch()
+    from hiersim.measure.environment import device_of
+    from hiersim.measure.model import ModelRequest, measure_models
+
+    found = device_of(device)
+    if "graph" in modes and found.type != "cuda":
+        raise HiersimError("a CUDA graph needs a CUDA device", key="--mode graph", expected="--mode compiled")
+    request = ModelRequest(
+        targets=targets, modes=modes or ("eager", "compiled"), device=found, train=train, dtype=dtype,
+        repeats=repeats, warm_up=warmup, limit_s=limit_seconds or float("inf"),
+    )  # fmt: skip
+    end = measure_models(request, output, lambda text: _say(text, quiet))
+    _say(f"{output}: {end.cases} models in {end.seconds:.1f} s", quiet)
+
+
+def _import_torch() -> None:
+    """PyTorch, whose profiler is told not to write its progress to standard error."""
+    import os
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    from hiersim.frontends.pytorch.capture import require_torch
+
+    require_torch()
 
 
 def _size(text: str | None) -> int | None:

@@ -258,7 +258,8 @@ class _Reader:
         self.header: MeasuredHeader | None = None
         self.rows: dict[str, list[Any]] = {name: [] for name in ROWS}
         self.cases: dict[str, Case] = {}
-        self.known = {kind: _fields(kind) for kind in (MeasuredHeader, *ROWS.values())}
+        kinds: tuple[type[Any], ...] = (MeasuredHeader, *ROWS.values())
+        self.known = {kind: _fields(kind) for kind in kinds}
 
     def fail(self, problem: str, key: str | None = None, expected: str | None = None) -> NoReturn:
         raise MeasurementError(problem, file=self.file, line=self.line, key=key, expected=expected)

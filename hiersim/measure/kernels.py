@@ -61,7 +61,7 @@ def measure_kernels(request: Request, output: str, tell: Tell) -> End:
     MeasurementError
         No such suite, nothing to measure, the file cannot be written, or the device fails.
     """
-    cases = _chosen(request)
+    cases = chosen(request)
     clock = clock_of(request.device, request.spend_s)
     settings = {
         "suites": list(request.suites), "limit_s": request.limit_s, "spend_s": request.spend_s, "seed": 0,
@@ -90,7 +90,7 @@ def _tell(tell: Tell, place: str, text: str) -> None:
     tell(place + text)
 
 
-def _chosen(request: Request) -> list[Recipe | Probe]:
+def chosen(request: Request) -> list[Recipe | Probe]:
     """The cases that suit the device."""
     kind = request.device.type
     largest = request.largest or LARGEST[kind]
