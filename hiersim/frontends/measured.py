@@ -145,7 +145,7 @@ class Summary:
     mode: str
     launches: int
     kernel_s: float
-    """Sum of the medians of all kernels."""
+    """Durations of all kernels of a call, added up: the median over the profiled calls."""
     wall_s: float
     """Median of the end-to-end time, without a profiler."""
     coverage: float

@@ -21,13 +21,14 @@ from hiersim.measure.suites import cases_of
 def main(asked: str, done: str, seconds: str) -> int:
     """Call each case once, watched, until the time is up."""
     names = json.loads(Path(asked).read_text())
-    known = {case.case: case for case in cases_of(sorted({name.partition("/")[0] for name in names}))}
+    cases = cases_of(sorted({name.partition("/")[0] for name in names}))
+    known = {case.case: case for case in cases if isinstance(case, Recipe)}
     clock = CudaClock(torch.device("cuda"), 0.0)
     end = time.monotonic() + float(seconds)
     with Path(done).open("w") as log, torch.no_grad():
         for name in names:
             case = known[name]
-            for mode in case.modes if isinstance(case, Recipe) else ():
+            for mode in case.modes:
                 if time.monotonic() > end:
                     return 0
                 with precision(case.dtype):

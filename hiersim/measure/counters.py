@@ -98,7 +98,8 @@ def _count(program: str, cases: Sequence[str], cache: str, limit_s: float) -> li
         command = [
             program, "--csv", "--page", "raw", "--print-units", "base", "--profile-from-start", "off",
             "--clock-control", "none", "--cache-control", _CACHES[cache], "--metrics", ",".join(METRICS.values()),
-            "--log-file", str(log), sys.executable, "-m", "hiersim.measure.counted", str(asked), str(done), str(limit_s),
+            "--log-file", str(log),
+            sys.executable, "-m", "hiersim.measure.counted", str(asked), str(done), str(limit_s),
         ]  # fmt: skip
         path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
         run = subprocess.run(

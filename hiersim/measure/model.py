@@ -79,13 +79,14 @@ def measure_models(request: ModelRequest, output: str, tell: Tell) -> End:
                 done += _measure(target, request, clock, writer, start, tell)
             except HiersimError as error:
                 faults.append(error)
-                tell(f"{target}: {error}")
+                if len(request.targets) > 1:
+                    tell(f"{target}: {error}")
+        if faults and not done:
+            raise faults[0]
         end = End(
             cases=done, left=left, seconds=time.monotonic() - start, device=environment.clocks(request.device)
         )  # fmt: skip
         writer.write(end)
-    if faults and not done:
-        raise faults[0]
     return end
 
 
@@ -167,11 +168,9 @@ class _Run:
             writer.write(MeasuredTime(**common, clock="host", **quantiles(host)))
         sums = [sum(kernel.seconds for kernel in run) for run in runs]
         writer.write(MeasuredTime(**common, clock="profiler", **quantiles(sums)))
-        total = 0.0
         for position, same in enumerate(zip(*runs, strict=True)):
-            row = self._kernel(position, same)
-            total += row.median_s
-            writer.write(row)
+            writer.write(self._kernel(position, same))
+        total = median(sums)
         summary = Summary(
             case=self.case, mode=self.mode, launches=len(runs[0]), kernel_s=total, wall_s=median(wall),
             coverage=total / median(wall), peak_bytes=peak, weight_bytes=self.weights, warm_up=calls, stable=stable,

@@ -15,7 +15,7 @@ from hiersim.frontends.measured import FORMAT, ROWS, VERSION, MeasuredHeader
 
 
 class Writer:
-    """An open file of measured times; one `write` per row."""
+    """An open file of measured times; one `write` per row. A run that fails before its first row leaves no file."""
 
     def __init__(self, path: str, header: MeasuredHeader) -> None:
         if path.endswith(".gz"):
@@ -30,6 +30,7 @@ class Writer:
             expected = "a new name: measured times are never overwritten" if os.path.exists(path) else "a file to write"
             raise MeasurementError(f"cannot be written: {error.strerror}", file=path, expected=expected) from None
         self.path = path
+        self._rows = 0
         self._append({"format": FORMAT, "version": VERSION, **_plain(header)})
 
     def __enter__(self) -> Writer:
@@ -39,11 +40,14 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._file)
+        if error is not None and not self._rows:
+            os.unlink(self.path)
 
     def write(self, row: Any) -> None:
         """Append a `Case`, `MeasuredTime`, … (a value of `hiersim.frontends.measured.ROWS`)."""
         kind = next(name for name, table in ROWS.items() if type(row) is table)
         self._append({"row": kind, **_plain(row)})
+        self._rows += 1
 
     def _append(self, row: Mapping[str, Any]) -> None:
         data = (json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n").encode()
