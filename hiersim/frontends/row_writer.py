@@ -16,7 +16,8 @@ _FLOPS: Final = {
 def rows_of(graph: OperatorGraph) -> list[dict[str, Any]]:
     """Rows from which `rows.trace_of` makes the same graph, storages renumbered: first (T) tensors, then (N) operators.
 
-    Storages that no tensor shows are left out. A tensor is named after its storage where that has a name.
+    Storages that no tensor shows are left out; lifetimes are kept where any storage is freed, and else follow from the
+    last uses. A tensor is named after its storage where that has a name.
     """
     names = _tensor_names(graph.tensors)
     owners: dict[int, str] = {}
@@ -33,7 +34,9 @@ def _tensor_names(tensors: TensorTable) -> list[str]:
     for index, storage in enumerate(tensors.tensor_storage.tolist()):
         name = tensors.storage_names[storage]
         if not name or name in taken:
-            name = f"{name or 'tensor'}#{index}"
+            name = f"{name.partition('#')[0] or 'tensor'}#{index}"
+        while name in taken:
+            name += "'"
         taken.add(name)
         names.append(name)
     return names

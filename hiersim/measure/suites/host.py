@@ -59,7 +59,6 @@ _DISPATCHED: Final[dict[str, Callable[..., Any]]] = {
     "sum": lambda x, y: x.sum(-1),
     "cat": lambda x, y: torch.cat((x, y)),
     "copy": lambda x, y: x.copy_(y),
-    "attention": lambda x, y: functional.scaled_dot_product_attention(x[None, None], y[None, None], y[None, None]),
 }
 """Operators on 16 × 16 elements: their time is the host's."""
 _VIEWS: Final[dict[str, Callable[[Tensor], Any]]] = {
