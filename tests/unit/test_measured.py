@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiersim.errors import MeasurementError
@@ -46,6 +46,7 @@ HEADER = MeasuredHeader(
 # --- traces inside rows ----------------------------------------------------------------------------
 
 
+@settings(max_examples=max(10, settings.default.max_examples // 2))
 @given(traces())
 def test_a_graph_survives_its_rows(trace: Trace) -> None:
     rows = rows_of(trace.graph)
@@ -110,6 +111,7 @@ def rows(draw: st.DrawFn) -> list[Any]:
     return found + draw(st.sampled_from([[], [End(cases=1, left=0, seconds=1.5)]]))
 
 
+@settings(max_examples=max(10, settings.default.max_examples // 5))
 @given(rows())
 def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("measured") / "file.jsonl"
