@@ -119,6 +119,20 @@ def torch_command(
     _say(f"{output}: {end.cases} models in {end.seconds:.1f} s", quiet)
 
 
+@measure.command()
+@click.argument("file")
+@click.option("--match", default="", metavar="TEXT", help="Only cases whose name contains TEXT.")
+def show(file: str, match: str) -> None:
+    """Check a file of measured times and print what it holds."""
+    from hiersim.cli.options import console
+    from hiersim.frontends.measured import load_measured
+    from hiersim.measure.constants import host_constants, shown
+    from hiersim.views.measured import print_measured
+
+    measured = load_measured(file)
+    print_measured(measured, shown(host_constants(measured)), console(), match)
+
+
 def _import_torch() -> None:
     """PyTorch, whose profiler is told not to write its progress to standard error."""
     import os

@@ -97,6 +97,7 @@ def _count(program: str, cases: Sequence[str], cache: str, limit_s: float) -> li
         asked.write_text(json.dumps(cases))
         command = [
             program, "--csv", "--page", "raw", "--print-units", "base", "--profile-from-start", "off",
+            "--target-processes", "application-only",
             "--clock-control", "none", "--cache-control", _CACHES[cache], "--metrics", ",".join(METRICS.values()),
             "--log-file", str(log),
             sys.executable, "-m", "hiersim.measure.counted", str(asked), str(done), str(limit_s),

@@ -105,7 +105,7 @@ def _software() -> dict[str, str]:
         found["cudnn"] = str(torch.backends.cudnn.version())
     with suppress(PackageNotFoundError):
         found["triton"] = version("triton")
-    return {**found, "system": f"{platform.system()} {platform.release()}"}
+    return {**found, "system": f"{platform.system()} {platform.machine()}"}
 
 
 def _processor() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,8 +82,14 @@ class Recipe:
         return Case(
             case=self.case, suite=self.suite, name=self.name, dtype=self.dtype, kind=main_kind(graph),
             params=self.params, read_bytes=read, written_bytes=written,
-            flops={key: value for key, value in flops.items() if value}, rows=tuple(rows_of(graph)),
+            flops={key: value for key, value in flops.items() if value}, rows=tuple(self._rows(graph)),
         )  # fmt: skip
+
+    def _rows(self, graph: OperatorGraph) -> Iterator[dict[str, Any]]:
+        """Readable rows; products of FP32 run in TF32 where the case says so."""
+        for row in rows_of(graph):
+            matrix = row.get("flops", {}).get("matrix", 0) > 0
+            yield {**row, "dtype": "tf32"} if matrix and self.dtype == "tf32" else row
 
     def capture(self) -> OperatorGraph:
         """The operators that eager mode runs, with attention as a GPU picks it."""

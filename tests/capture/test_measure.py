@@ -26,7 +26,7 @@ from hiersim.measure.profile import Launched  # noqa: E402
 from hiersim.measure.recipe import Make, Recipe  # noqa: E402
 from hiersim.measure.suites import SUITES, cases_of  # noqa: E402
 from hiersim.measure.suites.host import Probe  # noqa: E402
-from hiersim.model.operators import Kind  # noqa: E402
+from hiersim.model.operators import DType, Kind  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -246,6 +246,14 @@ def test_the_work_of_a_product_is_that_of_its_sizes() -> None:
     assert row.written_bytes == 2 * 33 * 4096
     (operator,) = [entry for entry in row.rows if "operator" in entry]
     assert operator["operator"] == "aten.mm.default"
+
+
+def test_products_in_tf32_are_told_from_those_in_fp32() -> None:
+    cases = {case.dtype: case for case in cases_of(["gemm"]) if case.params == {"m": 64, "n": 64, "k": 64}}
+    for name in ("tf32", "fp32", "bf16"):
+        trace = cases[name].describe().trace()
+        assert DType(int(trace.graph.operators.dtype[0])).name.lower() == name
+        assert int(trace.graph.tensors.tensor_bytes[0]) == 64 * 64 * (2 if name == "bf16" else 4)
 
 
 def test_cases_run_on_a_processor() -> None:

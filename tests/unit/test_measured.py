@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiersim.cli.main import status
 from hiersim.errors import MeasurementError
 from hiersim.frontends.load import load_trace
 from hiersim.frontends.measured import (
@@ -22,6 +23,7 @@ from hiersim.frontends.measured import (
     Case,
     Counted,
     End,
+    Measured,
     MeasuredHeader,
     MeasuredKernel,
     MeasuredTime,
@@ -31,6 +33,7 @@ from hiersim.frontends.measured import (
 )
 from hiersim.frontends.row_writer import rows_of
 from hiersim.frontends.rows import trace_of
+from hiersim.measure.constants import host_constants, shown
 from hiersim.measure.profile import on_device, on_host
 from hiersim.measure.writer import Writer
 from hiersim.model.operators import Kind
@@ -284,3 +287,81 @@ def test_own_times_add_up_to_the_time_of_the_outermost_calls(spans: list[tuple[i
     found = on_host(events, "call")
     assert sum(launched.seconds for launched in found) == pytest.approx(len(covered) * 1e-6)
     assert len(found) == len(nested)
+
+
+# --- constants of the host, and tables -------------------------------------------------------------
+
+
+def flat(seconds: float) -> dict[str, Any]:
+    return {"n": 1, **dict.fromkeys(("min_s", "p10_s", "p25_s", "median_s", "p75_s", "p90_s"), seconds)}
+
+
+def launches(path: Path) -> Measured:
+    """A host that takes 7 us for an operator and 2 us for a view, 9 us + 4 us per kernel for a compiled call, 5 us for
+    a replay; a device that takes 1.5 us per kernel of 1.1 us in a graph, and 0.8 us between kernels of a stream."""
+    rows: list[tuple[str, str, str, str, int | None, float]] = [
+        ("launch/operator_add", "operator_add", "eager", "host", None, 7e-6),
+        ("launch/view_slice", "view_slice", "eager", "host", 0, 2e-6),
+        ("pointwise/add", "add", "eager", "events", None, 3.8e-6),
+        ("pointwise/add", "add", "eager", "profiler", 1, 3e-6),
+        ("pointwise/gelu", "gelu", "eager", "events", None, 900e-6),
+        ("pointwise/gelu", "gelu", "eager", "profiler", 1, 500e-6),
+    ]
+    for count in (1, 4, 16):
+        rows.append((f"launch/compiled/{count}", "compiled", "compiled", "host", count, 9e-6 + count * 4e-6))
+        rows.append((f"launch/graph/{count}", "graph", "graph", "host", count, 5e-6))
+        rows.append((f"launch/graph/{count}", "graph", "graph", "events", count, 2e-6 + count * 1.5e-6))
+        rows.append((f"launch/graph/{count}", "graph", "graph", "profiler", count, count * 1.1e-6))
+    with Writer(str(path), HEADER) as writer:
+        for name in dict.fromkeys(row[0] for row in rows):
+            suite, operator = name.split("/")[0], next(row[1] for row in rows if row[0] == name)
+            writer.write(Case(case=name, suite=suite, name=operator, dtype="fp32", read_bytes=3000))
+        for name, _, mode, clock, count, seconds in rows:
+            writer.write(
+                MeasuredTime(case=name, mode=mode, cache="warm", clock=clock, launches=count, **flat(seconds))
+            )  # fmt: skip
+    return load_measured(path)
+
+
+def test_constants_of_the_host_follow_from_launches(tmp_path: Path) -> None:
+    found = shown(host_constants(launches(tmp_path / "file.jsonl")))
+    assert found == pytest.approx(
+        {
+            "launch_eager": 7e-6, "launch_view": 2e-6, "launch_compiled": 4e-6, "compiled_call": 9e-6,
+            "launch_graph": 5e-6, "start": 0.8e-6, "graph_start": 0.4e-6,
+        },
+        rel=1e-4,
+    )  # fmt: skip
+
+
+def test_constants_that_were_not_measured_are_absent(tmp_path: Path) -> None:
+    assert shown(host_constants(load_measured(EXAMPLE))) == {}
+
+
+def test_a_file_of_measured_times_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file.jsonl"
+    launches(path)
+    assert status(["measure", "show", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "launch_compiled" in text
+    assert "4 us" in text
+    line = next(line for line in text.splitlines() if line.strip().startswith("pointwise/add"))
+    assert line.split() == ["pointwise/add", "eager", "profiler", "3", "us", "1"], (
+        "the most direct clock, 3000 B / 3 us"
+    )
+    assert status(["measure", "show", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_the_models_of_a_run_that_was_cut_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file.jsonl"
+    with Writer(str(path), HEADER) as writer:
+        writer.write(Case(case="model/net/bf16", suite="model", name="net", dtype="bf16"))
+        writer.write(
+            Summary(case="model/net/bf16", mode="eager", launches=12, kernel_s=9e-3, wall_s=1e-2, coverage=0.9)
+        )  # fmt: skip
+    assert status(["measure", "show", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "the run was cut" in text
+    assert next(line for line in text.splitlines() if "net/bf16" in line).split() == [
+        "net/bf16", "eager", "10", "ms", "9", "ms", "12", "90.0%",
+    ]  # fmt: skip

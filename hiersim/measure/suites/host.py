@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hiersim.errors import MeasurementError
 from hiersim.frontends.measured import Case, MeasuredTime
 from hiersim.measure.clock import Clock, CudaClock, host_times, quantiles, wall_times
 from hiersim.measure.recipe import Make, case_name
@@ -166,6 +168,8 @@ def _graph(count: int) -> Callable[[str, Clock, Make], Iterator[MeasuredTime]]:
         device = [clock.batch_events(graph.replay, 20, 2e-5) for _ in range(9)]
         yield MeasuredTime(**common, clock="events", batch=20, **quantiles(device))
         yield MeasuredTime(**common, clock="wall", **quantiles(wall_times(clock, graph.replay)))
+        durations = sum(kernel.seconds for kernel in clock.kernels_of(graph.replay))
+        yield MeasuredTime(**common, clock="profiler", **quantiles([durations]))
 
     return run
 
@@ -193,7 +197,8 @@ def _compiled(count: int) -> Callable[[str, Clock, Make], Iterator[MeasuredTime]
             call()
             kernels = None
             if isinstance(clock, CudaClock):
-                kernels = len(clock.kernels_of(call))
+                with suppress(MeasurementError):
+                    kernels = len(clock.kernels_of(call))
             calls = max(5, 200 // count)
             yield MeasuredTime(
                 case=case, mode="compiled", cache="warm", clock="host", batch=calls, launches=kernels,
