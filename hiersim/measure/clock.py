@@ -26,7 +26,9 @@ SPIN: Final = "spin_kernel"
 SPIN_CYCLES_PER_S: Final = 2.0e9
 """No current GPU's clock is higher: a spin lasts at least as long as asked for."""
 QUEUED: Final = 400
-"""Launches in a batch: fewer than the 1024 that a stream holds before the host must wait."""
+"""Launches in a batch, roughly: fewer than the 1024 that a stream holds before the host must wait."""
+LAUNCH_S: Final = 5e-6
+"""Host seconds per launch by which the launches of a call are guessed."""
 LOST: Final = 3
 """Spins at the beginning of a profile, which may miss what runs in its first microseconds."""
 FLUSH_BYTES: Final = 256 * 2**20
@@ -178,7 +180,7 @@ class CudaClock:
         return float(first.elapsed_time(last)) * 1e-3 / batch
 
     def _warm_events(self, case: str, mode: str, call: Call, host: float, device: float) -> MeasuredTime:
-        batch = clamp(2e-3 / device, 3, 100)
+        batch = clamp(min(2e-3 / device, QUEUED * LAUNCH_S / host), 3, 100)
         samples = clamp(self.spend / (batch * (device + host)), 3, 15)
         times = [self.batch_events(call, batch, host) for _ in range(samples)]
         return MeasuredTime(

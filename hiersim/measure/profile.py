@@ -32,6 +32,8 @@ class Launched:
     """On the profile's clock."""
     operator: str = ""
     """Innermost operator that launched it, where the profile knows."""
+    launcher: str = ""
+    """The runtime's call that launched it: `cudaLaunchKernel`, `cudaGraphLaunch`."""
     mark: int = -1
     """Index of the annotation inside which it was launched, in order of time; -1: outside of all."""
     grid: tuple[int, ...] = ()
@@ -75,6 +77,7 @@ def on_device(events: Sequence[Mapping[str, Any]], mark: str = "") -> list[Launc
                 seconds=event["dur"] * 1e-6,
                 start_s=event["ts"] * 1e-6,
                 operator=nest.events[inside]["name"] if inside >= 0 else "",
+                launcher=call["name"] if call else "",
                 mark=marks.any_thread(call) if call else -1,
                 grid=tuple(event["args"].get("grid", ())),
                 block=tuple(event["args"].get("block", ())),

@@ -266,6 +266,7 @@ def test_kernels_come_in_launch_order_with_who_launched_them() -> None:
         ("gemm", "aten::addmm", 0), ("late", "AddBackward", 1), ("Memset", "", -1),
     ]  # fmt: skip
     assert found[1].grid == (2, 1, 1)
+    assert [kernel.launcher for kernel in found] == ["cudaLaunchKernel", "cuLaunchKernelEx", "cudaMemsetAsync"]
     assert [kernel.seconds for kernel in found] == pytest.approx([4e-6, 5e-6, 3e-6])
 
 
