@@ -161,14 +161,14 @@ class _Run:
         peak = self._peak()
         samples, runs = self._samples()
         wall, host, device = ([sample[at] for sample in samples] for at in range(3))
+        if self.mode == "graph" and not any("GraphLaunch" in kernel.launcher for run in runs for kernel in run):
+            raise MeasurementError("PyTorch replayed no graph", expected="a model that writes none of its inputs")
         common: dict[str, Any] = {"case": self.case, "mode": self.mode, "cache": "as-is"}
         writer.write(MeasuredTime(**common, clock="wall", **quantiles(wall)))
         if self.clock.kind == "cuda":
             writer.write(MeasuredTime(**common, clock="events", **quantiles(device)))
             writer.write(MeasuredTime(**common, clock="host", **quantiles(host)))
         runs = alike(runs)  # where the profiler fails, the times above are good all the same
-        if self.mode == "graph" and not any("GraphLaunch" in kernel.launcher for kernel in runs[0]):
-            raise MeasurementError("PyTorch replayed no graph", expected="a model that writes none of its inputs")
         sums = [sum(kernel.seconds for kernel in run) for run in runs]
         writer.write(MeasuredTime(**common, clock="profiler", launches=len(runs[0]), **quantiles(sums)))
         for position, same in enumerate(zip(*runs, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from hiersim.cli.main import status  # noqa: E402
 from hiersim.errors import MeasurementError  # noqa: E402
@@ -21,7 +23,7 @@ from hiersim.measure.clock import CudaClock, quantiles  # noqa: E402
 from hiersim.measure.counters import counted, read_report  # noqa: E402
 from hiersim.measure.kernels import Request, measure_kernels  # noqa: E402
 from hiersim.measure.materialize import load_real, weight_bytes  # noqa: E402
-from hiersim.measure.model import alike  # noqa: E402
+from hiersim.measure.model import ModelRequest, alike, measure_models  # noqa: E402
 from hiersim.measure.profile import Launched  # noqa: E402
 from hiersim.measure.recipe import Make, Recipe  # noqa: E402
 from hiersim.measure.suites import SUITES, cases_of  # noqa: E402
@@ -62,15 +64,32 @@ class Gpu:
     def __init__(self) -> None:
         self.now = 0.0
         self.cold = False
+        self.host = 0.0
+        self.call = "cudaLaunchKernel"
         self.log: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
+        """Launch calls and annotations, in the host's time."""
         self.lose: set[int] = set()
         """Launches, counted from the start of a profile, that the profile does not show."""
 
-    def launch(self, name: str, microseconds: float, cat: str = "kernel") -> None:
+    def launch(self, name: str, microseconds: float) -> None:
         microseconds *= 2 if self.cold and name not in ("flush", "spin_kernel(long)") else 1
         args = {"correlation": len(self.log) + 1}
-        self.log.append({"ph": "X", "cat": cat, "name": name, "ts": self.now, "dur": microseconds, "args": args})
+        self.calls.append(self._event("cuda_runtime", self.call, self.host, 1, args))
+        self.log.append(self._event("kernel", name, self.now, microseconds, args))
+        self.host += 2
         self.now += microseconds
+
+    @staticmethod
+    def _event(cat: str, name: str, ts: float, dur: float, args: dict[str, int]) -> dict[str, Any]:
+        return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": dur, "tid": 1, "args": args}
+
+    @contextmanager
+    def mark(self, name: str) -> Iterator[None]:
+        start = self.host
+        yield
+        self.calls.append(self._event("user_annotation", name, start, self.host - start, {}))
+        self.host += 1
 
     def profile(self, **_: Any) -> Any:
         gpu = self
@@ -78,6 +97,7 @@ class Gpu:
         class Session:
             def __enter__(self) -> Any:
                 self.first = len(gpu.log)
+                gpu.calls.clear()
                 return self
 
             def __exit__(self, *_: object) -> None:
@@ -85,7 +105,7 @@ class Gpu:
                 self.events = [event for index, event in enumerate(seen) if index not in gpu.lose]
 
             def export_chrome_trace(self, path: str) -> None:
-                Path(path).write_text(json.dumps({"traceEvents": self.events}))
+                Path(path).write_text(json.dumps({"traceEvents": [*gpu.calls, *self.events]}))
 
         return Session()
 
@@ -123,6 +143,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: played.launch("spin_kernel(long)", cycles / 2e3))
     monkeypatch.setattr(torch.cuda, "Event", played.event)
     monkeypatch.setattr(torch.profiler, "profile", played.profile)
+    monkeypatch.setattr(torch.profiler, "record_function", played.mark)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 12345)
     yield played
 
 
@@ -168,6 +191,78 @@ def test_the_host_never_makes_the_device_wait(gpu: Gpu) -> None:
     clock_on(gpu).batch_events(lambda: gpu.launch("a", 1), batch=10, host=2e-5)
     spin = next(event for event in gpu.log if "spin" in event["name"])
     assert spin["dur"] >= 10 * 20
+
+
+class Launching(TorchDispatchMode):
+    """Every operator that runs inside is one launch of 4 us."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.gpu.launch(str(func), 4)
+        self.gpu.cold = False
+        return out
+
+
+def test_suites_run_whole_on_a_gpu(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clock_on(gpu)
+    monkeypatch.setattr("hiersim.measure.kernels.clock_of", lambda device, spend: clock)
+    monkeypatch.setattr(clock, "settle", lambda: None)
+    path = tmp_path / "measured.jsonl"
+    request = Request(suites=("pointwise", "launch"), device=torch.device("cpu"), limit_s=60.0, match="a")
+    few = [case for case in cases_of(request.suites) if case.footprint <= 2**18 and case.name != "compiled"]
+    monkeypatch.setattr("hiersim.measure.kernels.cases_of", lambda suites: few)
+    with Launching(gpu):
+        measure_kernels(request, str(path), lambda text: None)
+    found = load_measured(path)
+    assert not found.skipped
+    (add,) = [name for name in found.cases if name == "pointwise/add/bf16/elements=32768"]
+    rows = {(row.clock, row.cache): row for row in found.times_of(add)}
+    assert {key: row.median_s for key, row in rows.items()} == pytest.approx(
+        {("events", "warm"): 4e-6, ("events", "cold"): 8e-6, ("profiler", "warm"): 4e-6, ("profiler", "cold"): 8e-6}
+    )
+    assert rows["profiler", "warm"].kernels == ("aten.add.Tensor",)
+    eager = [time.clock for time in found.times if time.case == "launch/operator_add/fp32"]
+    assert eager == ["host", "events"]
+
+
+@pytest.mark.parametrize(("mode", "call", "good"), [
+    ("eager", "cudaLaunchKernel", True), ("graph", "cudaLaunchKernel", False), ("graph", "cudaGraphLaunch", True),
+])  # fmt: skip
+def test_a_model_on_a_gpu_is_measured_kernel_by_kernel(
+    gpu: Gpu, mode: str, call: str, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = clock_on(gpu)
+    gpu.call = call
+    monkeypatch.setattr("hiersim.measure.model.clock_of", lambda device, spend: clock)
+    monkeypatch.setattr("hiersim.measure.model._callable", lambda target, mode: target.model)
+    monkeypatch.setattr(clock, "settle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    path = tmp_path / "measured.jsonl"
+    request = ModelRequest(targets=("tiny-mlp",), modes=(mode,), device=torch.device("cpu"), repeats=4, warm_up=5)
+    with Launching(gpu):
+        if not good:
+            with pytest.raises(MeasurementError, match="in any mode"):
+                measure_models(request, str(path), lambda text: None)
+        else:
+            measure_models(request, str(path), lambda text: None)
+    found = load_measured(path)
+    assert [row.why for row in found.skipped] == ([] if good else [
+        "graph: MeasurementError: PyTorch replayed no graph (expected a model that writes none of its inputs)"
+    ])  # fmt: skip
+    if good:
+        (summary,) = found.summaries
+        assert summary.peak_bytes == 12345
+        assert summary.kernel_s == pytest.approx(summary.launches * 4e-6)
+        assert [kernel.kernel for kernel in found.kernels].count("aten.addmm.default") == 2
+        clocks = {time.clock: time.median_s for time in found.times}
+        assert clocks["events"] == pytest.approx(summary.kernel_s)
+        assert set(clocks) == {"wall", "host", "events", "profiler"}
+    else:
+        assert not found.times
 
 
 def test_sequences_that_differ_are_not_mixed() -> None:
