@@ -149,7 +149,7 @@ class Summary:
     wall_s: float
     """Median of the end-to-end time, without a profiler."""
     coverage: float
-    """`kernel_s` / `wall_s`."""
+    """`kernel_s` / `wall_s`; on a CPU the median of that ratio over turns in which both were taken."""
     compile_s: float | None = None
     """First call in this mode, less a later one; contains compilation."""
     peak_bytes: int | None = None

@@ -45,8 +45,8 @@ def quantiles(samples: Sequence[float]) -> dict[str, Any]:
         place = share * (len(ordered) - 1)
         low = int(place)
         high = min(low + 1, len(ordered) - 1)
-        # the second form never leaves the interval, whatever the rounding
-        return min(max(ordered[low] + (place - low) * (ordered[high] - ordered[low]), ordered[low]), ordered[high])
+        value = ordered[low] + (place - low) * (ordered[high] - ordered[low])
+        return min(max(value, ordered[low]), ordered[high])  # whatever the rounding
 
     named = {"p10_s": 0.1, "p25_s": 0.25, "median_s": 0.5, "p75_s": 0.75, "p90_s": 0.9}
     return {"n": len(ordered), "min_s": ordered[0], **{key: at(share) for key, share in named.items()}}

@@ -159,9 +159,10 @@ class _Run:
             first = self._one()[0]
         calls, stable = self._warm_up()
         peak = self._peak()
-        samples, runs = self._samples()
+        samples, runs, coverage = self._samples()
         wall, host, device = ([sample[at] for sample in samples] for at in range(3))
-        if self.mode == "graph" and not any("GraphLaunch" in kernel.launcher for run in runs for kernel in run):
+        launchers = {kernel.launcher for run in runs for kernel in run}
+        if self.mode == "graph" and launchers and not any("GraphLaunch" in launcher for launcher in launchers):
             raise MeasurementError("PyTorch replayed no graph", expected="a model that writes none of its inputs")
         common: dict[str, Any] = {"case": self.case, "mode": self.mode, "cache": "as-is"}
         writer.write(MeasuredTime(**common, clock="wall", **quantiles(wall)))
@@ -176,7 +177,7 @@ class _Run:
         total = median(sums)
         summary = Summary(
             case=self.case, mode=self.mode, launches=len(runs[0]), kernel_s=total, wall_s=median(wall),
-            coverage=total / median(wall), peak_bytes=peak, weight_bytes=self.weights, warm_up=calls, stable=stable,
+            coverage=coverage, peak_bytes=peak, weight_bytes=self.weights, warm_up=calls, stable=stable,
             compile_s=max(0.0, first - median(wall)) if self.mode != "eager" else None,
         )  # fmt: skip
         writer.write(summary)
@@ -217,20 +218,25 @@ class _Run:
         self._one()
         return int(torch.cuda.max_memory_allocated())
 
-    def _samples(self) -> tuple[list[tuple[float, float, float]], list[list[profile.Launched]]]:
-        """Calls that count, and kernels of profiled ones.
+    def _samples(self) -> tuple[list[tuple[float, float, float]], list[list[profile.Launched]], float]:
+        """Calls that count, kernels of profiled ones, and how much of the first the second cover.
 
-        On a CPU the two take turns: what other programs do there would else fall on one of them alone.
+        On a CPU the two take turns, and the coverage is that of the median turn: what other programs do there would
+        else fall on one of them alone.
         """
-        turns = min(PROFILED, self.repeats) if self.clock.kind == "cpu" else 1
+        turns = min(2 * PROFILED, self.repeats) if self.clock.kind == "cpu" else 1
         samples: list[tuple[float, float, float]] = []
         runs: list[list[profile.Launched]] = []
+        covered: list[float] = []
         for turn in range(turns):
             with no_garbage():
                 until = (turn + 1) * self.repeats // turns
-                samples += [self._one() for _ in range(until - len(samples))]
-            runs += self._profiled(max(1, min(PROFILED, self.repeats) // turns))
-        return samples, runs
+                own = [self._one() for _ in range(until - len(samples))]
+            profiled = self._profiled(PROFILED if turns == 1 else 2)
+            sums = [sum(kernel.seconds for kernel in run) for run in profiled]
+            covered.append((median(sums) if sums else 0.0) / median(sample[0] for sample in own))
+            samples, runs = samples + own, runs + profiled
+        return samples, runs, median(covered)
 
     def _profiled(self, count: int) -> list[list[profile.Launched]]:
         """Kernels of each of a few calls."""
