@@ -126,5 +126,5 @@ def _cpu_cache() -> int | None:
 
 
 def command_line() -> str:
-    """How the program was called, without the place where it lies."""
-    return " ".join(["hiersim", *sys.argv[1:]])
+    """How the program was called; of absolute paths only the last part, so that none enters a file of results."""
+    return " ".join(["hiersim", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])])

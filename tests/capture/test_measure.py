@@ -386,6 +386,14 @@ def test_kernels_are_measured_within_their_time(tmp_path: Path) -> None:
         assert int(case.trace().graph.operators.matrix_flops.sum()) == 0
 
 
+def test_no_place_of_this_machine_enters_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "measured.jsonl"
+    monkeypatch.setattr("sys.argv", ["/here/hiersim", "measure", "kernels", "--match", "a/b", "-o", str(path)])
+    measure_kernels(Request(suites=(), device=torch.device("cpu"), limit_s=0.0), str(path), lambda text: None)
+    assert load_measured(path).header.command == "hiersim measure kernels --match a/b -o measured.jsonl"
+    assert str(tmp_path) not in path.read_text()
+
+
 def test_a_run_without_time_says_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "measured.jsonl"
     request = Request(suites=("launch",), device=torch.device("cpu"), limit_s=0.0)
