@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ from hiersim.cli.main import status  # noqa: E402
 from hiersim.errors import MeasurementError  # noqa: E402
 from hiersim.frontends.measured import Measured, load_measured  # noqa: E402
 from hiersim.measure.clock import CudaClock, quantiles  # noqa: E402
-from hiersim.measure.counters import counted, read_report  # noqa: E402
+from hiersim.measure.counted import main as counted_process  # noqa: E402
+from hiersim.measure.counters import count_kernels, counted, read_report  # noqa: E402
 from hiersim.measure.kernels import Request, measure_kernels  # noqa: E402
 from hiersim.measure.materialize import load_real, weight_bytes  # noqa: E402
 from hiersim.measure.model import ModelRequest, alike, measure_models  # noqa: E402
@@ -307,6 +309,59 @@ def test_a_report_without_a_table_or_in_unknown_units_is_refused() -> None:
         read_report("==ERROR== no permission")
     with pytest.raises(MeasurementError, match="'sector'"):
         read_report(REPORT.replace('"Kbyte"', '"sector"'))
+
+
+FAKE_NCU = """#!{python}
+import csv, json, sys
+options = sys.argv[1:]
+report = options[options.index("--log-file") + 1]
+cache = options[options.index("--cache-control") + 1]
+metrics = options[options.index("--metrics") + 1].split(",")
+asked, done, seconds = options[-3:]
+assert options[-5:-3] == ["-m", "hiersim.measure.counted"] and float(seconds) == 5.0
+with open(report, "w") as log, open(done, "w") as calls:
+    log.write("==PROF== Connected\\n")
+    table = csv.writer(log, quoting=csv.QUOTE_ALL)
+    table.writerow(["ID", "Kernel Name", *metrics])
+    table.writerow(["", "", *("nsecond" if "duration" in metric else "byte" for metric in metrics)])
+    for name in json.load(open(asked)):
+        calls.write(json.dumps({{"case": name, "mode": "eager"}}) + "\\n")
+        table.writerow([0, "spin_kernel(long)", *(1 for _ in metrics)])
+        table.writerow([1, "softmax", *(2000 if cache == "all" else 30 for _ in metrics)])
+"""
+
+
+def test_counters_are_asked_for_case_by_case_cold_and_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ncu"
+    program.write_text(FAKE_NCU.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("hiersim.measure.environment.describe", lambda device: {"kind": "cuda"})
+    path = tmp_path / "measured.jsonl"
+    request = Request(suites=("reduction",), device=torch.device("cuda"), limit_s=10.0, match="softmax/bf16/rows=4096")
+    end = count_kernels(request, str(path), lambda text: None)
+    found = load_measured(path)
+    assert end.cases == len(found.cases) > 2
+    for name in found.cases:
+        rows = {row.cache: row for row in found.counters if row.case == name}
+        assert {cache: row.dram_read_bytes for cache, row in rows.items()} == {"cold": 2000, "warm": 30}
+        assert rows["cold"].duration_s == pytest.approx(2e-6)
+        assert rows["cold"].kernels == ("softmax",)
+
+
+def test_the_watched_process_calls_each_case_once(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[int] = []
+    monkeypatch.setattr("hiersim.measure.counted.CudaClock", lambda device, spend: clock_on(gpu))
+    monkeypatch.setattr(torch.cuda.profiler, "start", lambda: watched.append(len(gpu.log)))
+    monkeypatch.setattr(torch.cuda.profiler, "stop", lambda: watched.append(len(gpu.log)))
+    names = [f"pointwise/{name}/bf16/elements=32768" for name in ("add", "gelu")]
+    asked, done = tmp_path / "asked.json", tmp_path / "done.jsonl"
+    asked.write_text(json.dumps(names))
+    with Launching(gpu):
+        assert counted_process(str(asked), str(done), "60") == 0
+    assert [json.loads(line)["case"] for line in done.read_text().splitlines()] == names
+    seen = [[kernel["name"] for kernel in gpu.log[a:b]] for a, b in zip(watched[::2], watched[1::2], strict=True)]
+    assert seen == [["spin_kernel(long)", "aten.add.Tensor"], ["spin_kernel(long)", "aten.gelu.default"]]
 
 
 # --- cases -----------------------------------------------------------------------------------------
