@@ -21,6 +21,8 @@ except ImportError:  # called as a script, without the build backend
 ROOT = Path(__file__).parent
 OPTIONS = [] if os.name == "nt" else ["-O3", "-fno-tree-vectorize", "-g0", "-ffp-contract=off", "-Wno-unused-function"]
 """No contraction of a·b + c: results must not depend on the processor."""
+SHARED = "hiersim._memoryviews"
+"""What Cython adds to every module that has columns, compiled once; it has no source of ours."""
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -53,12 +55,15 @@ def compile_in_place() -> list[str]:
                       extra_compile_args=OPTIONS)
             for name in modules()
         ]  # fmt: skip
-        made = cythonize(extensions, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True)
+        extensions.append(Extension(SHARED, []))
+        made = cythonize(extensions, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True,
+                         shared_utility_qualified_name=SHARED)  # fmt: skip
         command = build_ext(Distribution({"name": "hiersim", "ext_modules": made}))
         command.build_lib, command.build_temp = "build/libraries", "build/objects"
+        command.parallel = os.cpu_count()
         command.ensure_finalized()
         command.run()
-        libraries = [command.get_ext_filename(name) for name in modules()]
+        libraries = [command.get_ext_filename(name) for name in (*modules(), SHARED)]
         for library in libraries:
             _place(Path(command.build_lib) / library, Path(library))
         return libraries
