@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiersim.frontends.pytorch.aten_call import Cost
@@ -95,6 +95,7 @@ def missed(graph: KernelGraph, profile: ReuseProfile, capacity: int) -> IntArray
     return np.diff(total[graph.reads.ptr])
 
 
+@settings(max_examples=max(20, settings.default.max_examples // 2))  # type: ignore[union-attr]
 @given(cases(), st.lists(st.integers(0, 4000), max_size=4))
 def test_a_part_is_like_a_storage_of_its_own(case: Case, capacities: list[int]) -> None:
     """Kernel by kernel, to a byte per range of what is rounded, after a cold and after a warm start.
