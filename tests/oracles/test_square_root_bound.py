@@ -92,6 +92,14 @@ def test_a_shared_cache_moves_at_most_twice_the_bound_of_all_memory_where_panels
         assert bound <= result.home_bytes <= 2 * bound, f"{size} bytes: {result.home_bytes / bound:.3f} x the bound"
 
 
+@pytest.mark.xfail(reason="deviation D24: partial sums do not go to a shared cache and come back", strict=True)
+def test_a_shared_cache_moves_at_most_twice_the_bound_where_panels_do_not_fit(tmp_path: Path) -> None:
+    """8192 × 8192 × 4·√S."""
+    size = 2**20
+    result = simulate(matmul(8192, 8192, 2048, tmp_path), shared_cache(size, 4, "fp32"))
+    assert result.home_bytes <= 2 * least_bytes(8192, 8192, 2048, size + size // 8, 4)
+
+
 def test_the_bound_is_far_above_the_compulsory_traffic_where_memory_is_small() -> None:
     """The oracle says something: 4096³ in 64 KiB needs ten times its operands and result."""
     compulsory = 3 * 4096**2 * 4
