@@ -1,0 +1,191 @@
+"""From a partition to a `KernelGraph`: what each kernel reads and writes outside itself, and how long storages live.
+
+A read is from outside unless everything that it may see was written by the kernel itself. A write leaves the kernel
+when another one reads it, when the storage is an output, or when it was there before the first operator. All else
+stays in the core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hiersim.errors import FusionError
+from hiersim.fusion.dependences import Dependences, dependences
+from hiersim.fusion.eager import gather, take_operators
+from hiersim.fusion.partition import Partition, contains, instances, launching, ordered, owners, segments
+from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.operators import PRODUCED, Accesses, Flag, IntArray, Kind, Role, TensorTable
+from hiersim.model.trace import OperatorGraph, Trace
+
+MOST_NAME = 80
+"""Characters of a generated kernel's name."""
+
+
+def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph:
+    """The kernels of `partition` in launch order.
+
+    Parameters
+    ----------
+    trace : Trace
+        Whose operators are grouped.
+    partition : Partition
+        Every launching operator in one kernel, copies apart; kernels in any order.
+    policy : str
+        What `KernelGraph.policy` says.
+
+    Raises
+    ------
+    FusionError
+        When the partition does not cover the trace, spans a host sync or is not convex.
+    """
+    graph = trace.graph
+    links = dependences(graph)
+    if not len(partition):
+        raise FusionError(f"trace '{trace.name}' launches nothing", expected="at least one operator that does")
+    partition = ordered(graph, partition, links, trace.name)
+    owner = owners(graph, partition, trace.name)
+    writes = _writes(graph, partition, links, owner)
+    reads = _reads(graph, partition, links, writes)
+    operators = take_operators(graph.operators, partition.operators)
+    flagged = (operators.flags & Flag.RECOMPUTED) > 0
+    return KernelGraph(
+        policy=policy,
+        tensors=_lifetimes(graph.tensors, reads, writes),
+        operators=operators,
+        recomputed=(_again(partition) | flagged).astype(np.int64),
+        operator_ptr=partition.ptr,
+        names=_names(graph, partition),
+        launch=np.where(partition.eager == 1, Launch.EAGER, Launch.COMPILED).astype(np.int64),
+        host_views=_views(graph, partition, owner),
+        host_syncs=_syncs(graph, partition),
+        reads=reads,
+        writes=writes,
+    )
+
+
+def _again(partition: Partition) -> IntArray:
+    """(N,) True where an earlier kernel runs the operator too."""
+    _, first = np.unique(partition.operators, return_index=True)
+    again = np.ones(len(partition.operators), np.bool_)
+    again[first] = False
+    return again  # type: ignore[return-value]
+
+
+def _writes(graph: OperatorGraph, partition: Partition, links: Dependences, owner: IntArray) -> Accesses:
+    """What leaves each kernel: of its own operators, not of those that it only computes again."""
+    count, table = len(graph.operators), graph.tensors
+    which, reader = instances(partition, links.target, count)
+    outside = contains(partition, reader, links.source[which], count) == 0
+    leaves = links.kept == 1
+    leaves[links.write[which[outside]]] = True
+    storage = table.tensor_storage[graph.writes.tensor]
+    produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
+    leaves |= ~produced | (table.storage_output[storage] == 1)
+    row = np.repeat(np.arange(count), np.diff(graph.writes.ptr))
+    launches = owner[row] >= 0
+    leaves |= launches & (partition.generated[owner[row]] == 0)
+    chosen = np.flatnonzero(leaves & launches)
+    return _merged(owner[row[chosen]], chosen, graph.writes, table, len(partition))
+
+
+def _reads(graph: OperatorGraph, partition: Partition, links: Dependences, writes: Accesses) -> Accesses:
+    """What each kernel reads from outside."""
+    count, table = len(graph.operators), graph.tensors
+    ptr, access = gather(graph.reads.ptr, partition.operators, np.arange(len(graph.reads.tensor)))
+    kernel = np.repeat(partition.kernels(), np.diff(ptr))
+    edge_ptr = np.searchsorted(links.access, np.arange(len(graph.reads.tensor) + 1)).astype(np.int64)
+    edge_of, edge = gather(edge_ptr, access, np.arange(len(links.access)))
+    place = np.repeat(np.arange(len(access)), np.diff(edge_of))
+    inside = contains(partition, kernel[place], links.source[edge], count)
+    outside = links.initial[access] == 1
+    outside[place[inside == 0]] = True
+    first = np.full(len(table.storage_bytes), len(partition), np.int64)
+    np.minimum.at(first, table.tensor_storage[writes.tensor], np.repeat(np.arange(len(partition)), np.diff(writes.ptr)))
+    storage = table.tensor_storage[graph.reads.tensor[access]]
+    produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
+    outside &= ~produced | (first[storage] < kernel)
+    chosen = np.flatnonzero(outside)
+    return _merged(kernel[chosen], access[chosen], graph.reads, table, len(partition))
+
+
+def _merged(kernel: IntArray, access: IntArray, of: Accesses, table: TensorTable, kernels: int) -> Accesses:
+    """Accesses as CSR by kernel: each region of a storage once, a whole storage instead of its parts."""
+    tensor, size = of.tensor[access], of.size[access]
+    storage, offset = table.tensor_storage[tensor], table.tensor_offset[tensor]
+    extent = table.tensor_bytes[tensor]
+    order = np.lexsort((access, -size, extent, offset, storage, kernel))
+    columns = [column[order] for column in (kernel, storage, offset, extent)]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0) if len(order) > 1 else fresh[1:]
+    order = order[fresh]
+    whole = size[order] >= table.storage_bytes[storage[order]]
+    label = np.unique(kernel[order] * (len(table.storage_bytes) + 1) + storage[order], return_inverse=True)[1]
+    covered = np.zeros(len(order) + 1, np.int64)
+    covered[label[whole]] = 1
+    order = order[(covered[label] == 0) | whole]
+    order = order[np.lexsort((access[order], kernel[order]))]
+    order = order[_first_of_whole(kernel[order], storage[order], size[order] >= table.storage_bytes[storage[order]])]
+    ptr = np.searchsorted(kernel[order], np.arange(kernels + 1)).astype(np.int64)
+    return Accesses(ptr=ptr, tensor=tensor[order], size=size[order])
+
+
+def _first_of_whole(kernel: IntArray, storage: IntArray, whole: IntArray) -> IntArray:
+    """True for all but the second and later accesses that cover the same whole storage (seen in other shapes)."""
+    keep = np.ones(len(kernel), np.bool_)
+    rows = np.flatnonzero(whole)
+    key = kernel[rows] * (int(storage.max(initial=0)) + 1) + storage[rows]
+    keep[rows] = False
+    keep[rows[np.unique(key, return_index=True)[1]]] = True
+    return keep  # type: ignore[return-value]
+
+
+def _lifetimes(table: TensorTable, reads: Accesses, writes: Accesses) -> TensorTable:
+    """Activations live until their last kernel; other storages as the trace says."""
+    last = np.zeros(len(table.storage_bytes), np.int64)
+    for access in (reads, writes):
+        rows = np.repeat(np.arange(len(access.ptr) - 1), np.diff(access.ptr))
+        np.maximum.at(last, table.tensor_storage[access.tensor], rows)
+    transient = (table.storage_role == Role.ACTIVATION) & (table.storage_output == 0)
+    free = np.where(transient | (table.storage_free >= 0), last, -1)
+    return dataclasses.replace(table, storage_free=free)
+
+
+def _names(graph: OperatorGraph, partition: Partition) -> tuple[str, ...]:
+    """A library call or single operator by its own name; generated code by what it fuses, numbered."""
+    labels = graph.operators.strings
+    short = [text.partition(".")[2].partition(".")[0] or text for text in labels]
+    name, operators = graph.operators.name.tolist(), partition.operators.tolist()
+    ptr, generated = partition.ptr.tolist(), partition.generated.tolist()
+    reduces = np.isin(graph.operators.kind, [int(Kind.REDUCTION)]).tolist()
+    names: list[str] = []
+    number = 0
+    for kernel in range(len(partition)):
+        rows = operators[ptr[kernel] : ptr[kernel + 1]]
+        if not generated[kernel]:
+            names.append(labels[name[rows[0]]])
+            continue
+        words = sorted({short[name[row]] for row in rows})
+        kind = "red" if any(reduces[row] for row in rows) else "poi"
+        names.append(f"{f'fused_{kind}_' + '_'.join(words):.{MOST_NAME}}".rstrip("_") + f"_{number}")
+        number += 1
+    return tuple(names)
+
+
+def _views(graph: OperatorGraph, partition: Partition, owner: IntArray) -> IntArray:
+    """(K,) views that the host dispatches before an eager kernel; compiled code has none."""
+    views = np.zeros(len(partition), np.int64)
+    rows = launching(graph)
+    seen = np.flatnonzero(graph.operators.kind == Kind.VIEW)
+    following = np.searchsorted(rows, seen)
+    kernel = owner[rows[following[following < len(rows)]]]
+    np.add.at(views, kernel, 1)
+    return np.where(partition.eager == 1, views, 0)
+
+
+def _syncs(graph: OperatorGraph, partition: Partition) -> IntArray:
+    """(K,) 1 for the first kernel after each host sync."""
+    segment = segments(graph)[partition.operators[partition.ptr[:-1]]]
+    before = np.concatenate([[0], segment[:-1]])
+    return (segment > before).astype(np.int64)

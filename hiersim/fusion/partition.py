@@ -1,0 +1,202 @@
+"""A partition of operators into kernels, in the order in which they can be launched.
+
+Policies decide what belongs together; everything else follows from the partition and is made here and in `build`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiersim.errors import FusionError
+from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.eager import HOST_ONLY, gather
+from hiersim.model.operators import IntArray, Kind
+from hiersim.model.trace import OperatorGraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Partition:
+    """K kernels of operators, N rows in all; an operator that is computed again has a row in each kernel that does.
+
+    Within a kernel, operators are in issue order.
+    """
+
+    ptr: IntArray
+    """(K + 1,)"""
+    operators: IntArray
+    """(N,) operators of kernel `k` at `ptr[k]:ptr[k + 1]`."""
+    copy: IntArray
+    """(N,) 1 where the kernel computes again what the operator's own kernel computes; its results stay inside."""
+    generated: IntArray
+    """(K,) 1 for code made for these operators: it drops results that nobody reads. A library call writes all."""
+    eager: IntArray
+    """(K,) 1 where the framework launches the kernel, operator by operator."""
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    def kernels(self) -> IntArray:
+        """(N,) the kernel of each row."""
+        return np.repeat(np.arange(len(self)), np.diff(self.ptr))
+
+    def take(self, order: IntArray) -> Partition:
+        """The kernels in another order."""
+        ptr, operators = gather(self.ptr, order, self.operators)
+        copy = gather(self.ptr, order, self.copy)[1]
+        return Partition(
+            ptr=ptr, operators=operators, copy=copy, generated=self.generated[order], eager=self.eager[order]
+        )
+
+
+def launching(graph: OperatorGraph) -> IntArray:
+    """(M,) the operators that launch something, in issue order."""
+    return np.flatnonzero(~np.isin(graph.operators.kind, [int(kind) for kind in HOST_ONLY]))
+
+
+def segments(graph: OperatorGraph) -> IntArray:
+    """(N,) the stretch between two host syncs that each operator is in, from 0."""
+    return np.cumsum(graph.operators.kind == Kind.SYNC)
+
+
+def of_groups(graph: OperatorGraph, group: IntArray, generated: IntArray | None = None) -> Partition:
+    """The partition in which operators of equal `group` share a kernel.
+
+    Parameters
+    ----------
+    graph : OperatorGraph
+        The N eager operators.
+    group : IntArray
+        (N,) any numbers; those of views and syncs do not count.
+    generated : IntArray, optional
+        (N,) 1 where the kernel of the operator is generated code; by default all kernels of two operators or more.
+    """
+    rows = launching(graph)
+    _, first, label = np.unique(group[rows], return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))  # groups by first operator
+    label = rank[label]
+    order = np.argsort(label, kind="stable")
+    sizes = np.bincount(label, minlength=len(first))
+    ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    operators = rows[order]
+    several = (sizes > 1).astype(np.int64)
+    made = several if generated is None or not len(ptr) else np.maximum.reduceat(generated[operators], ptr[:-1])
+    return Partition(
+        ptr=ptr,
+        operators=operators,
+        copy=np.zeros(len(operators), np.int64),
+        generated=made,
+        eager=np.zeros(len(sizes), np.int64),
+    )
+
+
+def owners(graph: OperatorGraph, partition: Partition, name: str) -> IntArray:
+    """(N,) the kernel that computes each operator for others; -1 for those that launch nothing.
+
+    Raises
+    ------
+    FusionError
+        When an operator has no kernel or more than one, or a view or sync has one.
+    """
+    count = len(graph.operators)
+    own = partition.copy == 0
+    times = np.bincount(partition.operators[own], minlength=count)
+    wanted = np.zeros(count, np.int64)
+    wanted[launching(graph)] = 1
+    bad = np.flatnonzero(times != wanted)
+    if len(bad):
+        row = int(bad[0])
+        raise FusionError(
+            f"operator {row} '{graph.operators.label(row)}' of trace '{name}' is in {times[row]} kernels",
+            expected=f"{wanted[row]}",
+        )
+    found = np.full(count, -1, np.int64)
+    found[partition.operators[own]] = partition.kernels()[own]
+    return found
+
+
+def contains(partition: Partition, kernel: IntArray, operator: IntArray, count: int) -> IntArray:
+    """1 where `operator` has a row in `kernel`; arrays of equal length, `count` operators in the trace."""
+    known = np.unique(partition.kernels() * count + partition.operators)
+    asked = kernel * count + operator
+    at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
+    return (known[at] == asked).astype(np.int64) if len(known) else np.zeros(len(asked), np.int64)
+
+
+def instances(partition: Partition, operator: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """For each entry of `operator` all its rows in the partition: (index into `operator`, kernel)."""
+    order = np.argsort(partition.operators, kind="stable")
+    ptr = np.searchsorted(partition.operators[order], np.arange(count + 1)).astype(np.int64)
+    new, place = gather(ptr, operator, order)
+    return np.repeat(np.arange(len(operator)), np.diff(new)), partition.kernels()[place]
+
+
+def edges(graph: OperatorGraph, partition: Partition, links: Dependences, owner: IntArray) -> tuple[IntArray, IntArray]:
+    """Pairs of kernels, the first of which must be launched before the second; each once."""
+    count, kernels = len(graph.operators), max(len(partition), 1)
+    which, reader = instances(partition, links.target, count)
+    outside = contains(partition, reader, links.source[which], count) == 0
+    source, target = owner[links.source[which[outside]]], reader[outside]
+    later, after = instances(partition, links.after, count)
+    earlier, before = instances(partition, links.before[later], count)
+    pairs = np.concatenate([source * kernels + target, before * kernels + after[earlier]])
+    pairs = np.unique(pairs)
+    first, second = pairs // kernels, pairs % kernels
+    return first[first != second], second[first != second]
+
+
+def ordered(graph: OperatorGraph, partition: Partition, links: Dependences, name: str) -> Partition:
+    """`partition` with its kernels in launch order: producers first, else by the last operator of each.
+
+    Raises
+    ------
+    FusionError
+        When an operator is not in exactly one kernel, a kernel spans a host sync, or kernels wait for each other.
+    """
+    owner = owners(graph, partition, name)
+    segment = segments(graph)
+    stretch = segment[partition.operators]
+    low, high = np.minimum.reduceat(stretch, partition.ptr[:-1]), np.maximum.reduceat(stretch, partition.ptr[:-1])
+    if bool(np.any(low != high)):
+        raise FusionError(
+            f"kernel {int(np.argmax(low != high))} of trace '{name}' spans a host sync",
+            expected="kernels between syncs",
+        )
+    last = np.maximum.reduceat(np.where(partition.copy == 1, -1, partition.operators), partition.ptr[:-1])
+    source, target = edges(graph, partition, links, owner)
+    order = _topological(len(partition), source, target, low * (len(segment) + 1) + last)
+    if len(order) < len(partition):
+        raise FusionError(_cycle(graph, partition, source, target, name), expected="convex kernels")
+    return partition.take(np.array(order, np.int64))
+
+
+def _topological(kernels: int, source: IntArray, target: IntArray, key: IntArray) -> list[int]:
+    """Kernels in topological order, ties by `key`; shorter than all where there is a cycle."""
+    waiting = np.bincount(target, minlength=kernels).tolist()
+    by_source = np.argsort(source, kind="stable")
+    ptr = np.searchsorted(source[by_source], np.arange(kernels + 1)).tolist()
+    after, keys = target[by_source].tolist(), key.tolist()
+    ready = [(keys[kernel], kernel) for kernel in range(kernels) if not waiting[kernel]]
+    heapq.heapify(ready)
+    order: list[int] = []
+    while ready:
+        _, kernel = heapq.heappop(ready)
+        order.append(kernel)
+        for successor in after[ptr[kernel] : ptr[kernel + 1]]:
+            waiting[successor] -= 1
+            if not waiting[successor]:
+                heapq.heappush(ready, (keys[successor], successor))
+    return order
+
+
+def _cycle(graph: OperatorGraph, partition: Partition, source: IntArray, target: IntArray, name: str) -> str:
+    """A cycle of kernels in words, by the first operator of each."""
+    import networkx
+
+    network = networkx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True)))
+    found = [first for first, _ in networkx.find_cycle(network)]
+    rows = [int(partition.operators[partition.ptr[kernel]]) for kernel in found[:4]]
+    words = " -> ".join(f"'{graph.operators.label(row)}' ({row})" for row in rows)
+    return f"kernels of trace '{name}' wait for each other: {words}"
