@@ -1,0 +1,84 @@
+"""Groups of a DAG that are merged one by one and stay free of cycles.
+
+Nodes carry a rank that rises along every edge, so that a search for a way between two groups stays between their
+ranks. The idea is that of online topological ordering (Pearce and Kelly, 2006), with ranks instead of positions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hiersim.model.operators import IntArray
+
+MOST_VISITED: Final = 10_000
+"""Groups that one search looks at; a way that is not excluded by then counts as one, so that the groups stay apart."""
+
+
+class Contraction:
+    """Nodes 0 … N - 1 of a DAG in topological order, and the groups that they are in."""
+
+    def __init__(self, count: int, source: IntArray, target: IntArray) -> None:
+        self._parent = list(range(count))
+        self._before: list[set[int]] = [set() for _ in range(count)]
+        self._after: list[set[int]] = [set() for _ in range(count)]
+        for first, second in zip(source.tolist(), target.tolist(), strict=True):
+            self._before[second].add(first)
+            self._after[first].add(second)
+        self._rank = [0] * count
+        for node in range(count):
+            self._rank[node] = 1 + max((self._rank[first] for first in self._before[node]), default=-1)
+
+    def group(self, node: int) -> int:
+        """The group of a node, named by one of its nodes."""
+        parent = self._parent
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def before(self, group: int) -> set[int]:
+        """The groups that a group waits for."""
+        return self._before[group]
+
+    def can_merge(self, one: int, other: int) -> bool:
+        """True where no way leads from one group to the other through a third."""
+        if self._rank[one] > self._rank[other]:
+            one, other = other, one
+        floor, seen = self._rank[one], {one}
+        waiting = [node for node in self._before[other] if node != one and self._rank[node] > floor]
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            if one in self._before[node] or len(seen) > MOST_VISITED:
+                return False
+            seen.add(node)
+            waiting += [first for first in self._before[node] if self._rank[first] > floor and first not in seen]
+        return True
+
+    def merge(self, one: int, other: int) -> int:
+        """The group of both; only after `can_merge`."""
+        degree = [len(self._before[group]) + len(self._after[group]) for group in (one, other)]
+        keep, gone = (one, other) if degree[0] >= degree[1] else (other, one)
+        self._parent[gone] = keep
+        for ahead, behind in ((self._before, self._after), (self._after, self._before)):
+            for node in ahead[gone]:
+                behind[node].discard(gone)
+                if node != keep:
+                    behind[node].add(keep)
+            ahead[keep] |= ahead[gone]
+            ahead[keep] -= {keep, gone}
+            ahead[gone] = set()
+        self._raise(keep, max(self._rank[one], self._rank[other]))
+        return keep
+
+    def _raise(self, group: int, rank: int) -> None:
+        """Set a rank, and raise those of all that follow."""
+        self._rank[group] = rank
+        waiting = [group]
+        while waiting:
+            node = waiting.pop()
+            for follower in self._after[node]:
+                if self._rank[follower] <= self._rank[node]:
+                    self._rank[follower] = self._rank[node] + 1
+                    waiting.append(follower)

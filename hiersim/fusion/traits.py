@@ -1,0 +1,87 @@
+"""What fusion policies ask of an operator: its loop nest, whether it works element by element, what it hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hiersim.fusion.dependences import Dependences
+from hiersim.model.operators import Accesses, IntArray, Kind, TensorTable
+from hiersim.model.trace import OperatorGraph
+
+CONTRACTIONS: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traits:
+    """Facts about the N operators of a graph, each (N,)."""
+
+    points: IntArray
+    """Points of the loop nest: elements of the largest result; of a reduction, elements that it reduces."""
+    results: IntArray
+    """Elements of the largest result."""
+    rows: IntArray
+    """Rows of a reduction; else `points`."""
+    reduces: IntArray
+    """1 for reductions."""
+    elementwise: IntArray
+    """1 where each element of the result needs one element of each operand, or a broadcast one."""
+    normalises: IntArray
+    """1 for reductions whose result has the shape of what they reduce: softmax, the norms."""
+
+
+def elements(tensors: TensorTable) -> IntArray:
+    """(T,) elements of each tensor by its shape; at most 2^62."""
+    count = np.ones(len(tensors.tensor_storage), np.float64)
+    filled = np.diff(tensors.shape_ptr) > 0
+    if len(tensors.shape):
+        shape = tensors.shape.astype(np.float64)
+        count[filled] = np.multiply.reduceat(shape, tensors.shape_ptr[:-1][filled])
+    found: IntArray = np.minimum(count, 2.0**62).astype(np.int64)
+    return found
+
+
+def largest(access: Accesses, values: IntArray) -> IntArray:
+    """(N,) the largest value among the tensors that each row touches; 0 where it touches none."""
+    found = np.zeros(len(access.ptr) - 1, np.int64)
+    rows = np.repeat(np.arange(len(found)), np.diff(access.ptr))
+    np.maximum.at(found, rows, values[access.tensor])
+    return found
+
+
+def traits(graph: OperatorGraph) -> Traits:
+    """The traits of all operators of `graph`."""
+    operators = graph.operators
+    count = elements(graph.tensors)
+    results, operands = largest(graph.writes, count), largest(graph.reads, count)
+    reduces = operators.kind == Kind.REDUCTION
+    points, rows = results.copy(), results.copy()
+    at = operators.dims_ptr[:-1][reduces]
+    rows[reduces] = operators.dims[at]
+    columns = operators.dims[at + 1].astype(np.float64)
+    points[reduces] = np.minimum(rows[reduces] * columns, 2.0**62).astype(np.int64)
+    one_read = np.diff(graph.reads.ptr) == 1
+    casts = (operators.kind == Kind.COPY) & one_read & (operands == results)
+    elementwise = ((operators.kind == Kind.POINTWISE) & (operands <= results)) | casts
+    return Traits(
+        points=points,
+        results=results,
+        rows=rows,
+        reduces=reduces.astype(np.int64),
+        elementwise=(elementwise & (results > 0)).astype(np.int64),
+        normalises=(reduces & (results == points) & (rows < points)).astype(np.int64),
+    )
+
+
+def whole_results(graph: OperatorGraph, links: Dependences) -> IntArray:
+    """(E,) 1 for true dependences in which the reader reads just what the writer wrote, in whatever shape."""
+    table = graph.tensors
+    read, written = graph.reads.tensor[links.access], graph.writes.tensor[links.write]
+    same = (table.tensor_offset[read] == table.tensor_offset[written]) & (
+        table.tensor_bytes[read] == table.tensor_bytes[written]
+    )
+    count = elements(table)
+    moved = (graph.reads.size[links.access] == graph.writes.size[links.write]) & (count[read] == count[written])
+    return (same & moved).astype(np.int64)
