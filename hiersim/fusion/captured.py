@@ -27,12 +27,6 @@ def captured(trace: Trace, compiler: str) -> KernelGraph:
 
 
 @of_trace_alone
-def inductor(trace: Trace, design: Design | None = None) -> KernelGraph:
-    """What TorchInductor scheduled."""
-    return captured(trace, "inductor")
-
-
-@of_trace_alone
 def xla(trace: Trace, design: Design | None = None) -> KernelGraph:
     """What XLA emitted."""
     return captured(trace, "xla")

@@ -148,7 +148,12 @@ def edges(graph: OperatorGraph, partition: Partition, links: Dependences, owner:
 
 
 def ordered(graph: OperatorGraph, partition: Partition, links: Dependences, name: str) -> Partition:
-    """`partition` with its kernels in launch order: producers first, else by the last operator of each.
+    """`partition` with its kernels in launch order; raises as `launch_order` does."""
+    return partition.take(launch_order(graph, partition, links, name))
+
+
+def launch_order(graph: OperatorGraph, partition: Partition, links: Dependences, name: str) -> IntArray:
+    """(K,) the kernels in launch order: producers first, else by the last operator of each.
 
     Raises
     ------
@@ -169,7 +174,7 @@ def ordered(graph: OperatorGraph, partition: Partition, links: Dependences, name
     order = _topological(len(partition), source, target, low * (len(segment) + 1) + last)
     if len(order) < len(partition):
         raise FusionError(_cycle(graph, partition, source, target, name), expected="convex kernels")
-    return partition.take(np.array(order, np.int64))
+    return np.array(order, np.int64)
 
 
 def _topological(kernels: int, source: IntArray, target: IntArray, key: IntArray) -> list[int]:

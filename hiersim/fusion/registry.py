@@ -5,17 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
+from typing import Final
 
 from hiersim.errors import FusionError, nearest
-from hiersim.fusion.captured import inductor, xla
-from hiersim.fusion.eager import eager
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
 
 Policy = Callable[[Trace, Design], KernelGraph]
 GROUP = "hiersim.policies"
-_BUILT_IN: dict[str, Policy] = {"eager": eager, "inductor": inductor, "xla": xla}
+BUILT_IN: Final = {
+    "eager": "hiersim.fusion.eager:eager",
+    "epilogue": "hiersim.fusion.epilogue:epilogue",
+    "inductor": "hiersim.fusion.inductor.policy:inductor",
+    "inductor-rules": "hiersim.fusion.inductor.policy:inductor_rules",
+    "pointwise": "hiersim.fusion.pointwise:pointwise",
+    "xla": "hiersim.fusion.captured:xla",
+}
+"""The entry points of this package, imported when they are asked for."""
 
 
 @cache
@@ -23,7 +31,7 @@ def policies() -> dict[str, Policy]:
     """All policies by name. A broken plug-in is skipped with a warning."""
     from importlib.metadata import entry_points  # slow to import, and not needed for what is built in
 
-    found: dict[str, Policy] = dict(_BUILT_IN)
+    found: dict[str, Policy] = {name: _built_in(name) for name in BUILT_IN}
     for point in entry_points(group=GROUP):
         if point.name in found:
             continue
@@ -42,9 +50,15 @@ def policy(name: str) -> Policy:
     FusionError
         With the nearest valid name.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    if name in BUILT_IN:
+        return _built_in(name)
     found = policies()
     if name not in found:
         raise FusionError(f"'{name}' is not a fusion policy", expected=nearest(name, found))
     return found[name]
+
+
+def _built_in(name: str) -> Policy:
+    module, _, function = BUILT_IN[name].partition(":")
+    found: Policy = getattr(import_module(module), function)
+    return found

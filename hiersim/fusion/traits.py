@@ -22,6 +22,8 @@ class Traits:
     """Points of the loop nest: elements of the largest result; of a reduction, elements that it reduces."""
     results: IntArray
     """Elements of the largest result."""
+    operands: IntArray
+    """Elements of the largest operand."""
     rows: IntArray
     """Rows of a reduction; else `points`."""
     reduces: IntArray
@@ -45,7 +47,7 @@ def elements(tensors: TensorTable) -> IntArray:
 
 def largest(access: Accesses, values: IntArray) -> IntArray:
     """(N,) the largest value among the tensors that each row touches; 0 where it touches none."""
-    found = np.zeros(len(access.ptr) - 1, np.int64)
+    found: IntArray = np.zeros(len(access.ptr) - 1, np.int64)
     rows = np.repeat(np.arange(len(found)), np.diff(access.ptr))
     np.maximum.at(found, rows, values[access.tensor])
     return found
@@ -68,6 +70,7 @@ def traits(graph: OperatorGraph) -> Traits:
     return Traits(
         points=points,
         results=results,
+        operands=operands,
         rows=rows,
         reduces=reduces.astype(np.int64),
         elementwise=(elementwise & (results > 0)).astype(np.int64),
@@ -84,4 +87,33 @@ def whole_results(graph: OperatorGraph, links: Dependences) -> IntArray:
     )
     count = elements(table)
     moved = (graph.reads.size[links.access] == graph.writes.size[links.write]) & (count[read] == count[written])
-    return (same & moved).astype(np.int64)
+    found: IntArray = (same & moved).astype(np.int64)
+    return found
+
+
+def same_order(graph: OperatorGraph, links: Dependences) -> IntArray:
+    """(E,) 1 where the reader sees the elements in the writer's order, as far as shapes tell.
+
+    A shape that splits or joins sides of another has the same order; one that does neither is a transposed view.
+    """
+    table = graph.tensors
+    read, written = graph.reads.tensor[links.access], graph.writes.tensor[links.write]
+    ptr, shape = table.shape_ptr.tolist(), table.shape.tolist()
+    known: dict[tuple[int, int], int] = {}
+    found = np.ones(len(read), np.int64)
+    for edge in np.flatnonzero(read != written).tolist():
+        pair = (int(read[edge]), int(written[edge]))
+        if pair not in known:
+            one, other = (_borders(shape[ptr[tensor] : ptr[tensor + 1]]) for tensor in pair)
+            known[pair] = int(one <= other or other <= one)
+        found[edge] = known[pair]
+    return found
+
+
+def _borders(shape: list[int]) -> set[int]:
+    """Elements before each side of a shape: where its rows, planes and so on begin."""
+    borders, count = set(), 1
+    for side in shape:
+        count *= side
+        borders.add(count)
+    return borders - {1, count}

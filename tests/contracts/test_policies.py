@@ -2,46 +2,106 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 
 from hiersim import bundled
 from hiersim.config.load import load_design
+from hiersim.errors import FusionError
 from hiersim.frontends.load import load_trace
+from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.eager import eager
-from hiersim.fusion.registry import policies
+from hiersim.fusion.partition import launching, of_groups
+from hiersim.fusion.registry import BUILT_IN, GROUP, policies
 from hiersim.model.design import Design
+from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
-from hiersim.testing.contracts import PolicyContract, asked_bytes, check_eager
-from hiersim.testing.strategies import traces
+from hiersim.testing.contracts import PolicyContract, asked_bytes, check_eager, check_policy, inherited
+from hiersim.testing.strategies import designs, traces
 
 TRACES = {name: load_trace(name) for name in bundled.traces()}
 H100 = load_design("h100-sxm")
-CAPTURED = ("inductor", "xla")
-"""Policies that read a schedule which the trace carries."""
+
+
+def neighbours(trace: Trace, design: Design) -> KernelGraph:
+    """Two operators a kernel where the design has more than one shared tier, else one: it looks at the design."""
+    size = 1 + (len(design.shared_tiers) > 1)
+    group = np.zeros(len(trace.graph.operators), np.int64)
+    rows = launching(trace.graph)
+    group[rows] = np.arange(len(rows)) // size
+    return kernel_graph(trace, of_groups(trace.graph, group), "neighbours")
 
 
 def _suite(name: str) -> type[PolicyContract]:
     def cases() -> Iterable[tuple[Trace, Design]]:
         """The bundled traces that the policy allows."""
         for trace in TRACES.values():
-            if name not in CAPTURED or name in trace.schedules:
+            if name != "xla" or name in trace.schedules:
                 yield trace, H100
 
     members = {"policy": staticmethod(policies()[name]), "cases": staticmethod(cases), "__module__": __name__}
+    if name in BUILT_IN:  # all of them on the same random traces, below: drawing a trace costs more than fusing it
+        members["test_random_traces_keep_the_laws_or_are_refused"] = None
     return type(f"Test{name.title().replace('-', '')}", (PolicyContract,), members)
 
 
 globals().update({suite.__name__: suite for suite in map(_suite, policies())})
 
 
-def test_built_in_policies_have_their_suites_and_every_trace_its_captured_schedule() -> None:
-    assert {"TestEager", "TestInductor", "TestXla"} <= set(globals())
+class TestOutside(PolicyContract):
+    """A policy that is no part of hiersim, under the contract that is made for it."""
+
+    policy = staticmethod(neighbours)
+
+
+def test_every_built_in_policy_is_an_entry_point_and_has_a_suite() -> None:
+    """Others register in the same way: the public path is the plug-in path."""
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        points = tomllib.load(file)["project"]["entry-points"][GROUP]
+    assert points == BUILT_IN
+    assert {f"Test{name.title().replace('-', '')}" for name in BUILT_IN} <= set(globals())
     assert all("inductor" in trace.schedules for trace in TRACES.values())
 
 
+def test_a_policy_from_outside_is_found_and_a_broken_one_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside_policy.py").write_text("from hiersim.fusion.pointwise import pointwise as policy\n")
+    metadata = tmp_path / "outside-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[{GROUP}]\noutside = outside_policy:policy\nbroken = no_such_module:policy\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.warns(UserWarning, match="fusion policy 'broken' of no_such_module:policy cannot be loaded"):
+        found = policies.__wrapped__()
+    assert set(BUILT_IN) | {"outside"} <= set(found)
+    assert "broken" not in found
+    check_policy(TRACES["bert-large-prefill"], found["outside"](TRACES["bert-large-prefill"], H100))
+
+
+@inherited
+@given(traces(max_operators=8), designs())
+def test_random_traces_keep_the_laws_under_every_policy(trace: Trace, design: Design) -> None:
+    """Law 10: covered once, FLOPs kept, no more bytes asked for; or refused with the trace's name."""
+    for name in BUILT_IN:
+        try:
+            graph = policies()[name](trace, design)
+        except FusionError as error:
+            assert name == "xla"
+            assert trace.name in str(error)
+        else:
+            check_policy(trace, graph)
+            assert graph.policy.startswith("inductor" if name.startswith("inductor") else name)
+
+
+@inherited
 @given(traces())
 def test_eager_runs_every_launching_operator_once(trace: Trace) -> None:
     check_eager(trace, eager(trace))

@@ -53,7 +53,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         calls.append("blind")
         return eager(trace)
 
-    monkeypatch.setattr(registry, "_BUILT_IN", {**registry._BUILT_IN, "seeing": seeing, "blind": blind})
+    found = {**registry.policies(), "seeing": seeing, "blind": blind}
+    monkeypatch.setattr(registry, "policies", lambda: found)
     yield calls
 
 

@@ -1,0 +1,248 @@
+"""Which eager operators the kernels of a captured schedule run.
+
+A captured schedule names the operators of the compiler's own graph: composite operators are decomposed, some are
+renamed, recomputed ones appear again. They are matched to the eager operators by phase, module, name and work, in
+order; then by phase, name and work alone (autograd's sums carry no module); last, what is left of a module is the
+decomposition of the one operator that is left in it. What stays open is left out, never guessed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hiersim.fusion.partition import launching
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.networks import rows_of
+from hiersim.model.operators import PRODUCED, Accesses, OperatorTable, Phase, TensorTable
+from hiersim.model.trace import Trace
+
+_SAME: Final = {
+    "convert_element_type": "_to_copy",
+    "iota": "arange",
+    "index_put": "index_copy",
+    "_low_memory_max_pool_with_offsets": "max_pool2d_with_indices",
+}
+"""Names that a compiler gives to the same operator."""
+_MARKS: Final = {
+    "silu": ("exp", "sigmoid"),
+    "gelu": ("erf", "tanh"),
+    "sigmoid": ("sigmoid", "exp"),
+    "_softmax": ("prepare_softmax_online", "amax", "exp"),
+    "_log_softmax": ("prepare_softmax_online", "amax", "log"),
+    "native_layer_norm": ("var_mean",),
+    "native_group_norm": ("var_mean",),
+    "native_batch_norm": ("sqrt", "rsqrt"),
+    "hardswish": ("clamp_max", "minimum"),
+    "nll_loss_forward": ("gather",),
+    "index_copy": ("index_put",),
+    "leaky_relu": ("gt",),
+    "softplus": ("log1p",),
+}
+"""What only the decomposition of an operator contains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correspondence:
+    """Where a captured schedule runs each eager operator."""
+
+    kernels: dict[int, frozenset[int]]
+    """Eager operator → captured kernels that run it, or run a part of it; operators that were not found are missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """An operator of either side."""
+
+    at: int
+    phase: int
+    module: str
+    name: str
+    work: tuple[int, int, int]
+    named: frozenset[str] = frozenset()
+    """Weights, caches and inputs that the operator touches, or, of a captured row, its whole kernel."""
+
+
+def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
+    """Match the rows of `schedule` to the eager operators of `trace`."""
+    rows = launching(trace.graph).tolist()
+    touched = _named(trace.graph.tensors, trace.graph.reads, trace.graph.writes)
+    eager = [item for item in _items(trace.graph.operators, rows, touched) if item.phase != Phase.OPTIMIZER]
+    known = {item.module for item in eager}
+    kernel_of = np.repeat(np.arange(len(schedule)), np.diff(schedule.operator_ptr)).tolist()
+    by_kernel = _named(schedule.tensors, schedule.reads, schedule.writes)
+    everything = range(len(schedule.operators))
+    all_rows = _items(schedule.operators, everything, [by_kernel[kernel_of[row]] for row in everything])
+    compiled = [_rooted(item, known) for item in all_rows if item.phase != Phase.OPTIMIZER]
+    again = schedule.recomputed.tolist()
+    first = [item for item in compiled if not again[item.at]]
+    found: dict[int, int] = {}  # captured row → eager operator
+    left = eager, first
+    for key in (_place, _work):
+        left = _zip_equal(*left, found, key, lambda group: len({kernel_of[item.at] for item in group}) == 1)
+        placed = _placed(first, found, kernel_of)
+        left = left[0], sorted(left[1], key=lambda item: placed[item.at])
+        left = _zip_equal(*left, found, key, lambda group: True)
+    eager_left, first_left = left
+    _decomposed(eager_left, first_left, found)
+    _repeated(eager, compiled, again, kernel_of, found)
+    kernels: dict[int, set[int]] = defaultdict(set)
+    for row, operator in found.items():
+        kernels[operator].add(kernel_of[row])
+    return Correspondence(kernels={operator: frozenset(where) for operator, where in sorted(kernels.items())})
+
+
+def short_name(label: str) -> str:
+    """`aten.add_.Tensor` → `add`; one name for what compilers rename."""
+    name = label.partition(".")[2].partition(".")[0] or label
+    if name.endswith("_") and not name.endswith("__"):
+        name = name[:-1]
+    return _SAME.get(name, name)
+
+
+def _named(tensors: TensorTable, *accesses: Accesses) -> list[frozenset[str]]:
+    """Names of the storages that each row touches and that are there from the start."""
+    outside = ~np.isin(tensors.storage_role, [int(role) for role in PRODUCED])
+    found: list[set[str]] = [set() for _ in range(len(accesses[0].ptr) - 1)]
+    for access in accesses:
+        storages = tensors.tensor_storage[access.tensor]
+        for row, storage in zip(rows_of(access).tolist(), storages.tolist(), strict=True):
+            if outside[storage] and tensors.storage_names[storage]:
+                found[row].add(tensors.storage_names[storage])
+    return [frozenset(names) for names in found]
+
+
+def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]]) -> list[_Item]:
+    phase, name, module = table.phase.tolist(), table.name.tolist(), table.module.tolist()
+    work = list(zip(table.matrix_flops.tolist(), table.vector_flops.tolist(), table.special_ops.tolist(), strict=True))
+    short = [short_name(text) for text in table.strings]
+    return [
+        _Item(
+            at=row,
+            phase=phase[row],
+            module=table.strings[module[row]],
+            name=short[name[row]],
+            work=work[row],
+            named=named[row],
+        )
+        for row in rows
+    ]
+
+
+def _zip_equal(
+    eager: list[_Item],
+    compiled: list[_Item],
+    found: dict[int, int],
+    key: Callable[[_Item], Hashable],
+    sure: Callable[[list[_Item]], bool],
+) -> tuple[list[_Item], list[_Item]]:
+    """Match what has the same key, in order, where there are equally many and `sure` agrees; returns what is left."""
+    sides: list[dict[Hashable, list[_Item]]] = []
+    for items in (eager, compiled):
+        groups: dict[Hashable, list[_Item]] = defaultdict(list)
+        for item in items:
+            groups[key(item)].append(item)
+        sides.append(groups)
+    used: tuple[set[int], set[int]] = (set(), set())
+    for name, group in sides[0].items():
+        others = sides[1].get(name, [])
+        if len(group) != len(others) or not sure(others):
+            continue
+        for item, other in _assigned(group, others):
+            found[other.at] = item.at
+            used[0].add(item.at)
+            used[1].add(other.at)
+    return [item for item in eager if item.at not in used[0]], [item for item in compiled if item.at not in used[1]]
+
+
+def _assigned(group: list[_Item], others: list[_Item]) -> list[tuple[_Item, _Item]]:
+    """Pairs in order; where an operator touches weights or caches, its kernel must touch them too."""
+    rest, pairs, open_ = list(others), [], []
+    for item in group:
+        fitting = [other for other in rest if item.named <= other.named] if item.named and len(rest) > 1 else []
+        if fitting and len(fitting) < len(rest):
+            pairs.append((item, fitting[0]))
+            rest.remove(fitting[0])
+        else:
+            open_.append(item)
+    return pairs + list(zip(open_, rest, strict=True))
+
+
+def _place(item: _Item) -> Hashable:
+    return item.phase, item.module, item.name, item.work
+
+
+def _work(item: _Item) -> Hashable:
+    return item.phase, item.name, item.work
+
+
+def _placed(rows: list[_Item], found: dict[int, int], kernel_of: list[int]) -> dict[int, tuple[int, int]]:
+    """Where each row stands among the eager operators: by the first known operator of its kernel, then as it comes.
+
+    Kernels without a known operator stand where the known kernel before them does.
+    """
+    known: dict[int, int] = {}
+    for row, operator in found.items():
+        known[kernel_of[row]] = min(known.get(kernel_of[row], operator), operator)
+    placed, last = {}, 0
+    for item in rows:
+        last = known.get(kernel_of[item.at], last)
+        placed[item.at] = (last, item.at)
+    return placed
+
+
+def _rooted(item: _Item, known: set[str]) -> _Item:
+    """`item` with the root module as eager mode calls it: the compiler sees the model inside its loss."""
+    return dataclasses.replace(item, module="") if item.module == "model" and "model" not in known else item
+
+
+def _decomposed(eager: list[_Item], compiled: list[_Item], found: dict[int, int]) -> None:
+    """Match what is left of a module to the operator that is left in it; of several, by what marks each."""
+    sides: list[dict[tuple[int, str], list[_Item]]] = []
+    for items in (eager, compiled):
+        groups: dict[tuple[int, str], list[_Item]] = defaultdict(list)
+        for item in items:
+            groups[item.phase, item.module].append(item)
+        sides.append(groups)
+    for place, operators in sides[0].items():
+        rows = sides[1].get(place, [])
+        if len(operators) == 1:
+            found.update({row.at: operators[0].at for row in rows})
+            continue
+        names: dict[str, list[_Item]] = defaultdict(list)
+        for operator in operators:
+            names[operator.name].append(operator)
+        for name, same in names.items():
+            for mark in _MARKS.get(name, ()):
+                marked = [row for row in rows if row.name == mark and row.at not in found]
+                if len(marked) == len(same):
+                    found.update({row.at: operator.at for row, operator in zip(marked, same, strict=True)})
+                    break
+
+
+def _repeated(
+    eager: list[_Item], compiled: list[_Item], again: list[int], kernel_of: list[int], found: dict[int, int]
+) -> None:
+    """Match recomputed rows to operators of the same name, module and work: the last one before what follows it."""
+    same: dict[Hashable, list[int]] = defaultdict(list)
+    twins = {item.at: (item.module, item.name, item.work) for item in compiled}
+    for row, operator in sorted(found.items(), key=lambda pair: pair[1]):
+        if row in twins and operator not in same[twins[row]]:
+            same[twins[row]].append(operator)
+    limit, kernel, used = len(kernel_of) * 10**6, -1, set[int]()
+    for item in reversed(compiled):
+        if kernel_of[item.at] != kernel:
+            kernel, limit, used = kernel_of[item.at], len(kernel_of) * 10**6, set()
+        if again[item.at]:
+            candidates = [operator for operator in same[twins[item.at]] if operator < limit and operator not in used]
+            if not candidates:
+                continue
+            found[item.at] = candidates[-1]
+        if item.at in found:
+            used.add(found[item.at])
+            limit = min(limit, found[item.at]) if twins[item.at][1] != "" else limit

@@ -1,0 +1,116 @@
+"""The policies `inductor` and `inductor-rules`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hiersim.fusion.build import kernel_graph
+from hiersim.fusion.contraction import Contraction
+from hiersim.fusion.dependences import dependences
+from hiersim.fusion.inductor.buffers import Buffers, lower
+from hiersim.fusion.inductor.rules import InductorRules, Part, parts
+from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
+from hiersim.fusion.marks import of_trace_alone
+from hiersim.fusion.partition import Partition, edges, launch_order, owners, segments
+from hiersim.fusion.traits import traits
+from hiersim.model.design import Design
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import IntArray, csr
+from hiersim.model.trace import OperatorGraph, Trace
+
+RULES: Final = "inductor (rules)"
+
+
+@of_trace_alone
+def inductor(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """What TorchInductor scheduled, where the trace carries it; else what its rules make of the eager operators.
+
+    Raises
+    ------
+    FusionError
+        When nothing is launched.
+    """
+    captured = trace.schedules.get("inductor")
+    return inductor_rules(trace) if captured is None else captured
+
+
+@of_trace_alone
+def inductor_rules(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """What TorchInductor's rules make of the eager operators, whatever the trace carries.
+
+    Raises
+    ------
+    FusionError
+        When nothing is launched.
+    """
+    return kernel_graph(trace, partition(trace.graph), RULES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """Every step of the rules, for explanations."""
+
+    buffers: Buffers
+    scheduler: Scheduler
+    partition: Partition
+
+
+def partition(graph: OperatorGraph, rules: InductorRules | None = None) -> Partition:
+    """The kernels of `inductor_rules`."""
+    return schedule(graph, rules).partition
+
+
+def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Scheduled:
+    """Lower the operators to stored results, and fuse those."""
+    rules = rules or InductorRules()
+    links, facts = dependences(graph), traits(graph)
+    buffers = lower(graph, links, facts, parts(graph, rules), rules)
+    single = _kernels(buffers)
+    order = launch_order(graph, single, links, "")
+    numbered = single.take(order)
+    before, after = edges(graph, numbered, links, owners(graph, numbered, ""))
+    place = list(zip(segments(graph).tolist(), graph.operators.phase.tolist(), strict=True))
+    scheduler = Scheduler(buffers, facts, order, place, Contraction(len(numbered), before, after), rules)
+    return Scheduled(buffers=buffers, scheduler=scheduler, partition=_joined(numbered, scheduler.run()))
+
+
+def _kernels(buffers: Buffers) -> Partition:
+    """Every stored result a kernel of its own, with all that is inlined into it."""
+    ptr, operators = csr(buffers.rows)
+    part = np.array(buffers.part, np.int64)[buffers.heads]
+    return Partition(
+        ptr=ptr,
+        operators=operators,
+        copy=_copies(operators),
+        generated=(~np.isin(part, [int(item) for item in LIBRARY])).astype(np.int64),
+        eager=(part == Part.EAGER).astype(np.int64),
+    )
+
+
+def _copies(operators: IntArray) -> IntArray:
+    """(N,) 1 for all but the first row of each operator."""
+    copy = np.ones(len(operators), np.int64)
+    copy[np.unique(operators, return_index=True)[1]] = 0
+    return copy
+
+
+def _joined(single: Partition, group: IntArray) -> Partition:
+    """The kernels of equal `group` as one; an operator that several of them compute is computed once."""
+    count = int(single.operators.max(initial=0)) + 1
+    _, label = np.unique(group, return_inverse=True)
+    row = label[single.kernels()] * count + single.operators
+    rows = np.unique(row)
+    copy = np.ones(len(rows), np.int64)
+    np.minimum.at(copy, np.searchsorted(rows, row), single.copy)
+    kernels = int(label.max(initial=-1)) + 1
+    alone = np.unique(label, return_index=True)[1]
+    return Partition(
+        ptr=np.searchsorted(rows // count, np.arange(kernels + 1)).astype(np.int64),
+        operators=rows % count,
+        copy=copy,
+        generated=single.generated[alone],
+        eager=single.eager[alone],
+    )

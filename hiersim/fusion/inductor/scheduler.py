@@ -1,0 +1,193 @@
+"""Which stored results TorchInductor puts into one kernel (`Scheduler.fuse_nodes` and the Triton backend's checks).
+
+Pairs of buffers that share data are merged greedily, those first that save most memory traffic, over several rounds,
+as long as their loop nests suit each other and nothing would wait for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiersim.fusion.contraction import Contraction
+from hiersim.fusion.inductor.buffers import Buffers
+from hiersim.fusion.inductor.rules import InductorRules, Part
+from hiersim.fusion.reasons import Reason
+from hiersim.fusion.traits import Traits
+from hiersim.model.operators import IntArray
+
+LIBRARY = (Part.EXTERN, Part.EAGER)
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Buffers that share a kernel."""
+
+    buffers: int
+    library: bool
+    place: tuple[int, int]
+    """Stretch between host syncs, and phase."""
+    points: int
+    """Points of the parallel loops (`numel`)."""
+    inner: int
+    """Points of the reduction loops (`rnumel`); 1 where nothing is reduced."""
+    loads: set[int]
+    """Keys that it reads, its own results among them."""
+    made: set[int]
+    """Keys of its own results, as others read them."""
+    first: int
+    last: int
+    """Least and largest number of a buffer in it, in launch order."""
+
+
+class Scheduler:
+    """Buffers in launch order, and the groups that they are in."""
+
+    def __init__(
+        self, buffers: Buffers, facts: Traits, order: IntArray, place: list[tuple[int, int]], contraction: Contraction,
+        rules: InductorRules,
+    ) -> None:  # fmt: skip
+        """`order[n]` is the index in `buffers.heads` of the buffer numbered n; `place` is by operator."""
+        self.rules = rules
+        self.buffers = buffers
+        self.contraction = contraction
+        heads = [buffers.heads[index] for index in order.tolist()]
+        self.number = {head: number for number, head in enumerate(heads)}
+        """Operator → buffer that stores its result."""
+        self.groups = {number: self._single(number, head, facts, place) for number, head in enumerate(heads)}
+
+    def _single(self, number: int, head: int, facts: Traits, place: list[tuple[int, int]]) -> Group:
+        part = self.buffers.part[head]
+        points, inner = int(facts.results[head]), 1
+        if part == Part.REDUCTION:
+            points = max(int(facts.rows[head]), 1)
+            inner = max(int(facts.points[head]) // points, 1)
+        elif part == Part.SCATTER:
+            points = int(facts.operands[head])
+        return Group(
+            buffers=1,
+            library=part in LIBRARY,
+            place=place[head],
+            points=points,
+            inner=inner,
+            loads=set(self.buffers.loads[head]),
+            made=set(self.buffers.made[head]),
+            first=number,
+            last=number,
+        )
+
+    def run(self) -> IntArray:
+        """(B,) the group of each buffer, after all rounds."""
+        changed = set(self.groups)
+        for _ in range(self.rules.fusion_rounds):
+            pairs = self._pairs(changed)
+            changed = set()
+            for one, other in pairs:
+                first, second = self.contraction.group(one), self.contraction.group(other)
+                if first != second and self.refusal(first, second) is None:
+                    changed.add(self._merge(first, second))
+            changed = {self.contraction.group(number) for number in changed}
+            if not changed:
+                break
+        return np.array([self.contraction.group(number) for number in range(len(self.number))], np.int64)
+
+    def _pairs(self, changed: set[int]) -> list[tuple[int, int]]:
+        """Pairs of groups that may be fused, those first that save most; one of each pair is in `changed`."""
+        touching: dict[int, list[int]] = {}
+        for name, group in sorted(self.groups.items(), key=lambda item: item[1].first):
+            if not group.library:
+                for key in sorted(group.loads | group.made):
+                    touching.setdefault(key, []).append(name)
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+        seen: set[tuple[int, int]] = set()
+        most = self.rules.max_fusion_buffer_group_pairwise_attempts
+        for names in touching.values():
+            for at, one in enumerate(names):
+                for other in names[at + 1 : at + 1 + most]:
+                    pair = (one, other)
+                    if pair in seen or (one not in changed and other not in changed):
+                        continue
+                    seen.add(pair)
+                    if self.mismatch(one, other) is None:
+                        found[pair] = self._score(one, other)
+        return sorted(found, key=lambda pair: (tuple(-part for part in found[pair]), pair))
+
+    def _score(self, one: int, other: int) -> tuple[int, int, int]:
+        """Kinds alike, bytes saved, nearness."""
+        first, second = self.groups[one], self.groups[other]
+        saved = self.shared_bytes(first, second)
+        alike = int((first.inner > 1) == (second.inner > 1) and saved > 0)
+        return alike, saved, -_distance(first, second)
+
+    def shared_bytes(self, one: Group, other: Group) -> int:
+        """Bytes that both touch."""
+        return self._bytes((one.loads | one.made) & (other.loads | other.made))
+
+    def _bytes(self, keys: Iterable[int]) -> int:
+        return sum(self.buffers.key_bytes[key] for key in keys)
+
+    def refusal(self, one: int, other: int) -> Reason | None:
+        """Why two groups may not share a kernel; None where they may."""
+        reason = self.mismatch(one, other)
+        if reason is None and not self.contraction.can_merge(one, other):
+            return Reason.CYCLE
+        return reason
+
+    def mismatch(self, one: int, other: int) -> Reason | None:
+        """`refusal`, but for cycles."""
+        first, second = self.groups[one], self.groups[other]
+        if first.library or second.library:
+            return Reason.LIBRARY_CALL
+        if first.place[0] != second.place[0]:
+            return Reason.HOST_SYNC
+        if first.place[1] != second.place[1]:
+            return Reason.PHASE
+        if not _loops_suit(first, second):
+            return Reason.LOOP_NEST
+        passed = (first.made & second.loads) | (second.made & first.loads)
+        if any(not self.buffers.whole[key] for key in passed):
+            return Reason.INDEXING
+        if first.buffers + second.buffers > self.rules.max_fusion_size:
+            return Reason.KERNEL_SIZE
+        shared = self.shared_bytes(first, second)
+        if shared == 0 and not passed:
+            return Reason.NO_SHARED_DATA
+        if not passed and shared < self.rules.score_fusion_memory_threshold:
+            return Reason.LITTLE_SHARED_DATA
+        if not passed and _distance(first, second) > self.rules.max_distance:
+            return Reason.DISTANCE
+        return None
+
+    def _merge(self, one: int, other: int) -> int:
+        first, second = self.groups.pop(one), self.groups.pop(other)
+        reduces = first if first.inner > 1 else second
+        name = self.contraction.merge(one, other)
+        self.groups[name] = Group(
+            buffers=first.buffers + second.buffers,
+            library=False,
+            place=first.place,
+            points=reduces.points,
+            inner=reduces.inner,
+            loads=first.loads | second.loads,
+            made=first.made | second.made,
+            first=min(first.first, second.first),
+            last=max(first.last, second.last),
+        )
+        return name
+
+
+def _distance(one: Group, other: Group) -> int:
+    """Buffers between the far ends of two groups."""
+    return max(abs(one.first - other.last), abs(other.first - one.last))
+
+
+def _loops_suit(one: Group, other: Group) -> bool:
+    """The Triton backend's check of numel and rnumel (`SIMDScheduling.can_fuse`)."""
+    if one.inner > 1 and other.inner > 1:
+        return (one.points, one.inner) == (other.points, other.inner)
+    if one.inner == 1 and other.inner == 1:
+        return one.points == other.points
+    reduces, plain = (one, other) if one.inner > 1 else (other, one)
+    return plain.points in (reduces.points, reduces.points * reduces.inner)
