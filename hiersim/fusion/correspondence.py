@@ -91,7 +91,7 @@ def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
     eager_left, first_left = left
     _decomposed(eager_left, first_left, found)
     _repeated(eager, compiled, again, kernel_of, found)
-    kernels: dict[int, set[int]] = defaultdict(set)
+    kernels = _together(eager, compiled, kernel_of, found)
     for row, operator in found.items():
         kernels[operator].add(kernel_of[row])
     return Correspondence(kernels={operator: frozenset(where) for operator, where in sorted(kernels.items())})
@@ -223,6 +223,31 @@ def _decomposed(eager: list[_Item], compiled: list[_Item], found: dict[int, int]
                 if len(marked) == len(same):
                     found.update({row.at: operator.at for row, operator in zip(marked, same, strict=True)})
                     break
+
+
+def _together(
+    eager: list[_Item], compiled: list[_Item], kernel_of: list[int], found: dict[int, int]
+) -> dict[int, set[int]]:
+    """Kernels of operators that were not told apart, where all rows that may be theirs are in one kernel."""
+    known = set(found.values())
+    kernels: dict[int, set[int]] = defaultdict(set)
+    for key in (_kind_of_work, _part_of_model):
+        where: dict[Hashable, set[int]] = defaultdict(set)
+        for item in compiled:
+            if item.at not in found:
+                where[key(item)].add(kernel_of[item.at])
+        for item in eager:
+            if item.at not in known and item.at not in kernels and len(where[key(item)]) == 1:
+                kernels[item.at] = set(where[key(item)])
+    return kernels
+
+
+def _kind_of_work(item: _Item) -> Hashable:
+    return item.phase, item.module, item.name
+
+
+def _part_of_model(item: _Item) -> Hashable:
+    return item.phase, item.module
 
 
 def _repeated(

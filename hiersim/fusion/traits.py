@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hiersim.fusion.dependences import Dependences
 from hiersim.model.operators import Accesses, IntArray, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
 
+BoolArray = npt.NDArray[np.bool_]
 CONTRACTIONS: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 
 
@@ -30,6 +33,8 @@ class Traits:
     """1 for reductions."""
     elementwise: IntArray
     """1 where each element of the result needs one element of each operand, or a broadcast one."""
+    outer: IntArray
+    """1 for reductions over leading sides, such as the sum of a bias's gradient: memory is not read in its order."""
     normalises: IntArray
     """1 for reductions whose result has the shape of what they reduce: softmax, the norms."""
 
@@ -74,8 +79,25 @@ def traits(graph: OperatorGraph) -> Traits:
         rows=rows,
         reduces=reduces.astype(np.int64),
         elementwise=(elementwise & (results > 0)).astype(np.int64),
+        outer=_outer(graph, reduces),
         normalises=(reduces & (results == points) & (rows < points)).astype(np.int64),
     )
+
+
+def _outer(graph: OperatorGraph, reduces: BoolArray) -> IntArray:
+    """(N,) 1 where the sides that are left are the trailing ones of what is reduced, and not the leading ones."""
+    found: IntArray = np.zeros(len(reduces), np.int64)
+    for row in np.flatnonzero(reduces).tolist():
+        whole, left = (_widest(graph.tensors, access, row) for access in (graph.reads, graph.writes))
+        found[row] = 0 < len(left) < len(whole) and whole[-len(left) :] == left and whole[: len(left)] != left
+    return found
+
+
+def _widest(table: TensorTable, access: Accesses, row: int) -> list[int]:
+    """Sides of the tensor with the most elements that a row touches, without those of 1."""
+    tensors = access.tensor[access.ptr[row] : access.ptr[row + 1]].tolist()
+    shapes = [table.shape[table.shape_ptr[tensor] : table.shape_ptr[tensor + 1]].tolist() for tensor in tensors]
+    return [side for side in max(shapes, key=prod, default=[]) if side != 1]
 
 
 def whole_results(graph: OperatorGraph, links: Dependences) -> IntArray:

@@ -105,7 +105,7 @@ def read_keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tupl
 def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArray, rules: InductorRules) -> Buffers:
     """Decide for every operator, in issue order, whether its result is stored."""
     count = len(graph.operators)
-    whole = _whole(graph, links)
+    whole = _whole(graph, links, facts)
     key, key_bytes = read_keys(graph, links, whole)
     forced = _forced(graph, links, part)
     inputs, users = _neighbours(links, count)
@@ -150,10 +150,10 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     return buffers
 
 
-def _whole(graph: OperatorGraph, links: Dependences) -> IntArray:
+def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
     """(A,) 1 for reads of the whole result of one operator, in the order in which it was written."""
     found = np.zeros(len(graph.reads.tensor), np.int64)
-    found[links.access] = whole_results(graph, links) & same_order(graph, links)
+    found[links.access] = whole_results(graph, links) & same_order(graph, links) & (1 - facts.outer[links.target])
     return found
 
 
