@@ -25,6 +25,7 @@ from hiersim.model.trace import Trace
 _SAME: Final = {
     "convert_element_type": "_to_copy",
     "iota": "arange",
+    "bmm": "mm",
     "index_put": "index_copy",
     "_low_memory_max_pool_with_offsets": "max_pool2d_with_indices",
 }

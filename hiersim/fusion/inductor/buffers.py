@@ -12,9 +12,9 @@ from enum import IntEnum
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
-from hiersim.fusion.inductor.rules import InductorRules, Part, random
+from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
 from hiersim.fusion.partition import segments
-from hiersim.fusion.traits import Traits, same_order, whole_results
+from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.operators import PRODUCED, IntArray, Kind, Role
 from hiersim.model.trace import OperatorGraph
 
@@ -129,6 +129,7 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     single[links.access] = links.source
     single[(writers != 1) | (links.initial == 1)] = -1
     ptr, producer, keys = graph.reads.ptr.tolist(), single.tolist(), key.tolist()
+    times = uses(graph).tolist()
     biases = _biases(graph, keys)
     total = [0] * count  # operations of the whole expression
     for row in range(count):
@@ -145,7 +146,8 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
                 loads |= biases.get(source, frozenset())
         total[row] += sum(total[source] for source in buffers.inputs[row] if not buffers.stored[source])
         buffers.loads[row] = frozenset(loads)
-        _decide(buffers, row, forced[row], total[row] + len(loads), written[row], rules)
+        fan = sum(times[user] for user in users[row])
+        _decide(buffers, row, forced[row], fan, total[row] + len(loads), written[row], rules)
     _collect(buffers)
     return buffers
 
@@ -153,11 +155,35 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
 def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
     """(A,) 1 for reads of the whole result of one operator, in the order in which it was written."""
     found = np.zeros(len(graph.reads.tensor), np.int64)
-    found[links.access] = whole_results(graph, links) & same_order(graph, links) & (1 - facts.outer[links.target])
+    astray = facts.outer | _across_channels(graph, facts)
+    straight = (1 - astray[links.target]) & (1 - astray[links.source] * facts.normalises[links.source])
+    found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
     return found
 
 
-def _decide(buffers: Buffers, row: int, forced: int, operations: int, written: int, rules: InductorRules) -> None:
+def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
+    """(N,) 1 for norms of images in a model with convolutions: images lie channels last, a group of channels does not.
+
+    The loops of such a norm run through memory in another order than those of what stands before and after it.
+    """
+    sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
+    convolves = bool(np.any(graph.operators.kind == Kind.CONV))
+    found: IntArray = ((facts.normalises == 1) & (sides >= 4) & (facts.rows < facts.points) & convolves).astype(
+        np.int64
+    )
+    return found & _groups_channels(graph)
+
+
+def _groups_channels(graph: OperatorGraph) -> IntArray:
+    """(N,) 1 for norms over channels and pixels together: group norm."""
+    names = np.array(["group_norm" in text for text in graph.operators.strings], np.int64)
+    found: IntArray = names[graph.operators.name]
+    return found
+
+
+def _decide(
+    buffers: Buffers, row: int, forced: int, fan: int, operations: int, written: int, rules: InductorRules
+) -> None:
     """Set `stored[row]`; inlining it saves its write and the reads of its users, each of which reads its loads."""
     loads, users = buffers.loads[row], len(buffers.users[row])
     moved = sum(buffers.key_bytes[key] for key in loads)
@@ -166,9 +192,9 @@ def _decide(buffers: Buffers, row: int, forced: int, operations: int, written: i
     if not reason:
         if any(buffers.part[user] in (Part.EXTERN, Part.WINDOW) for user in buffers.users[row]):
             reason = Stored.USER
-        elif users > 1 and len(loads) > rules.realize_reads_threshold:
+        elif fan > 1 and len(loads) > rules.realize_reads_threshold:
             reason = Stored.READS
-        elif operations > rules.realize_opcount_threshold and (users > 1 or len(loads) > 1):
+        elif operations > rules.realize_opcount_threshold and (fan > 1 or len(loads) > 1):
             reason = Stored.OPERATIONS
         elif len(loads) > rules.realize_acc_reads_threshold:
             reason = Stored.ACCUMULATED

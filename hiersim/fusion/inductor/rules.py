@@ -64,6 +64,10 @@ class Part(IntEnum):
 
 _EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.SORT, Kind.COMM, Kind.OPAQUE)
 _WINDOWS: Final = ("max_pool", "avg_pool2d", "avg_pool3d", "upsample_nearest2d", "_upsample_nearest_exact2d")
+_TWICE: Final = (
+    "silu", "gelu", "hardswish", "mish", "elu", "softplus", "leaky_relu", "log_sigmoid", "hardtanh", "celu", "selu",
+)  # fmt: skip
+"""Operators whose decomposition uses their operand more than once, so that one of them counts as several users."""
 _LIBRARY: Final = ("native_dropout_cuda", "_fft", "linalg_", "_cudnn", "nonzero", "unique", "multinomial")
 
 
@@ -87,6 +91,14 @@ def parts(graph: OperatorGraph, rules: InductorRules) -> IntArray:
     found[library[table.name]] = Part.EXTERN
     found[table.phase == Phase.OPTIMIZER] = Part.EAGER
     found[np.isin(kind, [int(Kind.VIEW), int(Kind.SYNC)])] = Part.NONE
+    return found
+
+
+def uses(graph: OperatorGraph) -> IntArray:
+    """(N,) how many users of its operands an operator counts as: 2 where its decomposition reads them twice."""
+    names = [text.partition(".")[2].partition(".")[0].rstrip("_") for text in graph.operators.strings]
+    twice = np.array([name.removesuffix("_backward") in _TWICE for name in names], np.int64)
+    found: IntArray = 1 + twice[graph.operators.name]
     return found
 
 
