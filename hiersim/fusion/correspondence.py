@@ -232,7 +232,7 @@ def _together(
     """Kernels of operators that were not told apart, where all rows that may be theirs are in one kernel."""
     known = set(found.values())
     kernels: dict[int, set[int]] = defaultdict(set)
-    for key in (_kind_of_work, _part_of_model):
+    for key in (_place, _part_of_model):
         where: dict[Hashable, set[int]] = defaultdict(set)
         for item in compiled:
             if item.at not in found:
@@ -241,10 +241,6 @@ def _together(
             if item.at not in known and item.at not in kernels and len(where[key(item)]) == 1:
                 kernels[item.at] = set(where[key(item)])
     return kernels
-
-
-def _kind_of_work(item: _Item) -> Hashable:
-    return item.phase, item.module, item.name
 
 
 def _part_of_model(item: _Item) -> Hashable:
