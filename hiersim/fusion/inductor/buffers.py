@@ -12,10 +12,11 @@ from enum import IntEnum
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
 from hiersim.fusion.partition import segments
-from hiersim.fusion.traits import Traits, largest, same_order, whole_results
-from hiersim.model.operators import PRODUCED, IntArray, Kind, Role
+from hiersim.fusion.traits import Traits
+from hiersim.model.operators import PRODUCED, IntArray
 from hiersim.model.trace import OperatorGraph
 
 INLINED = (Part.POINTWISE, Part.WINDOW)
@@ -59,14 +60,10 @@ class Buffers:
     """(N,) values of `Part`."""
     stored: list[int]
     """(N,) values of `Stored`."""
-    loads: list[frozenset[int]]
-    """(N,) reads of the operator's expression, as keys of `key_bytes`."""
-    key_bytes: list[int]
-    """Bytes behind each read key: a region of a storage in one version."""
-    whole: list[int]
-    """Per key: 1 where it is all that one operator wrote, in the order in which it was written."""
-    made: list[set[int]]
-    """(N,) keys under which others read what each operator writes."""
+    reads: list[frozenset[int]]
+    """(N,) keys of what the operator's expression loads."""
+    loads: Loads
+    """What the keys stand for."""
     inputs: list[list[int]]
     """(N,) producers of what each operator reads, nearest first."""
     users: list[list[int]]
@@ -79,130 +76,86 @@ class Buffers:
     """Per stored result: its operator."""
 
 
-def read_keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[IntArray, IntArray]:
-    """(A,) a number for what each read loads, equal where the same bytes of the same version are read; bytes by key.
-
-    `whole` (A,) tells reads apart that see the whole of what was written, in its order.
-    """
-    reads, table = graph.reads, graph.tensors
-    version = np.zeros(len(reads.tensor), np.int64)
-    np.maximum.at(version, links.access, links.write + 1)
-    tensor = reads.tensor
-    columns = np.stack(
-        [
-            table.tensor_storage[tensor],
-            version,
-            table.tensor_offset[tensor],
-            table.tensor_bytes[tensor],
-            reads.size,
-            whole,
-        ]
-    )
-    _, first, key = np.unique(columns, axis=1, return_index=True, return_inverse=True)
-    return key.reshape(-1).astype(np.int64), reads.size[first]
-
-
 def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArray, rules: InductorRules) -> Buffers:
     """Decide for every operator, in issue order, whether its result is stored."""
     count = len(graph.operators)
-    whole = _whole(graph, links, facts)
-    key, key_bytes = read_keys(graph, links, whole)
-    forced = _forced(graph, links, part)
     inputs, users = _neighbours(links, count)
     buffers = Buffers(
         part=part.tolist(),
-        stored=[Stored.NO] * count,
-        loads=[frozenset()] * count,
-        key_bytes=key_bytes.tolist(),
-        whole=[0] * len(key_bytes),
-        made=[set() for _ in range(count)],
+        stored=[0] * count,
+        reads=[frozenset()] * count,
+        loads=loads(graph, links, facts),
         inputs=inputs,
         users=users,
     )
-    for source, place in zip(links.source.tolist(), links.access.tolist(), strict=True):
-        buffers.made[source].add(int(key[place]))
-    for place, flag in zip(key.tolist(), whole.tolist(), strict=True):
-        buffers.whole[place] = flag
-    operations, written = _own_operations(graph, facts), _written_bytes(graph)
-    writers = np.bincount(links.access, minlength=len(key))
-    single = np.full(len(key), -1, np.int64)  # the one operator that a read sees, where there is one
-    single[links.access] = links.source
-    single[(writers != 1) | (links.initial == 1)] = -1
-    ptr, producer, keys = graph.reads.ptr.tolist(), single.tolist(), key.tolist()
-    times = uses(graph).tolist()
-    biases = _biases(graph, keys)
-    total = [0] * count  # operations of the whole expression
+    forced, operations, written = _forced(graph, links, part), _own_operations(graph, facts), _written_bytes(graph)
+    ptr, times = graph.reads.ptr.tolist(), uses(graph).tolist()
     for row in range(count):
         if buffers.part[row] == Part.NONE:
             continue
-        loads: set[int] = set()
-        total[row] = operations[row]
-        for place in range(ptr[row], ptr[row + 1]):
-            source = producer[place]
-            if source >= 0 and source != row and not buffers.stored[source]:
-                loads |= buffers.loads[source]
-            else:
-                loads.add(keys[place])
-                loads |= biases.get(source, frozenset())
-        total[row] += sum(total[source] for source in buffers.inputs[row] if not buffers.stored[source])
-        buffers.loads[row] = frozenset(loads)
-        fan = sum(times[user] for user in users[row])
-        _decide(buffers, row, forced[row], fan, total[row] + len(loads), written[row], rules)
+        for source in inputs[row]:
+            if not buffers.stored[source]:
+                operations[row] += operations[source]
+        reads = _reads(buffers, row, range(ptr[row], ptr[row + 1]))
+        buffers.reads[row] = reads
+        fan = 0
+        for user in users[row]:
+            fan += times[user]
+        buffers.stored[row] = forced[row] or _reason(buffers, row, fan, operations[row] + len(reads), rules)
+        if not buffers.stored[row]:
+            _inline(buffers, row, written[row])
     _collect(buffers)
     return buffers
 
 
-def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
-    """(A,) 1 for reads of the whole result of one operator, in the order in which it was written."""
-    found = np.zeros(len(graph.reads.tensor), np.int64)
-    astray = facts.outer | _across_channels(graph, facts)
-    straight = (1 - astray[links.target]) & (1 - astray[links.source] * facts.normalises[links.source])
-    found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
-    return found
+def _reads(buffers: Buffers, row: int, places: range) -> frozenset[int]:
+    """What the expression of an operator loads, with all that is inlined into it."""
+    found: set[int] = set()
+    known = buffers.loads
+    for place in places:
+        source = known.source[place]
+        if source >= 0 and source != row and not buffers.stored[source]:
+            found |= buffers.reads[source]
+        else:
+            found.add(known.key[place])
+            if source in known.bias:
+                found |= known.bias[source]
+    return frozenset(found)
 
 
-def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
-    """(N,) 1 for norms of images in a model with convolutions: images lie channels last, a group of channels does not.
+def _reason(buffers: Buffers, row: int, fan: int, operations: int, rules: InductorRules) -> int:
+    """Why a pointwise result is stored that need not be; 0 where it stays an expression.
 
-    The loops of such a norm run through memory in another order than those of what stands before and after it.
+    `fan` counts its users, those twice that use it twice; `operations` those of the whole expression.
     """
-    sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
-    convolves = bool(np.any(graph.operators.kind == Kind.CONV))
-    found: IntArray = ((facts.normalises == 1) & (sides >= 4) & (facts.rows < facts.points) & convolves).astype(
-        np.int64
-    )
-    return found & _groups_channels(graph)
+    reads, part = buffers.reads[row], buffers.part
+    for user in buffers.users[row]:
+        if part[user] == Part.EXTERN or part[user] == Part.WINDOW:
+            return int(Stored.USER)
+    if fan > 1 and len(reads) > rules.realize_reads_threshold:
+        return int(Stored.READS)
+    if operations > rules.realize_opcount_threshold and (fan > 1 or len(reads) > 1):
+        return int(Stored.OPERATIONS)
+    if len(reads) > rules.realize_acc_reads_threshold:
+        return int(Stored.ACCUMULATED)
+    return 0
 
 
-def _groups_channels(graph: OperatorGraph) -> IntArray:
-    """(N,) 1 for norms over channels and pixels together: group norm."""
-    names = np.array(["group_norm" in text for text in graph.operators.strings], np.int64)
-    found: IntArray = names[graph.operators.name]
-    return found
+def _inline(buffers: Buffers, row: int, written: int) -> None:
+    """Keep an expression, unless that would cost more bytes than all inlining has saved so far.
 
-
-def _decide(
-    buffers: Buffers, row: int, forced: int, fan: int, operations: int, written: int, rules: InductorRules
-) -> None:
-    """Set `stored[row]`; inlining it saves its write and the reads of its users, each of which reads its loads."""
-    loads, users = buffers.loads[row], len(buffers.users[row])
-    moved = sum(buffers.key_bytes[key] for key in loads)
-    saved = buffers.saved + (users + 1) * written - (users - 1) * moved
-    reason = forced
-    if not reason:
-        if any(buffers.part[user] in (Part.EXTERN, Part.WINDOW) for user in buffers.users[row]):
-            reason = Stored.USER
-        elif fan > 1 and len(loads) > rules.realize_reads_threshold:
-            reason = Stored.READS
-        elif operations > rules.realize_opcount_threshold and (fan > 1 or len(loads) > 1):
-            reason = Stored.OPERATIONS
-        elif len(loads) > rules.realize_acc_reads_threshold:
-            reason = Stored.ACCUMULATED
-        elif users > 1 and saved < 0:
-            reason = Stored.TRAFFIC
-    buffers.stored[row] = int(reason)
-    if not reason:
-        buffers.saved = saved
+    It saves the write and the reads of the users; each user but the first reads again what the expression loads.
+    """
+    users = len(buffers.users[row])
+    saved = buffers.saved + (users + 1) * written
+    if users > 1:
+        size = buffers.loads.size
+        for key in buffers.reads[row]:
+            saved -= (users - 1) * size[key]
+        if saved < 0:
+            buffers.stored[row] = int(Stored.TRAFFIC)
+            return
+    buffers.saved = saved
 
 
 def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[int]:
@@ -246,20 +199,6 @@ def _neighbours(links: Dependences, count: int) -> tuple[list[list[int]], list[l
         inputs[second].append(first)
         users[first].append(second)
     return inputs, users
-
-
-def _biases(graph: OperatorGraph, keys: list[int]) -> dict[int, frozenset[int]]:
-    """Convolutions with a bias, which whoever reads the result adds: cuDNN is called without it."""
-    ptr, storage = graph.reads.ptr, graph.tensors.tensor_storage[graph.reads.tensor]
-    sides = np.diff(graph.tensors.shape_ptr)[graph.reads.tensor]
-    role = graph.tensors.storage_role[storage]
-    found = {}
-    for row in np.flatnonzero(graph.operators.kind == Kind.CONV).tolist():
-        places = range(int(ptr[row]), int(ptr[row + 1]))
-        bias = frozenset(keys[place] for place in places if sides[place] == 1 and role[place] == Role.WEIGHT)
-        if bias:
-            found[row] = bias
-    return found
 
 
 def _own_operations(graph: OperatorGraph, facts: Traits) -> list[int]:

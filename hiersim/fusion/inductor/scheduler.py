@@ -56,24 +56,26 @@ class Scheduler:
         heads = [buffers.heads[index] for index in order.tolist()]
         self.number = {head: number for number, head in enumerate(heads)}
         """Operator → buffer that stores its result."""
-        self.groups = {number: self._single(number, head, facts, place) for number, head in enumerate(heads)}
+        loops = (facts.points.tolist(), facts.rows.tolist(), facts.results.tolist(), facts.operands.tolist())
+        self.groups = {number: self._single(number, head, loops, place[head]) for number, head in enumerate(heads)}
 
-    def _single(self, number: int, head: int, facts: Traits, place: list[tuple[int, int]]) -> Group:
-        part = self.buffers.part[head]
-        points, inner = int(facts.results[head]), 1
+    def _single(self, number: int, head: int, loops: tuple[list[int], ...], place: tuple[int, int]) -> Group:
+        """A buffer as a group; `loops` are points, rows, results and operands of all operators."""
+        part, known = self.buffers.part[head], self.buffers.loads
+        points, inner = loops[2][head], 1
         if part == Part.REDUCTION:
-            points = max(int(facts.rows[head]), 1)
-            inner = max(int(facts.points[head]) // points, 1)
+            points = max(loops[1][head], 1)
+            inner = max(loops[0][head] // points, 1)
         elif part == Part.SCATTER:
-            points = int(facts.operands[head])
+            points = loops[3][head]
         return Group(
             buffers=1,
             library=part in LIBRARY,
-            place=place[head],
+            place=place,
             points=points,
             inner=inner,
-            loads=set(self.buffers.loads[head]),
-            made=set(self.buffers.made[head]),
+            loads=set(self.buffers.reads[head]),
+            made=set(known.made[known.made_ptr[head] : known.made_ptr[head + 1]]),
             first=number,
             last=number,
         )
@@ -126,7 +128,7 @@ class Scheduler:
         return self._bytes((one.loads | one.made) & (other.loads | other.made))
 
     def _bytes(self, keys: Iterable[int]) -> int:
-        return sum(self.buffers.key_bytes[key] for key in keys)
+        return sum(self.buffers.loads.size[key] for key in keys)
 
     def refusal(self, one: int, other: int) -> Reason | None:
         """Why two groups may not share a kernel; None where they may."""
@@ -147,7 +149,7 @@ class Scheduler:
         if not _loops_suit(first, second):
             return Reason.LOOP_NEST
         passed = (first.made & second.loads) | (second.made & first.loads)
-        if any(not self.buffers.whole[key] for key in passed):
+        if any(not self.buffers.loads.whole[key] for key in passed):
             return Reason.INDEXING
         if first.buffers + second.buffers > self.rules.max_fusion_size:
             return Reason.KERNEL_SIZE

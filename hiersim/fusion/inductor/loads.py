@@ -1,0 +1,106 @@
+"""What TorchInductor's code loads: every distinct region of memory that an expression reads, by number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.traits import Traits, largest, same_order, whole_results
+from hiersim.model.networks import rows_of
+from hiersim.model.operators import IntArray, Kind, Role
+from hiersim.model.trace import OperatorGraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Loads:
+    """Reads of a graph as keys: equal where the same bytes of the same version are read in the same order."""
+
+    key: list[int]
+    """(A,) key of each read of the graph."""
+    source: list[int]
+    """(A,) the one operator whose result a read sees; -1 where there is none, or several."""
+    size: list[int]
+    """Bytes behind each key."""
+    whole: list[int]
+    """Per key: 1 where it is all that one operator wrote, in the order in which it was written."""
+    made_ptr: list[int]
+    made: list[int]
+    """CSR (N + 1,): keys under which others read what each operator writes."""
+    bias: dict[int, frozenset[int]]
+    """Keys that whoever reads a convolution loads too: cuDNN is called without the bias."""
+
+
+def loads(graph: OperatorGraph, links: Dependences, facts: Traits) -> Loads:
+    """The loads of all operators of `graph`."""
+    whole = _whole(graph, links, facts)
+    key, first = _keys(graph, links, whole)
+    writers = np.bincount(links.access, minlength=len(key))
+    source = np.full(len(key), -1, np.int64)
+    source[links.access] = links.source
+    source[(writers != 1) | (links.initial == 1)] = -1
+    made = np.unique(links.source * max(len(first), 1) + key[links.access])
+    made_by, made_key = made // max(len(first), 1), made % max(len(first), 1)
+    keys = key.tolist()
+    return Loads(
+        key=keys,
+        source=source.tolist(),
+        size=graph.reads.size[first].tolist(),
+        whole=whole[first].tolist(),
+        made_ptr=np.searchsorted(made_by, np.arange(len(graph.operators) + 1)).tolist(),
+        made=made_key.tolist(),
+        bias=_biases(graph, keys),
+    )
+
+
+def _keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[IntArray, IntArray]:
+    """(A,) key of each read, and for each key a read that has it."""
+    reads, table = graph.reads, graph.tensors
+    version = np.zeros(len(reads.tensor), np.int64)
+    np.maximum.at(version, links.access, links.write + 1)
+    tensor = reads.tensor
+    columns = (version, table.tensor_offset[tensor], table.tensor_bytes[tensor], reads.size, whole)
+    key = table.tensor_storage[tensor]
+    first = np.arange(len(key))
+    for column in columns:
+        _, value = np.unique(column, return_inverse=True)
+        _, first, key = np.unique(key * (int(value.max(initial=0)) + 1) + value, return_index=True, return_inverse=True)
+    return key.astype(np.int64), first
+
+
+def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
+    """(A,) 1 for reads of the whole result of one operator, in the order in which it was written."""
+    found = np.zeros(len(graph.reads.tensor), np.int64)
+    across = _across_channels(graph, facts)
+    astray = facts.outer | across
+    straight = (1 - astray[links.target]) & (1 - across[links.source])
+    found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
+    return found
+
+
+def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
+    """(N,) 1 for group norms of images in a model with convolutions.
+
+    There, images lie channels last (`layout_optimization`), and a group of channels is not contiguous: the loops of
+    the norm run through memory in another order than those of what stands before and after it.
+    """
+    sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
+    convolves = bool(np.any(graph.operators.kind == Kind.CONV))
+    groups = np.array(["group_norm" in text for text in graph.operators.strings], np.bool_)[graph.operators.name]
+    found: IntArray = ((facts.normalises == 1) & (sides >= 4) & groups & convolves).astype(np.int64)
+    return found
+
+
+def _biases(graph: OperatorGraph, keys: list[int]) -> dict[int, frozenset[int]]:
+    """Operator → keys of the biases of convolutions."""
+    storage = graph.tensors.tensor_storage[graph.reads.tensor]
+    sides = np.diff(graph.tensors.shape_ptr)[graph.reads.tensor]
+    row = rows_of(graph.reads)
+    chosen = (
+        (graph.operators.kind[row] == Kind.CONV) & (sides == 1) & (graph.tensors.storage_role[storage] == Role.WEIGHT)
+    )
+    found: dict[int, frozenset[int]] = {}
+    for place in np.flatnonzero(chosen).tolist():
+        found[int(row[place])] = found.get(int(row[place]), frozenset()) | {keys[place]}
+    return found
