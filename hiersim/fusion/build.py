@@ -12,10 +12,11 @@ import dataclasses
 import numpy as np
 
 from hiersim.errors import FusionError
-from hiersim.fusion.dependences import Dependences, dependences
-from hiersim.fusion.eager import gather, take_operators
-from hiersim.fusion.partition import Partition, contains, instances, launching, ordered, owners, segments
+from hiersim.fusion.dependences import dependences
+from hiersim.fusion.eager import take_operators
+from hiersim.fusion.partition import Flow, Partition, flow, launching, ordered, segments
 from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, Accesses, Flag, IntArray, Kind, Role, TensorTable
 from hiersim.model.trace import OperatorGraph, Trace
 
@@ -45,9 +46,9 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
     if not len(partition):
         raise FusionError(f"trace '{trace.name}' launches nothing", expected="at least one operator that does")
     partition = ordered(graph, partition, links, trace.name)
-    owner = owners(graph, partition, trace.name)
-    writes = _writes(graph, partition, links, owner)
-    reads = _reads(graph, partition, links, writes)
+    through = flow(graph, partition, links, trace.name)
+    writes = _writes(graph, partition, through)
+    reads = _reads(graph, partition, through, writes)
     operators = take_operators(graph.operators, partition.operators)
     flagged = (operators.flags & Flag.RECOMPUTED) > 0
     return KernelGraph(
@@ -58,7 +59,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
         operator_ptr=partition.ptr,
         names=_names(graph, partition),
         launch=np.where(partition.eager == 1, Launch.EAGER, Launch.COMPILED).astype(np.int64),
-        host_views=_views(graph, partition, owner),
+        host_views=_views(graph, partition, through.owner),
         host_syncs=_syncs(graph, partition),
         reads=reads,
         writes=writes,
@@ -73,40 +74,22 @@ def _again(partition: Partition) -> IntArray:
     return again  # type: ignore[return-value]
 
 
-def _writes(graph: OperatorGraph, partition: Partition, links: Dependences, owner: IntArray) -> Accesses:
+def _writes(graph: OperatorGraph, partition: Partition, through: Flow) -> Accesses:
     """What leaves each kernel: of its own operators, not of those that it only computes again."""
-    count, table = len(graph.operators), graph.tensors
-    which, reader = instances(partition, links.target, count)
-    outside = contains(partition, reader, links.source[which], count) == 0
-    leaves = links.kept == 1
-    leaves[links.write[which[outside]]] = True
-    storage = table.tensor_storage[graph.writes.tensor]
-    produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
-    leaves |= ~produced | (table.storage_output[storage] == 1)
-    row = np.repeat(np.arange(count), np.diff(graph.writes.ptr))
-    launches = owner[row] >= 0
-    leaves |= launches & (partition.generated[owner[row]] == 0)
-    chosen = np.flatnonzero(leaves & launches)
-    return _merged(owner[row[chosen]], chosen, graph.writes, table, len(partition))
+    chosen = np.flatnonzero(through.leaves)
+    kernel = through.owner[rows_of(graph.writes)[chosen]]
+    return _merged(kernel, chosen, graph.writes, graph.tensors, len(partition))
 
 
-def _reads(graph: OperatorGraph, partition: Partition, links: Dependences, writes: Accesses) -> Accesses:
-    """What each kernel reads from outside."""
-    count, table = len(graph.operators), graph.tensors
-    ptr, access = gather(graph.reads.ptr, partition.operators, np.arange(len(graph.reads.tensor)))
-    kernel = np.repeat(partition.kernels(), np.diff(ptr))
-    edge_ptr = np.searchsorted(links.access, np.arange(len(graph.reads.tensor) + 1)).astype(np.int64)
-    edge_of, edge = gather(edge_ptr, access, np.arange(len(links.access)))
-    place = np.repeat(np.arange(len(access)), np.diff(edge_of))
-    inside = contains(partition, kernel[place], links.source[edge], count)
-    outside = links.initial[access] == 1
-    outside[place[inside == 0]] = True
+def _reads(graph: OperatorGraph, partition: Partition, through: Flow, writes: Accesses) -> Accesses:
+    """What each kernel reads from outside, which a kernel before it wrote or which was there before."""
+    table, access = graph.tensors, through.access
+    kernel = np.repeat(partition.kernels(), np.diff(through.ptr))
     first = np.full(len(table.storage_bytes), len(partition), np.int64)
-    np.minimum.at(first, table.tensor_storage[writes.tensor], np.repeat(np.arange(len(partition)), np.diff(writes.ptr)))
+    np.minimum.at(first, table.tensor_storage[writes.tensor], rows_of(writes))
     storage = table.tensor_storage[graph.reads.tensor[access]]
     produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
-    outside &= ~produced | (first[storage] < kernel)
-    chosen = np.flatnonzero(outside)
+    chosen = np.flatnonzero(through.outside & (~produced | (first[storage] < kernel)))
     return _merged(kernel[chosen], access[chosen], graph.reads, table, len(partition))
 
 

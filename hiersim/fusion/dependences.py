@@ -40,8 +40,14 @@ class Dependences:
     """(W,) 1 where a write must reach memory whoever reads it: too many partial writers to follow."""
     before: IntArray
     """(O,) operator that reads, or writes, what `after` overwrites."""
+    before_access: IntArray
+    """(O,) index of its access in `graph.reads`, or in `graph.writes` where `before_writes`."""
+    before_writes: IntArray
+    """(O,)"""
     after: IntArray
     """(O,)"""
+    after_write: IntArray
+    """(O,) index of the later write in `graph.writes`."""
 
 
 def dependences(graph: OperatorGraph) -> Dependences:
@@ -80,7 +86,7 @@ def dependences(graph: OperatorGraph) -> Dependences:
     np.add.at(kept, cut[cut > begin], -1)
     keep = np.zeros(writes, np.int64)
     keep[write] = np.cumsum(kept)[:-1] > 0
-    before, after = _order_only(storage, row, is_write)
+    earlier, later = _order_only(storage, row, is_write)
     return Dependences(
         source=writer[ordinal],
         target=rows_of(graph.reads)[edge_access],
@@ -88,13 +94,16 @@ def dependences(graph: OperatorGraph) -> Dependences:
         write=write[ordinal],
         initial=initial.astype(np.int64),
         kept=keep,
-        before=before,
-        after=after,
+        before=row[earlier],
+        before_access=index[earlier],
+        before_writes=is_write[earlier],
+        after=row[later],
+        after_write=index[later],
     )
 
 
 def _order_only(storage: IntArray, row: IntArray, is_write: IntArray) -> tuple[IntArray, IntArray]:
-    """Anti and output dependences: whatever touched a storage since its last write comes before the next one."""
+    """Pairs of events: whatever touched a storage since its last write, and the next write."""
     place = np.arange(len(row))
     is_next = np.where(is_write == 1, place, len(place))
     following = np.minimum.accumulate(is_next[::-1])[::-1] if len(place) else place  # next write at or after
@@ -102,4 +111,4 @@ def _order_only(storage: IntArray, row: IntArray, is_write: IntArray) -> tuple[I
     inside = following < len(place)
     at = np.minimum(following, max(len(place) - 1, 0))
     pair = inside & (storage[at] == storage) & (row[at] != row) if len(place) else inside
-    return row[pair], row[at[pair]]
+    return np.flatnonzero(pair), at[pair]

@@ -9,12 +9,16 @@ import heapq
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hiersim.errors import FusionError
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.eager import HOST_ONLY, gather
-from hiersim.model.operators import IntArray, Kind
+from hiersim.model.networks import rows_of
+from hiersim.model.operators import PRODUCED, IntArray, Kind
 from hiersim.model.trace import OperatorGraph
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,32 +121,113 @@ def owners(graph: OperatorGraph, partition: Partition, name: str) -> IntArray:
     return found
 
 
-def contains(partition: Partition, kernel: IntArray, operator: IntArray, count: int) -> IntArray:
-    """1 where `operator` has a row in `kernel`; arrays of equal length, `count` operators in the trace."""
+def contains(partition: Partition, kernel: IntArray, operator: IntArray, count: int) -> BoolArray:
+    """True where `operator` has a row in `kernel`; arrays of equal length, `count` operators in the trace."""
     known = np.unique(partition.kernels() * count + partition.operators)
     asked = kernel * count + operator
     at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
-    return (known[at] == asked).astype(np.int64) if len(known) else np.zeros(len(asked), np.int64)
+    return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)
 
 
 def instances(partition: Partition, operator: IntArray, count: int) -> tuple[IntArray, IntArray]:
-    """For each entry of `operator` all its rows in the partition: (index into `operator`, kernel)."""
+    """For each entry of `operator` all its rows in the partition: (index into `operator`, row)."""
     order = np.argsort(partition.operators, kind="stable")
     ptr = np.searchsorted(partition.operators[order], np.arange(count + 1)).astype(np.int64)
     new, place = gather(ptr, operator, order)
-    return np.repeat(np.arange(len(operator)), np.diff(new)), partition.kernels()[place]
+    return np.repeat(np.arange(len(operator)), np.diff(new)), place
 
 
-def edges(graph: OperatorGraph, partition: Partition, links: Dependences, owner: IntArray) -> tuple[IntArray, IntArray]:
-    """Pairs of kernels, the first of which must be launched before the second; each once."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Flow:
+    """What passes through memory between the kernels of a partition."""
+
+    owner: IntArray
+    """(N,) the kernel that computes each operator for others; -1 for those that launch nothing."""
+    leaves: BoolArray
+    """(W,) whether a write of the graph reaches memory."""
+    ptr: IntArray
+    """CSR (N + 1,): reads of each row of the partition."""
+    access: IntArray
+    """Index of each of them in `graph.reads`."""
+    outside: BoolArray
+    """Whether each of them is from memory."""
+
+
+def flow(graph: OperatorGraph, partition: Partition, links: Dependences, name: str) -> Flow:
+    """Which reads and writes of a partition go through memory.
+
+    A read is from outside unless the kernel itself made all that it may see. A write leaves its kernel when another
+    one reads it, when it is an output, when the storage was there before the first operator, or when a library call
+    makes it.
+    """
+    count, table = len(graph.operators), graph.tensors
+    owner = owners(graph, partition, name)
+    kernels = partition.kernels()
+    which, row = instances(partition, links.target, count)
+    beyond = ~contains(partition, kernels[row], links.source[which], count)
+    leaves = links.kept == 1
+    leaves[links.write[which[beyond]]] = True
+    storage = table.tensor_storage[graph.writes.tensor]
+    leaves |= _unread_overwrites(links, storage)
+    produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
+    leaves |= ~produced | (table.storage_output[storage] == 1)
+    writer = owner[rows_of(graph.writes)]
+    leaves |= partition.generated[writer] == 0
+    leaves &= writer >= 0
+    _let_later_writes_out(leaves, writer * (len(table.storage_bytes) + 1) + storage)
+    ptr, access = gather(graph.reads.ptr, partition.operators, np.arange(len(graph.reads.tensor)))
+    edge_ptr = np.searchsorted(links.access, np.arange(len(graph.reads.tensor) + 1)).astype(np.int64)
+    of_read, edge = gather(edge_ptr, access, np.arange(len(links.access)))
+    place = np.repeat(np.arange(len(access)), np.diff(of_read))
+    outside = links.initial[access] == 1
+    made_here = contains(partition, np.repeat(kernels, np.diff(ptr))[place], links.source[edge], count)
+    outside[place[~made_here]] = True
+    return Flow(owner=owner, leaves=leaves, ptr=ptr, access=access, outside=outside)
+
+
+def _unread_overwrites(links: Dependences, storage: IntArray) -> BoolArray:
+    """(W,) True for writes that nobody reads into a storage that was written before: dropping one would show that."""
+    read = np.zeros(len(storage), np.bool_)
+    read[links.write] = True
+    later = np.ones(len(storage), np.bool_)
+    later[np.unique(storage, return_index=True)[1]] = False
+    return later & ~read
+
+
+def _let_later_writes_out(leaves: BoolArray, place: IntArray) -> None:
+    """Where a kernel writes a storage to memory, what it writes there afterwards reaches memory too; in place.
+
+    `place` names the kernel and storage of each write; writes are in issue order.
+    """
+    _, label = np.unique(place, return_inverse=True)
+    first = np.full(int(label.max(initial=-1)) + 1, len(leaves), np.int64)
+    chosen = np.flatnonzero(leaves)
+    np.minimum.at(first, label[chosen], chosen)
+    leaves |= np.arange(len(leaves)) > first[label]
+
+
+def edges(graph: OperatorGraph, partition: Partition, links: Dependences, through: Flow) -> tuple[IntArray, IntArray]:
+    """Pairs of kernels, the first of which must be launched before the second; each once.
+
+    Producers before consumers; and what is read from memory, or written to it, before it is overwritten there.
+    """
     count, kernels = len(graph.operators), max(len(partition), 1)
-    which, reader = instances(partition, links.target, count)
-    outside = contains(partition, reader, links.source[which], count) == 0
-    source, target = owner[links.source[which[outside]]], reader[outside]
-    later, after = instances(partition, links.after, count)
-    earlier, before = instances(partition, links.before[later], count)
-    pairs = np.concatenate([source * kernels + target, before * kernels + after[earlier]])
-    pairs = np.unique(pairs)
+    kernel_of = partition.kernels()
+    which, row = instances(partition, links.target, count)
+    reader = kernel_of[row]
+    beyond = ~contains(partition, reader, links.source[which], count)
+    source, target = through.owner[links.source[which[beyond]]], reader[beyond]
+
+    which, row = instances(partition, links.before, count)
+    access, writes = links.before_access[which], links.before_writes[which] == 1
+    at_read = through.ptr[row] + access - graph.reads.ptr[links.before[which]]
+    from_memory = np.zeros(len(which), np.bool_)
+    from_memory[~writes] = through.outside[at_read[~writes]]
+    to_memory = np.zeros(len(which), np.bool_)
+    to_memory[writes] = through.leaves[access[writes]] & (partition.copy[row[writes]] == 0)
+    matters = from_memory | to_memory
+    before, after = kernel_of[row[matters]], through.owner[links.after[which[matters]]]
+    pairs = np.unique(np.concatenate([source * kernels + target, before * kernels + after]))
     first, second = pairs // kernels, pairs % kernels
     return first[first != second], second[first != second]
 
@@ -160,7 +245,7 @@ def launch_order(graph: OperatorGraph, partition: Partition, links: Dependences,
     FusionError
         When an operator is not in exactly one kernel, a kernel spans a host sync, or kernels wait for each other.
     """
-    owner = owners(graph, partition, name)
+    through = flow(graph, partition, links, name)
     segment = segments(graph)
     stretch = segment[partition.operators]
     low, high = np.minimum.reduceat(stretch, partition.ptr[:-1]), np.maximum.reduceat(stretch, partition.ptr[:-1])
@@ -170,7 +255,7 @@ def launch_order(graph: OperatorGraph, partition: Partition, links: Dependences,
             expected="kernels between syncs",
         )
     last = np.maximum.reduceat(np.where(partition.copy == 1, -1, partition.operators), partition.ptr[:-1])
-    source, target = edges(graph, partition, links, owner)
+    source, target = edges(graph, partition, links, through)
     order = _topological(len(partition), source, target, low * (len(segment) + 1) + last)
     if len(order) < len(partition):
         raise FusionError(_cycle(graph, partition, source, target, name), expected="convex kernels")

@@ -18,6 +18,7 @@ try:
 except ImportError:
     raise MissingExtraError("hiersim.testing", "hypothesis", "test") from None
 
+from hiersim.testing.dag_strategies import dags
 from hiersim.testing.design_strategies import bytewise, designs, hosted_designs
 from hiersim.testing.dram_strategies import dram_timings
 from hiersim.testing.graph_strategies import streaming_graphs
@@ -26,6 +27,7 @@ from hiersim.testing.trace_strategies import traces
 
 __all__ = [
     "bytewise",
+    "dags",
     "designs",
     "dram_timings",
     "hosted_designs",

@@ -7,6 +7,7 @@ all captures again. Real widths, few layers: rules depend on sizes, and nothing 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -285,8 +286,7 @@ class Generator(nn.Module):
         super().__init__()
         widths = (128, 256, 128, 64)
         self.convs = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False)
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
+            nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False) for i, o in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
         self.last = nn.ConvTranspose2d(64, 3, 4, stride=2, padding=1)
@@ -310,9 +310,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor, labels: Tensor) -> dict[str, Tensor]:
         x = self.embed(tokens)
         batch, length, width = x.shape
-        q, k, v = (
-            part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(width, -1)
-        )
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(width, -1))
         h = functional.scaled_dot_product_attention(q, k, v)
         x = self.norm1(x + self.o(h.transpose(1, 2).reshape(batch, length, width)))
         x = self.norm2(x + self.down(functional.gelu(self.up(x))))

@@ -21,7 +21,7 @@ from hiersim.model.operators import Accesses, Role
 from hiersim.model.trace import Trace
 from hiersim.testing.contracts import asked_bytes
 from hiersim.testing.legality import check_legal
-from hiersim.testing.strategies import traces
+from hiersim.testing.strategies import dags, traces
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 
@@ -30,7 +30,7 @@ half = settings(max_examples=max(20, settings.default.max_examples // 2))  # typ
 
 
 @half
-@given(traces(max_operators=8), LABELS)
+@given(st.one_of(dags(10), dags(10), traces(max_operators=6)), LABELS)
 def test_any_partition_is_legal_or_refused(trace: Trace, labels: list[int]) -> None:
     """Law 10: covered once, convex, aliases respected, no more bytes asked for; neighbours are always allowed."""
     operators = np.arange(len(trace.graph.operators))

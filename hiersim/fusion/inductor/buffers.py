@@ -16,6 +16,7 @@ from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
 from hiersim.fusion.partition import segments
 from hiersim.fusion.traits import Traits
+from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, IntArray
 from hiersim.model.trace import OperatorGraph
 
@@ -90,22 +91,32 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     )
     forced, operations, written = _forced(graph, links, part), _own_operations(graph, facts), _written_bytes(graph)
     ptr, times = graph.reads.ptr.tolist(), uses(graph).tolist()
+    previous = _overwritten(graph)
+    overwrites = [row in previous for row in range(count)]  # or has such an operator in its expression
     for row in range(count):
         if buffers.part[row] == Part.NONE:
             continue
         for source in inputs[row]:
             if not buffers.stored[source]:
                 operations[row] += operations[source]
+                overwrites[row] |= overwrites[source]
         reads = _reads(buffers, row, range(ptr[row], ptr[row + 1]))
         buffers.reads[row] = reads
         fan = 0
         for user in users[row]:
             fan += times[user]
+        if overwrites[row] and not forced[row] and (len(users[row]) > 1 or _over_stored(buffers, previous, row)):
+            forced[row] = int(Stored.OVERWRITTEN)
         buffers.stored[row] = forced[row] or _reason(buffers, row, fan, operations[row] + len(reads), rules)
         if not buffers.stored[row]:
             _inline(buffers, row, written[row])
     _collect(buffers)
     return buffers
+
+
+def _over_stored(buffers: Buffers, previous: dict[int, int], row: int) -> bool:
+    """Whether an operator overwrites a result that is in memory."""
+    return row in previous and (previous[row] < 0 or bool(buffers.stored[previous[row]]))
 
 
 def _reads(buffers: Buffers, row: int, places: range) -> frozenset[int]:
@@ -172,8 +183,7 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[in
     stale = np.zeros(count, np.bool_)
     late = last[table.tensor_storage[graph.reads.tensor]] > read_row
     stale[read_row[late]] = True
-    several = np.bincount(links.source, minlength=count) > 1
-    reason[stale & several] = Stored.OVERWRITTEN
+    reason[stale] = Stored.OVERWRITTEN
     pieces = (np.bincount(links.access, minlength=len(graph.reads.tensor)) > 1) | (links.initial == 1)
     reason[links.source[pieces[links.access]]] = Stored.OVERWRITTEN
     border = (segment[links.source] != segment[links.target]) | (phase[links.source] != phase[links.target])
@@ -186,6 +196,18 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[in
     reason[~used & (reason == 0)] = Stored.UNUSED
     reason[~np.isin(part, [int(item) for item in INLINED])] = Stored.KIND
     found: list[int] = reason.tolist()
+    return found
+
+
+def _overwritten(graph: OperatorGraph) -> dict[int, int]:
+    """Operators that write where another one wrote before, and that operator; -1 where there are several storages."""
+    rows, storage = rows_of(graph.writes), graph.tensors.tensor_storage[graph.writes.tensor]
+    order = np.lexsort((rows, storage))
+    rows, storage = rows[order], storage[order]
+    again = np.flatnonzero((storage[1:] == storage[:-1]) & (rows[1:] != rows[:-1])) + 1
+    found: dict[int, int] = {}
+    for row, before in zip(rows[again].tolist(), rows[again - 1].tolist(), strict=True):
+        found[row] = -1 if row in found else before
     return found
 
 

@@ -14,7 +14,7 @@ from hiersim.fusion.inductor.buffers import Buffers, lower
 from hiersim.fusion.inductor.rules import InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import Partition, edges, launch_order, owners, segments
+from hiersim.fusion.partition import Partition, edges, flow, launch_order, segments
 from hiersim.fusion.traits import traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
@@ -71,7 +71,7 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     single = _kernels(buffers)
     order = launch_order(graph, single, links, "")
     numbered = single.take(order)
-    before, after = edges(graph, numbered, links, owners(graph, numbered, ""))
+    before, after = edges(graph, numbered, links, flow(graph, numbered, links, ""))
     place = list(zip(segments(graph).tolist(), graph.operators.phase.tolist(), strict=True))
     scheduler = Scheduler(buffers, facts, order, place, Contraction(len(numbered), before, after), rules)
     return Scheduled(buffers=buffers, scheduler=scheduler, partition=_joined(numbered, scheduler.run()))
