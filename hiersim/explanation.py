@@ -8,12 +8,17 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.errors import HiersimError, nearest
+from hiersim.fusion.reasons import MEANING
+from hiersim.fusion.why import find_operator, why_not
 from hiersim.lowering.working_sets import Part, WorkingSet, reuses, working_sets, woven
 from hiersim.lowering.workload import prepare
+from hiersim.model.design import Design
 from hiersim.model.operators import DIMS, DType, Kind
 from hiersim.model.program import Access
 from hiersim.model.timeline import ENGINES, column_meaning
+from hiersim.model.trace import Trace
 from hiersim.results import MAIN_ENGINE, Result
+from hiersim.run import kernels_of
 from hiersim.units import UNLIMITED
 
 SCHEMA: Final = 1
@@ -91,6 +96,49 @@ def explain(result: Result, kernel: str | None = None) -> Explanation:
         saved = rows.saved(int(tier.capacity))
         served[tier.name] = tuple(float(saved[list(item.rows)].sum()) / item.saved_bytes for item in sets)
     return Explanation(result=result, sets=sets, served=served, place=chosen)
+
+
+def explain_pair(trace: Trace, design: Design, fusion: str, one: str, other: str) -> dict[str, Any]:
+    """Whether the policy `fusion` puts two operators into one kernel, and if not, why; nothing is simulated.
+
+    Parameters
+    ----------
+    trace, design
+        The model run and the machine.
+    fusion : str
+        A built-in policy that gives reasons.
+    one, other : str
+        Operators by index, name or `module/name`.
+
+    Returns
+    -------
+    dict
+        `pair` (two operators), `together`, and where they are apart `reason`, `meaning`, `detail` and `remedy`; keys
+        as in the glossary.
+
+    Raises
+    ------
+    FusionError
+        When an operator is not there or not the only one of its name, or the policy gives no reasons.
+    """
+    rows = [find_operator(trace, word) for word in (one, other)]
+    verdict = why_not(trace, fusion, *rows)
+    meaning, remedy = MEANING[verdict.reason] if verdict.reason is not None else (None, None)
+    table = trace.graph.operators
+    return {
+        "schema": SCHEMA,
+        "trace": trace.name,
+        "design": design.name,
+        "fusion": kernels_of(trace, design, fusion).policy,
+        "pair": [
+            {"operator": row, "name": table.label(row), "module": table.strings[int(table.module[row])]} for row in rows
+        ],
+        "together": verdict.together,
+        "reason": None if verdict.reason is None else verdict.reason.value,
+        "meaning": meaning,
+        "detail": verdict.detail or None,
+        "remedy": remedy,
+    }
 
 
 def find_kernel(result: Result, word: str) -> int:

@@ -16,19 +16,27 @@ from hiersim.cli import options
 @click.option(
     "-k", "--kernel", metavar="NAME", help="Explain one kernel as well: its index, or the name of a kernel or copy."
 )
+@click.option(
+    "--why-not",
+    "pair",
+    nargs=2,
+    metavar="OP_A OP_B",
+    help="Why are two operators in different kernels? Each by index, name or MODULE/NAME.",
+)
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=options.SET_HELP)
 @options.engine
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def explain(
-    trace: str, design: str, fusion: str, kernel: str | None, sets: tuple[str, ...], engine: str | None, as_json: bool,
-    quiet: bool,
+    trace: str, design: str, fusion: str, kernel: str | None, pair: tuple[str, str] | None, sets: tuple[str, ...],
+    engine: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """How large must a cache be for TRACE, and what would it save? And why does a kernel take what it takes?
 
     \b
     hiersim explain gpt2-large-prefill --design h100-sxm
     hiersim explain gpt2-large-prefill -d h100-sxm -f inductor --kernel 7
+    hiersim explain gpt2-large-prefill -d h100-sxm -f inductor --why-not 7 22
     """
     from hiersim.explanation import explain as explained
     from hiersim.frontends.load import load_trace
@@ -36,6 +44,9 @@ def explain(
     from hiersim.run import engine as check_engine
     from hiersim.views import explanation as views
 
+    if pair is not None:
+        _why_not(trace, design, fusion, pair, sets, as_json)
+        return
     name = engine or DEFAULT_ENGINE
     check_engine(name)
     changes = options.changes_of(sets)
@@ -61,3 +72,18 @@ def explain(
             screen.print(views.operators_table(facts))
         screen.print(views.traffic_table(facts))
     options.print_warnings([result], quiet)
+
+
+def _why_not(trace: str, design: str, fusion: str, pair: tuple[str, str], sets: tuple[str, ...], as_json: bool) -> None:
+    """Answer `--why-not`; nothing is simulated."""
+    from hiersim.explanation import explain_pair
+    from hiersim.frontends.load import load_trace
+    from hiersim.views import explanation as views
+
+    machine = options.changed_design(design, options.changes_of(sets))
+    answer = explain_pair(load_trace(trace), machine, fusion, *pair)
+    if as_json:
+        click.echo(json.dumps(answer, sort_keys=True, indent=1, allow_nan=False))
+        return
+    for line in views.pair_lines(answer):
+        click.echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -12,6 +13,7 @@ class Reason(Enum):
     ONE_KERNEL_EACH = "one-kernel-each"
     NOT_ELEMENTWISE = "not-elementwise"
     ELEMENT_COUNT = "element-count"
+    NOT_ADJACENT = "not-adjacent"
     PARTIAL_READ = "partial-read"
     TWO_PRODUCTS = "two-products"
     LIBRARY_CALL = "library-call"
@@ -25,8 +27,8 @@ class Reason(Enum):
     LITTLE_SHARED_DATA = "little-shared-data"
     DISTANCE = "distance"
     CYCLE = "cycle"
-    STORED_BETWEEN = "stored-between"
     OTHER_FUSION_FIRST = "other-fusion-first"
+    COMPILER = "compiler"
 
 
 MEANING: dict[Reason, tuple[str, str]] = {
@@ -42,6 +44,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
     Reason.ELEMENT_COUNT: (
         "their results have different numbers of elements, so that their loops do not match",
         "results of equal size, or a policy that computes a value again",
+    ),
+    Reason.NOT_ADJACENT: (
+        "neither reads what the other writes, and the policy fuses only along data",
+        "ask for each pair of operators on the way from one to the other",
     ),
     Reason.PARTIAL_READ: (
         "the consumer reads a part of what the producer writes, or through another order of elements",
@@ -83,13 +89,28 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "a third kernel must run after one of them and before the other",
         "the operator between them in the same kernel, or gone",
     ),
-    Reason.STORED_BETWEEN: (
-        "neither feeds the other: a stored result lies between them",
-        "the operators between them in the same kernel; ask for each pair on the way",
-    ),
     Reason.OTHER_FUSION_FIRST: (
         "alone they could share a kernel; fused with others first, they no longer can",
         "fewer or smaller fusions around them",
     ),
+    Reason.COMPILER: (
+        "the compiler kept them apart; by its rules, as this tool knows them, it need not have",
+        "see docs/fusion.md for where rules and captured schedules disagree",
+    ),
 }
 """What each reason says, and what would have to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether two operators share a kernel, and if not, why."""
+
+    reason: Reason | None
+    """None where they share one."""
+    detail: str = ""
+    """What the reason is about, in words: the loop nests that differ, the bytes that are shared."""
+
+    @property
+    def together(self) -> bool:
+        """True where a kernel runs both."""
+        return self.reason is None

@@ -130,3 +130,23 @@ def traffic_table(facts: dict[str, Any]) -> Table:
     for tier, ways in facts["traffic_bytes"].items():
         table.add_row(tier, show_bytes(ways["read"]), show_bytes(ways["write"]))
     return table
+
+
+def pair_lines(answer: dict[str, Any]) -> list[str]:
+    """Why two operators are apart, in words."""
+    one, other = (_operator_words(item) for item in answer["pair"])
+    where = f"under {answer['fusion']}"
+    if answer["together"]:
+        return [f"{one} and {other} share a kernel {where}"]
+    detail = f" ({answer['detail']})" if answer["detail"] else ""
+    return [
+        f"{one} and {other} are in different kernels {where}",
+        f"- {answer['reason']}: {answer['meaning']}{detail}",
+        f"- to change it: {answer['remedy']}",
+    ]
+
+
+def _operator_words(item: dict[str, Any]) -> str:
+    """An operator of a pair."""
+    module = f" of {item['module']}" if item["module"] else ""
+    return f"{item['operator']} {item['name']}{module}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,7 +17,7 @@ from hiersim.fusion.inductor.rules import InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.fusion.partition import Partition, edges, flow, launch_order, segments
-from hiersim.fusion.traits import traits
+from hiersim.fusion.traits import Traits, traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, csr
@@ -55,6 +57,9 @@ class Scheduled:
 
     buffers: Buffers
     scheduler: Scheduler
+    """After all fusions."""
+    begin: Callable[[], Scheduler]
+    """The scheduler once more, before any fusion."""
     partition: Partition
 
 
@@ -73,8 +78,17 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     numbered = single.take(order)
     before, after = edges(graph, numbered, links, flow(graph, numbered, links, ""))
     place = list(zip(segments(graph).tolist(), graph.operators.phase.tolist(), strict=True))
-    scheduler = Scheduler(buffers, facts, order, place, Contraction(len(numbered), before, after), rules)
-    return Scheduled(buffers=buffers, scheduler=scheduler, partition=_joined(numbered, scheduler.run()))
+    begin = partial(_scheduler, buffers, facts, order, place, (before, after), rules)
+    scheduler = begin()
+    return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=_joined(numbered, scheduler.run()))
+
+
+def _scheduler(
+    buffers: Buffers, facts: Traits, order: IntArray, place: list[tuple[int, int]], pairs: tuple[IntArray, IntArray],
+    rules: InductorRules,
+) -> Scheduler:  # fmt: skip
+    """Every stored result on its own."""
+    return Scheduler(buffers, facts, order, place, Contraction(len(order), *pairs), rules)
 
 
 def _kernels(buffers: Buffers) -> Partition:

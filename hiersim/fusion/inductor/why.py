@@ -1,0 +1,63 @@
+"""Why TorchInductor's rules keep two operators apart."""
+
+from __future__ import annotations
+
+from hiersim.fusion.inductor.policy import Scheduled, schedule
+from hiersim.fusion.inductor.rules import Part
+from hiersim.fusion.inductor.scheduler import Group, Scheduler
+from hiersim.fusion.reasons import Reason, Verdict
+from hiersim.model.trace import Trace
+
+
+def why_not(trace: Trace, one: int, other: int) -> Verdict:
+    """Whether the rules put two launching operators into one kernel, and if not, the reason."""
+    done = schedule(trace.graph)
+    parts = [done.buffers.part[row] for row in (one, other)]
+    places = [_buffers_of(done, row) for row in (one, other)]
+    final = [{done.scheduler.contraction.group(number) for number in numbers} for numbers in places]
+    if final[0] & final[1]:
+        return Verdict(reason=None)
+    if Part.EAGER in parts:
+        return Verdict(reason=Reason.NOT_COMPILED)
+    fresh = done.begin()
+    pairs = sorted((abs(first - second), first, second) for first in places[0] for second in places[1])
+    verdicts = [_alone(fresh, first, second) for _, first, second in pairs[:64]]
+    open_ = [pair for pair, verdict in zip(pairs, verdicts, strict=False) if verdict.together]
+    if not open_:
+        return verdicts[0]
+    return _merged(done.scheduler, *open_[0][1:])
+
+
+def _buffers_of(done: Scheduled, row: int) -> list[int]:
+    """Numbers of the stored results that compute an operator."""
+    rows = zip(done.buffers.heads, done.buffers.rows, strict=True)
+    return sorted(done.scheduler.number[head] for head, members in rows if row in members)
+
+
+def _alone(fresh: Scheduler, first: int, second: int) -> Verdict:
+    """Why two stored results do not suit each other, before any fusion; no reason where they do."""
+    reason = fresh.mismatch(first, second)
+    return Verdict(reason=reason, detail=_detail(fresh, reason, fresh.groups[first], fresh.groups[second]))
+
+
+def _merged(scheduler: Scheduler, first: int, second: int) -> Verdict:
+    """Why two stored results that suit each other are apart after all fusions."""
+    groups = scheduler.contraction.group(first), scheduler.contraction.group(second)
+    reason = scheduler.refusal(*groups)
+    if reason is Reason.CYCLE or reason is Reason.KERNEL_SIZE:
+        return Verdict(reason=reason, detail=_detail(scheduler, reason, *(scheduler.groups[name] for name in groups)))
+    detail = "" if reason is None else f"what they are fused with: {reason.value}"
+    return Verdict(reason=Reason.OTHER_FUSION_FIRST, detail=detail)
+
+
+def _detail(scheduler: Scheduler, reason: Reason | None, one: Group, other: Group) -> str:
+    """The numbers behind a reason."""
+    if reason is Reason.LOOP_NEST:
+        return f"{one.points} x {one.inner} and {other.points} x {other.inner} points"
+    if reason is Reason.LITTLE_SHARED_DATA:
+        return f"{scheduler.shared_bytes(one, other)} bytes"
+    if reason is Reason.DISTANCE:
+        return f"{max(one.last, other.last) - min(one.first, other.first)} stored results"
+    if reason is Reason.KERNEL_SIZE:
+        return f"{one.buffers} and {other.buffers} buffers"
+    return ""
