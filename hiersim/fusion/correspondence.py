@@ -183,13 +183,13 @@ def _work(item: _Item) -> Hashable:
 
 
 def _placed(rows: list[_Item], found: dict[int, int], kernel_of: list[int]) -> dict[int, tuple[int, int]]:
-    """Where each row stands among the eager operators: by the first known operator of its kernel, then as it comes.
+    """Where each row stands among the eager operators: by the last known operator of its kernel, then as it comes.
 
     Kernels without a known operator stand where the known kernel before them does.
     """
     known: dict[int, int] = {}
     for row, operator in found.items():
-        known[kernel_of[row]] = min(known.get(kernel_of[row], operator), operator)
+        known[kernel_of[row]] = max(known.get(kernel_of[row], operator), operator)
     placed, last = {}, 0
     for item in rows:
         last = known.get(kernel_of[item.at], last)
