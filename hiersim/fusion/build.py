@@ -11,10 +11,9 @@ import dataclasses
 
 import numpy as np
 
-from hiersim.errors import FusionError
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import Flow, Partition, flow, launching, ordered, segments
+from hiersim.fusion.partition import Flow, Partition, check_launches, flow, launching, ordered, segments
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, Accesses, Flag, IntArray, Kind, Role, TensorTable
@@ -43,8 +42,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
     """
     graph = trace.graph
     links = dependences(graph)
-    if not len(partition):
-        raise FusionError(f"trace '{trace.name}' launches nothing", expected="at least one operator that does")
+    check_launches(trace)
     partition = ordered(graph, partition, links, trace.name)
     through = flow(graph, partition, links, trace.name)
     writes = _writes(graph, partition, through)

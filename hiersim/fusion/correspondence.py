@@ -26,6 +26,11 @@ _SAME: Final = {
     "convert_element_type": "_to_copy",
     "iota": "arange",
     "bmm": "mm",
+    "zeros": "full",
+    "zeros_like": "full",
+    "new_zeros": "full",
+    "ones_like": "full",
+    "full_like": "full",
     "index_put": "index_copy",
     "_low_memory_max_pool_with_offsets": "max_pool2d_with_indices",
 }

@@ -16,7 +16,7 @@ from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.eager import HOST_ONLY, gather
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, IntArray, Kind
-from hiersim.model.trace import OperatorGraph
+from hiersim.model.trace import OperatorGraph, Trace
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -58,6 +58,12 @@ class Partition:
 def launching(graph: OperatorGraph) -> IntArray:
     """(M,) the operators that launch something, in issue order."""
     return np.flatnonzero(~np.isin(graph.operators.kind, [int(kind) for kind in HOST_ONLY]))
+
+
+def check_launches(trace: Trace) -> None:
+    """Raise a `FusionError` where nothing is launched."""
+    if not len(launching(trace.graph)):
+        raise FusionError(f"trace '{trace.name}' launches nothing", expected="at least one operator that does")
 
 
 def segments(graph: OperatorGraph) -> IntArray:

@@ -16,7 +16,7 @@ from hiersim.fusion.inductor.buffers import Buffers, lower
 from hiersim.fusion.inductor.rules import InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import Partition, edges, flow, launch_order, segments
+from hiersim.fusion.partition import Partition, check_launches, edges, flow, launch_order, segments
 from hiersim.fusion.traits import Traits, traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
@@ -48,6 +48,7 @@ def inductor_rules(trace: Trace, design: Design | None = None) -> KernelGraph:
     FusionError
         When nothing is launched.
     """
+    check_launches(trace)
     return kernel_graph(trace, partition(trace.graph), RULES)
 
 
