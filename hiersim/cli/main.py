@@ -27,7 +27,7 @@ HELP = {
     "demo": "The main job on bundled real traces, with a report.",
     "run": "Replay one trace on one design.",
     "compare": "A table of designs and fusion policies.",
-    "explain": "The working sets of a run, and one kernel in detail.",
+    "explain": "The working sets of a run, one kernel in detail, why two operators are apart.",
     "export": "Write a replay in another tool's form.",
     "capture": "Make a trace of a PyTorch model; no GPU, no weights.",
     "measure": "Times of operators and models on this machine's GPU or CPU.",

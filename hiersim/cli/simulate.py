@@ -28,7 +28,12 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
 @click.argument("trace")
 @click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
 @click.option(
-    "-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy: eager, inductor, xla."
+    "-f",
+    "--fusion",
+    default="eager",
+    show_default=True,
+    metavar="P",
+    help="Fusion policy: eager, pointwise, epilogue, inductor, inductor-rules, xla.",
 )
 @options.variants
 @options.common

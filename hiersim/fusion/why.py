@@ -87,13 +87,21 @@ def share_a_kernel(partition: Partition, one: int, other: int) -> bool:
     return bool(where[0] & where[1])
 
 
+def _by_pointwise(trace: Trace) -> Partition:
+    return pointwise.partition(trace.graph)
+
+
+def _by_epilogue(trace: Trace) -> Partition:
+    return epilogue.partition(trace.graph)
+
+
 def _eager(trace: Trace, one: int, other: int) -> Verdict:
     return Verdict(reason=None if one == other else Reason.ONE_KERNEL_EACH)
 
 
 def _pointwise(trace: Trace, one: int, other: int) -> Verdict:
     graph = trace.graph
-    if share_a_kernel(pointwise.partition(graph), one, other):
+    if share_a_kernel(trace.derived(_by_pointwise), one, other):
         return Verdict(reason=None)
     facts = traits(graph)
     for row in (one, other):
@@ -104,7 +112,7 @@ def _pointwise(trace: Trace, one: int, other: int) -> Verdict:
 
 def _epilogue(trace: Trace, one: int, other: int) -> Verdict:
     graph = trace.graph
-    partition = epilogue.partition(graph)
+    partition = trace.derived(_by_epilogue)
     if share_a_kernel(partition, one, other):
         return Verdict(reason=None)
     facts = traits(graph)

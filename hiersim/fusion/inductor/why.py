@@ -11,7 +11,7 @@ from hiersim.model.trace import Trace
 
 def why_not(trace: Trace, one: int, other: int) -> Verdict:
     """Whether the rules put two launching operators into one kernel, and if not, the reason."""
-    done = schedule(trace.graph)
+    done: Scheduled = trace.derived(_scheduled)
     parts = [done.buffers.part[row] for row in (one, other)]
     places = [_buffers_of(done, row) for row in (one, other)]
     final = [{done.scheduler.contraction.group(number) for number in numbers} for numbers in places]
@@ -19,13 +19,21 @@ def why_not(trace: Trace, one: int, other: int) -> Verdict:
         return Verdict(reason=None)
     if Part.EAGER in parts:
         return Verdict(reason=Reason.NOT_COMPILED)
-    fresh = done.begin()
+    fresh: Scheduler = trace.derived(_fresh)
     pairs = sorted((abs(first - second), first, second) for first in places[0] for second in places[1])
     verdicts = [_alone(fresh, first, second) for _, first, second in pairs[:64]]
     open_ = [pair for pair, verdict in zip(pairs, verdicts, strict=False) if verdict.together]
     if not open_:
         return verdicts[0]
     return _merged(done.scheduler, *open_[0][1:])
+
+
+def _scheduled(trace: Trace) -> Scheduled:
+    return schedule(trace.graph)
+
+
+def _fresh(trace: Trace) -> Scheduler:
+    return trace.derived(_scheduled).begin()
 
 
 def _buffers_of(done: Scheduled, row: int) -> list[int]:
