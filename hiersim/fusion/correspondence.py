@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from hiersim.fusion.dependences import dependences
 from hiersim.fusion.partition import launching
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.networks import rows_of
@@ -69,9 +70,35 @@ class _Item:
     phase: int
     module: str
     name: str
-    work: tuple[int, int, int]
+    work: tuple[int, ...]
+    """FLOPs, and of a reduction its sizes."""
     named: frozenset[str] = frozenset()
     """Weights, caches and inputs that the operator touches, or, of a captured row, its whole kernel."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What is matched so far."""
+
+    kernel_of: list[int]
+    """Kernel of each captured row."""
+    neighbours: dict[int, set[int]]
+    """Operators that an eager operator reads from or writes for."""
+    operator: dict[int, int] = field(default_factory=dict)
+    """Captured row → eager operator."""
+    kernels: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Eager operator → kernels."""
+
+    def add(self, row: int, operator: int) -> None:
+        """Match a captured row to an eager operator."""
+        self.operator[row] = operator
+        self.kernels[operator].add(self.kernel_of[row])
+
+    def near(self, operator: int, row: int) -> int:
+        """How many neighbours of an eager operator the kernel of a captured row runs."""
+        kernel = self.kernel_of[row]
+        around = self.neighbours.get(operator, set())
+        return sum(kernel in self.kernels[other] for other in around if other in self.kernels)
 
 
 def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
@@ -87,13 +114,14 @@ def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
     compiled = [_rooted(item, known) for item in all_rows if item.phase != Phase.OPTIMIZER]
     again = schedule.recomputed.tolist()
     first = [item for item in compiled if not again[item.at]]
-    found: dict[int, int] = {}  # captured row → eager operator
+    known_so_far = _Found(kernel_of=kernel_of, neighbours=_neighbours(trace))
+    found = known_so_far.operator
     left = eager, first
     for key in (_place, _work):
-        left = _zip_equal(*left, found, key, lambda group: len({kernel_of[item.at] for item in group}) == 1)
+        left = _zip_equal(*left, known_so_far, key, lambda group: len({kernel_of[item.at] for item in group}) == 1)
         placed = _placed(first, found, kernel_of)
         left = left[0], sorted(left[1], key=lambda item: placed[item.at])
-        left = _zip_equal(*left, found, key, lambda group: True)
+        left = _zip_equal(*left, known_so_far, key, lambda group: True)
     eager_left, first_left = left
     _decomposed(eager_left, first_left, found)
     _repeated(eager, compiled, again, kernel_of, found)
@@ -125,7 +153,8 @@ def _named(tensors: TensorTable, *accesses: Accesses) -> list[frozenset[str]]:
 
 def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]]) -> list[_Item]:
     phase, name, module = table.phase.tolist(), table.name.tolist(), table.module.tolist()
-    work = list(zip(table.matrix_flops.tolist(), table.vector_flops.tolist(), table.special_ops.tolist(), strict=True))
+    sizes, ptr = table.dims.tolist(), table.dims_ptr.tolist()
+    flops = list(zip(table.matrix_flops.tolist(), table.vector_flops.tolist(), table.special_ops.tolist(), strict=True))
     short = [short_name(text) for text in table.strings]
     return [
         _Item(
@@ -133,7 +162,7 @@ def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]
             phase=phase[row],
             module=table.strings[module[row]],
             name=short[name[row]],
-            work=work[row],
+            work=flops[row] if flops[row][0] else (*flops[row], *sizes[ptr[row] : ptr[row + 1]]),
             named=named[row],
         )
         for row in rows
@@ -143,7 +172,7 @@ def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]
 def _zip_equal(
     eager: list[_Item],
     compiled: list[_Item],
-    found: dict[int, int],
+    found: _Found,
     key: Callable[[_Item], Hashable],
     sure: Callable[[list[_Item]], bool],
 ) -> tuple[list[_Item], list[_Item]]:
@@ -159,24 +188,25 @@ def _zip_equal(
         others = sides[1].get(name, [])
         if len(group) != len(others) or not sure(others):
             continue
-        for item, other in _assigned(group, others):
-            found[other.at] = item.at
+        for item, other in _assigned(group, others, found):
             used[0].add(item.at)
             used[1].add(other.at)
     return [item for item in eager if item.at not in used[0]], [item for item in compiled if item.at not in used[1]]
 
 
-def _assigned(group: list[_Item], others: list[_Item]) -> list[tuple[_Item, _Item]]:
-    """Pairs in order; where an operator touches weights or caches, its kernel must touch them too."""
-    rest, pairs, open_ = list(others), [], []
+def _assigned(group: list[_Item], others: list[_Item], found: _Found) -> list[tuple[_Item, _Item]]:
+    """Pairs in order; where there is a choice, an operator goes to the kernel that runs most of its neighbours.
+
+    Where an operator touches weights or caches, its kernel must touch them too.
+    """
+    rest, pairs = list(others), []
     for item in group:
-        fitting = [other for other in rest if item.named <= other.named] if item.named and len(rest) > 1 else []
-        if fitting and len(fitting) < len(rest):
-            pairs.append((item, fitting[0]))
-            rest.remove(fitting[0])
-        else:
-            open_.append(item)
-    return pairs + list(zip(open_, rest, strict=True))
+        fitting = [other for other in rest if item.named <= other.named] or rest
+        best = max(fitting, key=lambda other: found.near(item.at, other.at)) if len(fitting) > 1 else fitting[0]
+        found.add(best.at, item.at)
+        pairs.append((item, best))
+        rest.remove(best)
+    return pairs
 
 
 def _place(item: _Item) -> Hashable:
@@ -200,6 +230,17 @@ def _placed(rows: list[_Item], found: dict[int, int], kernel_of: list[int]) -> d
         last = known.get(kernel_of[item.at], last)
         placed[item.at] = (last, item.at)
     return placed
+
+
+def _neighbours(trace: Trace) -> dict[int, set[int]]:
+    """For each operator, those that it reads from or writes for."""
+    links = dependences(trace.graph)
+    found: dict[int, set[int]] = defaultdict(set)
+    for first, second in zip(links.source.tolist(), links.target.tolist(), strict=True):
+        if first != second:
+            found[first].add(second)
+            found[second].add(first)
+    return found
 
 
 def _rooted(item: _Item, known: set[str]) -> _Item:
