@@ -36,7 +36,7 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "one of them is a view or a host sync, which launches no kernel",
         "name an operator that launches one",
     ),
-    Reason.ONE_KERNEL_EACH: ("the policy gives every operator its own kernel", "another policy"),
+    Reason.ONE_KERNEL_EACH: ("the policy gives every operator like these its own kernel", "another policy"),
     Reason.NOT_ELEMENTWISE: (
         "one of them is not element-wise, and the policy fuses nothing else",
         "a policy that fuses reductions, gathers or products (inductor-rules, epilogue)",

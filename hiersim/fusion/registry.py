@@ -16,6 +16,7 @@ from hiersim.model.trace import Trace
 Policy = Callable[[Trace, Design], KernelGraph]
 GROUP = "hiersim.policies"
 BUILT_IN: Final = {
+    "attention": "hiersim.fusion.attention:attention",
     "eager": "hiersim.fusion.eager:eager",
     "epilogue": "hiersim.fusion.epilogue:epilogue",
     "inductor": "hiersim.fusion.inductor.policy:inductor",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hiersim.errors import FusionError, nearest
-from hiersim.fusion import epilogue, pointwise
+from hiersim.fusion import attention, epilogue, pointwise
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.inductor import why as rules
@@ -29,7 +29,7 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
     trace : Trace
         The model run.
     policy : str
-        A built-in policy: `eager`, `pointwise`, `epilogue`, `inductor`, `inductor-rules`.
+        A built-in policy: `eager`, `pointwise`, `epilogue`, `attention`, `inductor`, `inductor-rules`.
     one, other : int
         Eager operators by index, in any order.
 
@@ -40,6 +40,7 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
     """
     explainers: dict[str, Explainer] = {
         "eager": _eager,
+        "attention": _attention,
         "pointwise": _pointwise,
         "epilogue": _epilogue,
         "inductor-rules": rules.why_not,
@@ -97,6 +98,11 @@ def _by_epilogue(trace: Trace) -> Partition:
 
 def _eager(trace: Trace, one: int, other: int) -> Verdict:
     return Verdict(reason=None if one == other else Reason.ONE_KERNEL_EACH)
+
+
+def _attention(trace: Trace, one: int, other: int) -> Verdict:
+    found = [chain for chain in attention.chains(trace.graph) if one in chain.rows and other in chain.rows]
+    return Verdict(reason=None if found or one == other else Reason.ONE_KERNEL_EACH)
 
 
 def _pointwise(trace: Trace, one: int, other: int) -> Verdict:
