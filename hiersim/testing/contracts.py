@@ -30,7 +30,7 @@ from hiersim.lowering.lower import compulsory_bytes
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import Flag, Role
+from hiersim.model.operators import PRODUCED, Flag, Role
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
 from hiersim.model.trace import Trace
@@ -203,7 +203,7 @@ def check_policy(trace: Trace, graph: KernelGraph) -> None:
     assert asked_bytes(graph) <= asked_bytes(plain), "fused kernels ask for no more bytes"
     assert weight_bytes(graph) == weight_bytes(plain), "weights are those of the model"
     least, most = sorted((compulsory_bytes(graph), compulsory_bytes(plain)))
-    assert most <= 1.01 * least, "external inputs and outputs are kept"
+    assert most <= 1.01 * least + rewritten_bytes(plain), "external inputs and outputs are kept"
 
 
 def check_eager(trace: Trace, graph: KernelGraph) -> None:
@@ -228,6 +228,16 @@ def weight_bytes(graph: KernelGraph) -> int:
     read = np.unique(graph.tensors.tensor_storage[graph.reads.tensor])
     weights = read[graph.tensors.storage_role[read] == Role.WEIGHT]
     return int(graph.tensors.storage_bytes[weights].sum())
+
+
+def rewritten_bytes(graph: KernelGraph) -> int:
+    """Bytes written into storages that were there before the run.
+
+    Where a later read lies is not known: one that shares a kernel with such a write asks for all of the storage again.
+    """
+    storage = graph.tensors.tensor_storage[graph.writes.tensor]
+    before = ~np.isin(graph.tensors.storage_role[storage], [int(role) for role in PRODUCED])
+    return int(graph.writes.size[before].sum())
 
 
 class ResidencyContract:
