@@ -58,6 +58,9 @@ class Contraction:
 
     def merge(self, one: int, other: int) -> int:
         """The group of both; only after `can_merge`."""
+        if self._rank[one] > self._rank[other]:
+            one, other = other, one
+        floor, rank = self._rank[one], self._rank_of_both(one, other)
         degree = [len(self._before[group]) + len(self._after[group]) for group in (one, other)]
         keep, gone = (one, other) if degree[0] >= degree[1] else (other, one)
         self._parent[gone] = keep
@@ -69,12 +72,20 @@ class Contraction:
             ahead[keep] |= ahead[gone]
             ahead[keep] -= {keep, gone}
             ahead[gone] = set()
-        self._raise(keep, max(self._rank[one], self._rank[other]))
+        self._rank[keep] = rank
+        if rank > floor:
+            self._raise(keep)
         return keep
 
-    def _raise(self, group: int, rank: int) -> None:
-        """Set a rank, and raise those of all that follow."""
-        self._rank[group] = rank
+    def _rank_of_both(self, one: int, other: int) -> int:
+        """A rank above all that either group waits for; that of `one`, the lower, where no follower need be raised."""
+        if len(self._after[one]) <= len(self._before[other]):
+            return self._rank[other]
+        waits = [1 + self._rank[first] for first in self._before[other] if first != one]
+        return max([self._rank[one], *waits])
+
+    def _raise(self, group: int) -> None:
+        """Raise the ranks of all that follow a group above its own."""
         waiting = [group]
         while waiting:
             node = waiting.pop()

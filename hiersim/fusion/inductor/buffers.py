@@ -232,7 +232,7 @@ def _own_operations(graph: OperatorGraph, facts: Traits) -> list[int]:
 
 
 def _written_bytes(graph: OperatorGraph) -> list[int]:
-    """(N,)"""
+    """(N,) bytes that each operator writes."""
     total = np.concatenate([[0], np.cumsum(graph.writes.size)])[graph.writes.ptr]
     found: list[int] = np.diff(total).tolist()
     return found

@@ -6,7 +6,6 @@ as long as their loop nests suit each other and nothing would wait for itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +101,7 @@ class Scheduler:
             if not group.library:
                 for key in sorted(group.loads | group.made):
                     touching.setdefault(key, []).append(name)
-        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
         seen: set[tuple[int, int]] = set()
         most = self.rules.max_fusion_buffer_group_pairwise_attempts
         for names in touching.values():
@@ -112,23 +111,17 @@ class Scheduler:
                     if pair in seen or (one not in changed and other not in changed):
                         continue
                     seen.add(pair)
-                    if self.mismatch(one, other) is None:
-                        found[pair] = self._score(one, other)
-        return sorted(found, key=lambda pair: (tuple(-part for part in found[pair]), pair))
-
-    def _score(self, one: int, other: int) -> tuple[int, int, int]:
-        """Kinds alike, bytes saved, nearness."""
-        first, second = self.groups[one], self.groups[other]
-        saved = self.shared_bytes(first, second)
-        alike = int((first.inner > 1) == (second.inner > 1) and saved > 0)
-        return alike, saved, -_distance(first, second)
+                    first, second = self.groups[one], self.groups[other]
+                    reason, saved = self._weighed(first, second)
+                    if reason is None:
+                        found[pair] = _score(first, second, saved)
+        return sorted(found, key=lambda pair: (found[pair], pair))
 
     def shared_bytes(self, one: Group, other: Group) -> int:
         """Bytes that both touch."""
-        return self._bytes((one.loads | one.made) & (other.loads | other.made))
-
-    def _bytes(self, keys: Iterable[int]) -> int:
-        return sum(self.buffers.loads.size[key] for key in keys)
+        size = self.buffers.loads.size
+        common = (one.loads | one.made) & (other.loads | other.made)
+        return sum(size[key] for key in common)
 
     def refusal(self, one: int, other: int) -> Reason | None:
         """Why two groups may not share a kernel; None where they may."""
@@ -139,28 +132,31 @@ class Scheduler:
 
     def mismatch(self, one: int, other: int) -> Reason | None:
         """`refusal`, but for cycles."""
-        first, second = self.groups[one], self.groups[other]
+        return self._weighed(self.groups[one], self.groups[other])[0]
+
+    def _weighed(self, first: Group, second: Group) -> tuple[Reason | None, int]:
+        """Why two groups do not suit each other, and the bytes that fusing them would save where they do."""
         if first.library or second.library:
-            return Reason.LIBRARY_CALL
-        if first.place[0] != second.place[0]:
-            return Reason.HOST_SYNC
-        if first.place[1] != second.place[1]:
-            return Reason.PHASE
+            return Reason.LIBRARY_CALL, 0
+        if first.place != second.place:
+            return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE, 0
         if not _loops_suit(first, second):
-            return Reason.LOOP_NEST
+            return Reason.LOOP_NEST, 0
         passed = (first.made & second.loads) | (second.made & first.loads)
-        if any(not self.buffers.loads.whole[key] for key in passed):
-            return Reason.INDEXING
+        whole = self.buffers.loads.whole
+        if passed and not all(whole[key] for key in passed):
+            return Reason.INDEXING, 0
         if first.buffers + second.buffers > self.rules.max_fusion_size:
-            return Reason.KERNEL_SIZE
+            return Reason.KERNEL_SIZE, 0
         shared = self.shared_bytes(first, second)
-        if shared == 0 and not passed:
-            return Reason.NO_SHARED_DATA
-        if not passed and shared < self.rules.score_fusion_memory_threshold:
-            return Reason.LITTLE_SHARED_DATA
-        if not passed and _distance(first, second) > self.rules.max_distance:
-            return Reason.DISTANCE
-        return None
+        if not passed:
+            if shared == 0:
+                return Reason.NO_SHARED_DATA, 0
+            if shared < self.rules.score_fusion_memory_threshold:
+                return Reason.LITTLE_SHARED_DATA, 0
+            if _distance(first, second) > self.rules.max_distance:
+                return Reason.DISTANCE, 0
+        return None, shared
 
     def _merge(self, one: int, other: int) -> int:
         first, second = self.groups.pop(one), self.groups.pop(other)
@@ -178,6 +174,12 @@ class Scheduler:
             last=max(first.last, second.last),
         )
         return name
+
+
+def _score(one: Group, other: Group, saved: int) -> tuple[int, int, int]:
+    """Order of fusions: kinds alike, bytes saved, nearness; the least comes first."""
+    alike = int((one.inner > 1) == (other.inner > 1) and saved > 0)
+    return -alike, -saved, _distance(one, other)
 
 
 def _distance(one: Group, other: Group) -> int:
