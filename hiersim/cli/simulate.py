@@ -33,7 +33,7 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
     default="eager",
     show_default=True,
     metavar="P",
-    help="Fusion policy: eager, pointwise, epilogue, attention, inductor, inductor-rules, xla.",
+    help="Fusion policy: eager, pointwise, epilogue, attention, inductor, inductor-rules, optimal, xla.",
 )
 @options.variants
 @options.common

@@ -21,6 +21,7 @@ BUILT_IN: Final = {
     "epilogue": "hiersim.fusion.epilogue:epilogue",
     "inductor": "hiersim.fusion.inductor.policy:inductor",
     "inductor-rules": "hiersim.fusion.inductor.policy:inductor_rules",
+    "optimal": "hiersim.fusion.optimal:optimal",
     "pointwise": "hiersim.fusion.pointwise:pointwise",
     "xla": "hiersim.fusion.captured:xla",
 }
