@@ -313,4 +313,4 @@ def _repeated(
             found[item.at] = candidates[-1]
         if item.at in found:
             used.add(found[item.at])
-            limit = min(limit, found[item.at]) if twins[item.at][1] != "" else limit
+            limit = min(limit, found[item.at])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ from hiersim.model.operators import Accesses, IntArray, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
 
 BoolArray = npt.NDArray[np.bool_]
-CONTRACTIONS: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

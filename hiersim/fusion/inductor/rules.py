@@ -68,7 +68,6 @@ _TWICE: Final = (
     "silu", "gelu", "hardswish", "mish", "elu", "softplus", "leaky_relu", "log_sigmoid", "hardtanh", "celu", "selu",
 )  # fmt: skip
 """Operators whose decomposition uses their operand more than once, so that one of them counts as several users."""
-_LIBRARY: Final = ("native_dropout_cuda", "_fft", "linalg_", "_cudnn", "nonzero", "unique", "multinomial")
 
 
 def parts(graph: OperatorGraph, rules: InductorRules) -> IntArray:
@@ -87,8 +86,6 @@ def parts(graph: OperatorGraph, rules: InductorRules) -> IntArray:
     found[window[table.name] & np.isin(kind, [int(Kind.REDUCTION), int(Kind.POINTWISE), int(Kind.GATHER)])] = (
         Part.WINDOW
     )
-    library = np.array([name.startswith(_LIBRARY) for name in names], np.bool_)
-    found[library[table.name]] = Part.EXTERN
     found[table.phase == Phase.OPTIMIZER] = Part.EAGER
     found[np.isin(kind, [int(Kind.VIEW), int(Kind.SYNC)])] = Part.NONE
     return found
