@@ -97,10 +97,14 @@ class Scheduler:
     def _pairs(self, changed: set[int]) -> list[tuple[int, int]]:
         """Pairs of groups that may be fused, those first that save most; one of each pair is in `changed`."""
         touching: dict[int, list[int]] = {}
+        for name in changed:
+            for key in self.groups[name].loads | self.groups[name].made:
+                touching[key] = []
         for name, group in sorted(self.groups.items(), key=lambda item: item[1].first):
             if not group.library:
-                for key in sorted(group.loads | group.made):
-                    touching.setdefault(key, []).append(name)
+                for key in group.loads | group.made:
+                    if key in touching:
+                        touching[key].append(name)
         found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
         seen: set[tuple[int, int]] = set()
         most = self.rules.max_fusion_buffer_group_pairwise_attempts
