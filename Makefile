@@ -17,7 +17,7 @@ $(STAMP)-%: pyproject.toml hatch_build.py $(COMPILED)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing hiersim with what '$*' needs into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e "$(if $(filter run,$*),.,.[$*])"
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),$(STAMP)-test) $(if $(filter dev test,$*),$(STAMP)-run)
 
 demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
 	@$(BIN)/hiersim demo --out out/demo
@@ -27,7 +27,7 @@ test: $(STAMP)-test ## all tests that need no PyTorch
 
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pytest -m torch -n $(JOBS) -q
+	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)

@@ -29,6 +29,11 @@ TINY = [
 aten = torch.ops.aten
 
 
+def on_one_worker(names: list[str]) -> list[Any]:
+    """Parameters that stay with the worker that compiled them."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
 @pytest.fixture(scope="module")
 def eager() -> Callable[[str], Trace]:
     found: dict[str, Trace] = {}
@@ -368,7 +373,7 @@ def test_composites_cost_their_decomposition(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", on_one_worker(TINY))
 def test_inductor_does_the_same_arithmetic(name: str, compiled: Callable[[str], Trace]) -> None:
     trace = compiled(name)
     eager, schedule = trace.graph.operators, trace.schedules["inductor"]
@@ -384,7 +389,7 @@ def test_inductor_does_the_same_arithmetic(name: str, compiled: Callable[[str], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny-mlp", "tiny-gpt2", "tiny-llama", "tiny-llama-decode"])
+@pytest.mark.parametrize("name", on_one_worker(["tiny-mlp", "tiny-gpt2", "tiny-llama", "tiny-llama-decode"]))
 def test_inductor_fuses(name: str, compiled: Callable[[str], Trace]) -> None:
     trace = compiled(name)
     schedule = trace.schedules["inductor"]
@@ -403,6 +408,7 @@ def test_inductor_fuses(name: str, compiled: Callable[[str], Trace]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tiny-llama-decode")
 def test_inductor_names_and_places_what_eager_does(compiled: Callable[[str], Trace]) -> None:
     trace = compiled("tiny-llama-decode")
     schedule = trace.schedules["inductor"]
@@ -421,6 +427,7 @@ def test_inductor_names_and_places_what_eager_does(compiled: Callable[[str], Tra
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tiny-gpt2-train")
 def test_a_compiled_training_step_is_whole(compiled: Callable[[str], Trace]) -> None:
     schedule = compiled("tiny-gpt2-train").schedules["inductor"]
     phases = schedule.operators.phase[schedule.operator_ptr[:-1]]
@@ -434,9 +441,10 @@ def test_a_compiled_training_step_is_whole(compiled: Callable[[str], Trace]) -> 
 
 
 @pytest.mark.slow
-def test_inductor_captures_are_reproducible(tmp_path: Path) -> None:
-    for run in ("a", "b"):
-        save_trace(capture_torch("tiny-gpt2", "inductor"), tmp_path / f"{run}.npz")
+@pytest.mark.xdist_group("tiny-gpt2")
+def test_inductor_captures_are_reproducible(tmp_path: Path, compiled: Callable[[str], Trace]) -> None:
+    save_trace(compiled("tiny-gpt2"), tmp_path / "a.npz")
+    save_trace(capture_torch("tiny-gpt2", "inductor"), tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert set(load_archive(tmp_path / "a.npz").schedules) == {"inductor"}
 
