@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, simulate
+    from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
     "load_design": "hiersim.config.load",
@@ -44,6 +45,8 @@ _PLACES = {
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "Validation": "hiersim.validation.validate",
+    "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
     "Trace": "hiersim.model.trace",
     **{
@@ -68,6 +71,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "UnitError",
+    "Validation",
     "compare",
     "explain",
     "load_design",
@@ -75,6 +79,7 @@ __all__ = [
     "save_trace",
     "simulate",
     "to_networkx",
+    "validate",
     "variant",
 ]
 

@@ -1,4 +1,4 @@
-"""Where the designs and traces that come with hiersim lie: in a checkout or in an installed wheel."""
+"""Where the designs, traces and measured times that come with hiersim lie: in a checkout or in an installed wheel."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def designs() -> dict[str, Path]:
 def traces() -> dict[str, Path]:
     """Bundled trace name → file, sorted."""
     return {path.stem: path for path in sorted(_folder("traces").glob("*.npz"))}
+
+
+def measurements() -> Path:
+    """The folder of bundled measured times: one folder for each machine and day."""
+    return _folder("measurements")

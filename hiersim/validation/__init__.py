@@ -1,0 +1,1 @@
+"""Predicted beside measured: replays what `hiersim measure` timed and adds up the errors."""

@@ -1,0 +1,79 @@
+"""Models: bundled traces replayed eager and with the schedule that TorchInductor made, beside their measured runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from hiersim import bundled, zoo
+from hiersim.errors import HiersimError
+from hiersim.frontends.load import load_trace
+from hiersim.frontends.measured import Case, Measured, Summary
+from hiersim.lowering.host import GRAPH, STREAM
+from hiersim.measure.constants import HostConstants
+from hiersim.model.design import Design
+from hiersim.model.trace import Trace
+from hiersim.run import simulate
+from hiersim.validation.accuracy import Pair
+from hiersim.validation.protocol import free_of_host, with_cache, with_host
+from hiersim.validation.rows import ModelRow, Progress, Skips
+
+POLICIES: Final = {"eager": ("eager", STREAM), "compiled": ("inductor", STREAM), "graph": ("inductor", GRAPH)}
+"""Mode of a measurement → fusion policy and launch mode of its replay."""
+
+
+def replay_models(
+    measured: Measured, design: Design, host: HostConstants | None, match: str, skips: Skips, progress: Progress
+) -> Iterator[ModelRow]:
+    """Rows of all models whose trace is bundled; the others are counted in `skips`.
+
+    Parameters
+    ----------
+    host : HostConstants, optional
+        Measured on the same device; None: the design's own host.
+
+    Notes
+    -----
+    A model was called again and again with the same tensors: the last-level cache begins warm.
+    """
+    summaries = [row for row in measured.summaries if match in row.case]
+    for done, row in enumerate(summaries):
+        progress(f"{row.case}, {row.mode}", done, len(summaries))
+        case = measured.cases[row.case]
+        reason = _why_not(case)
+        if reason:
+            skips.add(f"model: {reason}")
+            continue
+        try:
+            yield _replayed(measured, design, host, row, load_trace(case.name))
+        except HiersimError as error:
+            skips.add(f"model: cannot be replayed: {error.problem}")
+
+
+def _why_not(case: Case) -> str:
+    builder = zoo.BUILDERS.get(case.name)
+    if case.name not in bundled.traces() or builder is None:
+        return "its trace is not bundled"
+    if (case.dtype, case.train) != (builder.dtype, builder.train):
+        return f"measured in {case.dtype}{', training' if case.train else ''}, which the bundled trace is not"
+    return ""
+
+
+def _replayed(measured: Measured, design: Design, host: HostConstants | None, row: Summary, trace: Trace) -> ModelRow:
+    fusion, launch = POLICIES[row.mode]
+    warm = with_cache(design, "warm")
+    alone = simulate(trace, free_of_host(warm, "profiler"), fusion, launch=launch)
+    whole = simulate(trace, with_host(warm, host) if host else warm, fusion, launch=launch)
+    return ModelRow(
+        device=str(measured.header.device.get("name", "")),
+        design=design.name,
+        model=measured.cases[row.case].name,
+        mode=row.mode,
+        fusion=alone.fusion,
+        kernels=len(alone.program),
+        launches=row.launches,
+        device_time=Pair(predicted=alone.time, measured=row.kernel_s),
+        wall=Pair(predicted=whole.time, measured=row.wall_s),
+        measured_host=host is not None,
+        stable=row.stable,
+    )

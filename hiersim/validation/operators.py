@@ -1,0 +1,155 @@
+"""Operators: each case is rebuilt as a trace and replayed as its clock and its cache were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hiersim.errors import HiersimError
+from hiersim.frontends.measured import Case, Counted, Measured, MeasuredTime
+from hiersim.model.design import Design, Tier
+from hiersim.model.trace import Trace
+from hiersim.results import Result
+from hiersim.run import simulate
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.validation.accuracy import Pair
+from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, free_of_host, with_cache
+from hiersim.validation.rows import CounterRow, OperatorRow, Progress, Skips
+
+Key = tuple[str, str, str]
+"""Case, mode, cache."""
+
+
+def chosen_times(measured: Measured, clocks: Sequence[str] = CLOCKS, match: str = "") -> dict[Key, MeasuredTime | None]:
+    """One time per case, mode and cache: by the first of `clocks` that took one, None where none of them did."""
+    found: dict[Key, MeasuredTime | None] = {}
+    for time in measured.times:
+        if measured.cases[time.case].suite == "model" or match not in time.case:
+            continue
+        key = (time.case, time.mode, time.cache)
+        best = found.setdefault(key, None)
+        if time.clock in clocks and (best is None or clocks.index(time.clock) < clocks.index(best.clock)):
+            found[key] = time
+    return found
+
+
+def replay_operators(
+    measured: Measured, design: Design, clocks: Sequence[str], match: str, skips: Skips, progress: Progress
+) -> Iterator[OperatorRow]:
+    """Rows of all operators that can be replayed; the others are counted in `skips`."""
+    machines = _Machines(design)
+    traces: dict[str, Trace] = {}
+    times = chosen_times(measured, clocks, match)
+    for done, ((name, mode, cache), time) in enumerate(times.items()):
+        progress(name, done, len(times))
+        case = measured.cases[name]
+        reason = why_not(case, mode, cache)
+        if reason or time is None:
+            skips.add(reason or f"not timed by {' or '.join(clocks)}")
+            continue
+        try:
+            if name not in traces:
+                traces = {name: case.trace()}  # times of a case follow each other: one is enough
+            result = simulate(traces[name], machines.of(time.clock, cache))
+        except HiersimError as error:
+            skips.add(f"cannot be replayed: {error.problem}")
+            continue
+        if not result.makespan:
+            skips.add("launches no kernel in the replay")
+            continue
+        yield OperatorRow(
+            device=str(measured.header.device.get("name", "")),
+            design=design.name,
+            suite=case.suite,
+            kind=case.kind.name.lower() if case.kind is not None else case.name,
+            case=name,
+            dtype=case.dtype,
+            mode=mode,
+            cache=cache,
+            clock=time.clock,
+            kernels=len(result.program),
+            pair=Pair(predicted=result.time, measured=time.median_s, roofline=roofline_s(case, result)),
+        )
+
+
+def why_not(case: Case, mode: str, cache: str) -> str:
+    """The reason why a measurement cannot be replayed; empty where it can."""
+    if not case.rows:
+        return f"suite {case.suite}: no operators of the device"
+    if mode != "eager":
+        return f"{mode}: the case carries no captured schedule"
+    if cache not in REPLAYED_CACHES:
+        return f"cache {cache}: nothing is known of its state"
+    return ""
+
+
+def roofline_s(case: Case, result: Result) -> float:
+    """The plain roofline in seconds: max(FLOPs ÷ datasheet peak, compulsory bytes ÷ datasheet bandwidth).
+
+    The compulsory bytes are those of the case; they pass the port of the last tier that kernels address, whatever
+    a cache holds.
+    """
+    moved = _port_s(case.read_bytes, case.written_bytes, result.design.home)
+    return max(result.bounds.compute_ticks / TICKS_PER_SECOND, moved)
+
+
+def _port_s(read: int, written: int, tier: Tier) -> float:
+    if tier.bandwidth is not None:
+        return (read + written) / tier.bandwidth
+    parts = ((read, tier.read_bandwidth), (written, tier.write_bandwidth))
+    return max(size / rate if rate else 0.0 for size, rate in parts)
+
+
+def replay_counters(
+    measured: Measured, design: Design, match: str, skips: Skips, progress: Progress
+) -> Iterator[CounterRow]:
+    """Rows of all counted bytes that a replay can be held against; the others are counted in `skips`."""
+    machines = _Machines(design)
+    counters = [row for row in measured.counters if match in row.case]
+    for done, row in enumerate(counters):
+        progress(f"{row.case}, counters", done, len(counters))
+        case = measured.cases[row.case]
+        reason = _why_not_counted(case, row)
+        if reason:
+            skips.add(f"counters: {reason}")
+            continue
+        try:
+            result = simulate(case.trace(), machines.of("profiler", row.cache))
+        except HiersimError as error:
+            skips.add(f"counters: cannot be replayed: {error.problem}")
+            continue
+        moved: Mapping[str, int] = result.traffic[design.home.name]
+        yield CounterRow(
+            device=str(measured.header.device.get("name", "")),
+            design=design.name,
+            suite=case.suite,
+            case=row.case,
+            cache=row.cache,
+            predicted_read=moved["read"],
+            predicted_written=moved["write"],
+            counted_read=row.dram_read_bytes,
+            counted_written=row.dram_written_bytes,
+        )
+
+
+def _why_not_counted(case: Case, row: Counted) -> str:
+    reason = why_not(case, row.mode, row.cache)
+    if reason:
+        return reason
+    if not row.kernels:
+        return "the copy engine moved the bytes, no kernel was counted"
+    if row.cache == "cold" and len(row.kernels) > 1:
+        return "caches were emptied between the kernels of a case"
+    return ""
+
+
+class _Machines:
+    """The design under each protocol, made once."""
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+        self._made: dict[tuple[str, str], Design] = {}
+
+    def of(self, clock: str, cache: str) -> Design:
+        if (clock, cache) not in self._made:
+            self._made[clock, cache] = with_cache(free_of_host(self._design, clock), cache)
+        return self._made[clock, cache]

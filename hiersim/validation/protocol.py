@@ -1,0 +1,45 @@
+"""How a measurement was taken, as changes of a design: the replay then answers the question that the clock asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hiersim.measure.constants import HostConstants, shown
+from hiersim.model.design import Design
+from hiersim.units import TICKS_PER_SECOND
+
+CLOCKS: Final = ("profiler", "events")
+"""Clocks of the device, the most direct first: durations of kernels, and device events, which contain the gaps."""
+REPLAYED_CACHES: Final = ("warm", "cold")
+"""States of the last-level cache that a replay can begin with."""
+FREE_HOST: Final = ("launch_eager", "launch_compiled", "launch_view", "latency")
+
+
+def free_of_host(design: Design, clock: str) -> Design:
+    """`design` when kernels queue behind another one, so that launches cost nothing.
+
+    Clock `events` contains the device's own gap before each kernel (`host.start`), clock `profiler` does not.
+    """
+    changes: dict[str, int] = {f"host.{name}": 0 for name in FREE_HOST}
+    if clock != "events":
+        changes["host.start"] = 0
+        if design.host.graph_start is not None:
+            changes["host.graph_start"] = 0
+            changes["host.launch_graph"] = 0
+    return design.replace(changes)
+
+
+def with_cache(design: Design, cache: str) -> Design:
+    """`design` whose last-level cache begins `warm` (as the same kernels left it) or `cold` (empty)."""
+    caches = [tier.name for tier in design.shared_tiers if tier.is_shared_cache]
+    return design.replace({f"memory.{caches[-1]}.start": cache}) if caches else design
+
+
+def with_host(design: Design, constants: HostConstants) -> Design:
+    """`design` with the host that was measured; constants that were not keep the design's values.
+
+    `compiled_call` is no constant of a design and is left out.
+    """
+    known = {name: seconds for name, seconds in shown(constants).items() if name != "compiled_call"}
+    changes = {f"host.{name}": max(0, round(seconds * TICKS_PER_SECOND)) for name, seconds in known.items()}
+    return design.replace(changes) if changes else design

@@ -1,0 +1,234 @@
+"""`validate`: files of measured times in, the error table out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from hiersim import bundled
+from hiersim.config.load import load_design
+from hiersim.errors import MeasurementError, nearest
+from hiersim.frontends.measured import Measured, load_measured
+from hiersim.measure.constants import HostConstants, host_constants
+from hiersim.model.design import Design
+from hiersim.provenance import package_version
+from hiersim.validation.accuracy import Accuracy, Pair, accuracy
+from hiersim.validation.devices import design_name
+from hiersim.validation.models import replay_models
+from hiersim.validation.operators import replay_counters, replay_operators
+from hiersim.validation.protocol import CLOCKS
+from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress, Skips
+
+ENDINGS: Final = (".jsonl", ".jsonl.gz")
+ALL: Final = "all"
+WORST: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One line of the error table."""
+
+    suite: str
+    device: str
+    name: str
+    """The class within the suite; `all` for a whole suite, whose name is `all` for all suites."""
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Predictions beside measurements."""
+
+    files: tuple[str, ...]
+    """Names of the files, without folders."""
+    dates: tuple[str, ...]
+    """When each was measured, UTC."""
+    version: str
+    """Of hiersim."""
+    operators: tuple[OperatorRow, ...] = ()
+    models: tuple[ModelRow, ...] = ()
+    counters: tuple[CounterRow, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Reason → measurements that were not replayed: an operator in one mode and state of the cache, a model in one
+    mode, the counters of one case."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The error table: per device, suite and class."""
+        return _groups(self.operators, lambda row: (row.device, row.suite, row.group))
+
+    @property
+    def totals(self) -> tuple[Group, ...]:
+        """The same per device and suite, and last of each device over all its suites."""
+        suites = _groups(self.operators, lambda row: (row.device, row.suite, ALL))
+        return suites + _groups(self.operators, lambda row: (row.device, ALL, ALL))
+
+    @property
+    def worst(self) -> tuple[OperatorRow, ...]:
+        """The operators that are off by the largest factor, either way."""
+        return tuple(sorted(self.operators, key=lambda row: (-row.pair.factor, row.case, row.cache))[:WORST])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, keys as in the glossary; times in seconds, errors and ratios as plain numbers."""
+        return {
+            "version": self.version,
+            "files": list(self.files),
+            "measured_on": list(self.dates),
+            "rows": [_group_dict(group) for group in self.groups],
+            "totals": [_group_dict(group) for group in self.totals],
+            "worst": [_operator_dict(row) for row in self.worst],
+            "models": [_model_dict(row) for row in self.models],
+            "counters": [asdict(row) for row in self.counters],
+            "skipped": dict(self.skipped),
+        }
+
+    def to_json(self) -> str:
+        """The JSON form as text; the same inputs give the same bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
+
+
+def validate(
+    data: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] | None = None,
+    *,
+    design: Design | str | None = None,
+    clock: str | None = None,
+    match: str = "",
+    progress: Progress | None = None,
+) -> Validation:
+    """Replay what was measured and compare.
+
+    Parameters
+    ----------
+    data : path or paths, optional
+        Files of measured times, or folders of them; default: what comes with hiersim.
+    design : Design or str, optional
+        The machine that was measured; default: the bundled design of the device's name.
+    clock : str, optional
+        `profiler` or `events`: operators timed by that clock only; default: the profiler where it timed, else events.
+    match : str
+        Only cases whose name contains it.
+    progress : callable, optional
+        Told what is replayed, how many replays of a file are done and how many there are.
+
+    Raises
+    ------
+    MeasurementError
+        Data that cannot be read, holds no measured times, or comes from a device without a design.
+    DesignError
+        A design that cannot be read.
+    """
+    clocks = _clocks(clock)
+    given = load_design(design) if isinstance(design, str) else design
+    paths = measured_files(data)
+    files = [(path, load_measured(path)) for path in paths]
+    designs: dict[str, Design] = {}
+    for path, measured in files:
+        device = _device(measured)
+        if device not in designs:
+            designs[device] = given or load_design(design_name(device, str(path)))
+    skips, tell = Skips(), progress or (lambda name, done, count: None)
+    operators: list[OperatorRow] = []
+    models: list[ModelRow] = []
+    counters: list[CounterRow] = []
+    for _, measured in files:
+        machine = designs[_device(measured)]
+        host = measured_host(other for _, other in files if _device(other) == _device(measured))
+        operators += replay_operators(measured, machine, clocks, match, skips, tell)
+        models += replay_models(measured, machine, host, match, skips, tell)
+        counters += replay_counters(measured, machine, match, skips, tell)
+        skips.add("not measured, as the file says", sum(match in row.case for row in measured.skipped))
+    return Validation(
+        files=tuple(path.name for path in paths),
+        dates=tuple(measured.header.date for _, measured in files),
+        version=package_version(),
+        operators=tuple(operators),
+        models=tuple(models),
+        counters=tuple(counters),
+        skipped=MappingProxyType(dict(sorted(skips.counts.items()))),
+    )
+
+
+def measured_files(data: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """Files as they are, folders as the files of measured times in and below them, by name; each file once.
+
+    Raises
+    ------
+    MeasurementError
+        A path that does not exist, a folder without such files, or no path at all.
+    """
+    if data is None:
+        data = bundled.measurements()
+    given = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
+    found: dict[Path, Path] = {}
+    for path in given:
+        inside = sorted(item for item in path.rglob("*") if item.name.endswith(ENDINGS)) if path.is_dir() else [path]
+        if not inside:
+            raise MeasurementError("holds no measured times", file=str(path), expected="*.jsonl or *.jsonl.gz in it")
+        for item in inside:
+            if not item.is_file():
+                raise MeasurementError("is no file", file=str(item), expected="a file of measured times, or a folder")
+            found.setdefault(item.resolve(), item)
+    if not found:
+        raise MeasurementError("names no file", key="data", expected="files of measured times, or a folder")
+    return tuple(found.values())
+
+
+def measured_host(files: Iterable[Measured]) -> HostConstants | None:
+    """The host's constants from the first of `files` that timed launches; None where none did."""
+    constants = (host_constants(measured) for measured in files)
+    return next((found for found in constants if found.launch_eager is not None), None)
+
+
+def _clocks(clock: str | None) -> tuple[str, ...]:
+    if clock is not None and clock not in CLOCKS:
+        raise MeasurementError(f"'{clock}' is not a clock of a device", key="clock", expected=nearest(clock, CLOCKS))
+    return CLOCKS if clock is None else (clock,)
+
+
+def _device(measured: Measured) -> str:
+    return str(measured.header.device.get("name", ""))
+
+
+def _groups(rows: Sequence[OperatorRow], key: Callable[[OperatorRow], tuple[str, str, str]]) -> tuple[Group, ...]:
+    found: dict[tuple[str, str, str], list[Pair]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row.pair)
+    return tuple(
+        Group(device=device, suite=suite, name=name, accuracy=accuracy(pairs))
+        for (device, suite, name), pairs in sorted(found.items())
+    )
+
+
+def _group_dict(group: Group) -> dict[str, Any]:
+    return {"device": group.device, "suite": group.suite, "class": group.name, **asdict(group.accuracy)}
+
+
+_OPERATOR: Final = ("device", "design", "suite", "case", "dtype", "mode", "cache", "clock", "kernels")
+_MODEL: Final = ("device", "design", "model", "mode", "fusion", "kernels", "launches", "measured_host", "stable")
+
+
+def _operator_dict(row: OperatorRow) -> dict[str, Any]:
+    return {
+        **{name: attrgetter(name)(row) for name in _OPERATOR},
+        "class": row.group,
+        **_pair_dict(row.pair),
+        "roofline_s": row.pair.roofline,
+    }
+
+
+def _model_dict(row: ModelRow) -> dict[str, Any]:
+    return {
+        **{name: attrgetter(name)(row) for name in _MODEL},
+        "device_time": _pair_dict(row.device_time),
+        "wall": _pair_dict(row.wall),
+    }
+
+
+def _pair_dict(pair: Pair) -> dict[str, float]:
+    return {"predicted_s": pair.predicted, "measured_s": pair.measured, "ratio": pair.ratio}
