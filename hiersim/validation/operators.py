@@ -67,6 +67,7 @@ def replay_operators(
             cache=cache,
             clock=time.clock,
             kernels=len(result.program),
+            launches=time.launches,
             pair=Pair(predicted=result.time, measured=time.median_s, roofline=roofline_s(case, result)),
         )
 

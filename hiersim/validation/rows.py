@@ -30,6 +30,8 @@ class OperatorRow:
     clock: str
     kernels: int
     """Kernels that were replayed."""
+    launches: int | None
+    """Kernels that the profiler saw; where it saw fewer, the device ran operators of the trace as one."""
     pair: Pair
 
     @property

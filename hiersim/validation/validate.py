@@ -28,6 +28,7 @@ from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress,
 ENDINGS: Final = (".jsonl", ".jsonl.gz")
 ALL: Final = "all"
 WORST: Final = 5
+"""Operators that are named as the worst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,22 @@ class Group:
     name: str
     """The class within the suite; `all` for a whole suite, whose name is `all` for all suites."""
     accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Bytes at the port of the device memory, over the counted operators of one suite."""
+
+    device: str
+    suite: str
+    cache: str
+    n: int
+    reads: Accuracy | None
+    """Of the bytes read, over the operators that read any in the replay and on the device; None where none did."""
+    predicted_read: int
+    counted_read: int
+    predicted_written: int
+    counted_written: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +76,14 @@ class Validation:
     mode, the counters of one case."""
 
     @property
+    def machines(self) -> tuple[tuple[str, str], ...]:
+        """Measured devices, each with the design that stands for it."""
+        found = {(row.device, row.design) for row in self.operators}
+        found |= {(row.device, row.design) for row in self.models}
+        found |= {(row.device, row.design) for row in self.counters}
+        return tuple(sorted(found))
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         """The error table: per device, suite and class."""
         return _groups(self.operators, lambda row: (row.device, row.suite, row.group))
@@ -70,11 +95,18 @@ class Validation:
         return suites + _groups(self.operators, lambda row: (row.device, ALL, ALL))
 
     @property
-    def worst(self) -> tuple[OperatorRow, ...]:
-        """The operators that are off by the largest factor, either way."""
-        return tuple(sorted(self.operators, key=lambda row: (-row.pair.factor, row.case, row.cache))[:WORST])
+    def traffic(self) -> tuple[Traffic, ...]:
+        """The counters, per device, suite and state of the cache."""
+        found: dict[tuple[str, str, str], list[CounterRow]] = {}
+        for row in self.counters:
+            found.setdefault((row.device, row.suite, row.cache), []).append(row)
+        return tuple(_traffic(key, rows) for key, rows in sorted(found.items()))
 
-    def to_dict(self) -> dict[str, Any]:
+    def worst(self, count: int = WORST) -> tuple[OperatorRow, ...]:
+        """The operators that are off by the largest factor, either way."""
+        return tuple(sorted(self.operators, key=lambda row: (-row.pair.factor, row.case, row.cache))[:count])
+
+    def to_dict(self, worst: int = WORST) -> dict[str, Any]:
         """The JSON form, keys as in the glossary; times in seconds, errors and ratios as plain numbers."""
         return {
             "version": self.version,
@@ -82,15 +114,15 @@ class Validation:
             "measured_on": list(self.dates),
             "rows": [_group_dict(group) for group in self.groups],
             "totals": [_group_dict(group) for group in self.totals],
-            "worst": [_operator_dict(row) for row in self.worst],
+            "worst": [_operator_dict(row) for row in self.worst(worst)],
             "models": [_model_dict(row) for row in self.models],
-            "counters": [asdict(row) for row in self.counters],
-            "skipped": dict(self.skipped),
+            "counters": [asdict(row) for row in self.traffic],
+            "skipped": [{"reason": reason, "n": count} for reason, count in self.skipped.items()],
         }
 
-    def to_json(self) -> str:
+    def to_json(self, worst: int = WORST) -> str:
         """The JSON form as text; the same inputs give the same bytes."""
-        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
+        return json.dumps(self.to_dict(worst), sort_keys=True, indent=1, allow_nan=False)
 
 
 def validate(
@@ -119,7 +151,8 @@ def validate(
     Raises
     ------
     MeasurementError
-        Data that cannot be read, holds no measured times, or comes from a device without a design.
+        Data that cannot be read, holds no measured times or none that `match`, or comes from a device without a
+        design.
     DesignError
         A design that cannot be read.
     """
@@ -127,6 +160,8 @@ def validate(
     given = load_design(design) if isinstance(design, str) else design
     paths = measured_files(data)
     files = [(path, load_measured(path)) for path in paths]
+    if not any(match in case for _, measured in files for case in measured.cases):
+        raise MeasurementError(f"no case's name contains '{match}'", key="match", expected="a part of suite/operator/…")
     designs: dict[str, Design] = {}
     for path, measured in files:
         device = _device(measured)
@@ -205,11 +240,31 @@ def _groups(rows: Sequence[OperatorRow], key: Callable[[OperatorRow], tuple[str,
     )
 
 
+def _traffic(key: tuple[str, str, str], rows: Sequence[CounterRow]) -> Traffic:
+    device, suite, cache = key
+    reads = [
+        Pair(predicted=row.predicted_read, measured=row.counted_read)
+        for row in rows
+        if row.predicted_read and row.counted_read
+    ]
+    return Traffic(
+        device=device,
+        suite=suite,
+        cache=cache,
+        n=len(rows),
+        reads=accuracy(reads) if reads else None,
+        predicted_read=sum(row.predicted_read for row in rows),
+        counted_read=sum(row.counted_read for row in rows),
+        predicted_written=sum(row.predicted_written for row in rows),
+        counted_written=sum(row.counted_written for row in rows),
+    )
+
+
 def _group_dict(group: Group) -> dict[str, Any]:
     return {"device": group.device, "suite": group.suite, "class": group.name, **asdict(group.accuracy)}
 
 
-_OPERATOR: Final = ("device", "design", "suite", "case", "dtype", "mode", "cache", "clock", "kernels")
+_OPERATOR: Final = ("device", "design", "suite", "case", "dtype", "mode", "cache", "clock", "kernels", "launches")
 _MODEL: Final = ("device", "design", "model", "mode", "fusion", "kernels", "launches", "measured_host", "stable")
 
 

@@ -1,0 +1,74 @@
+"""`hiersim validate`: predictions beside what real devices took."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from hiersim.cli import options
+
+STEP = 500
+"""Replays between two messages where standard error is no terminal."""
+
+
+@click.command()
+@click.option(
+    "--data", multiple=True, metavar="DIR",
+    help="Measured times, a file or a folder of them; repeatable. Default: those that come with hiersim.",
+)  # fmt: skip
+@click.option(
+    "-d", "--design", metavar="D", help="What was measured. Default: the bundled design of the device's name."
+)
+@click.option(
+    "--clock", metavar="NAME",
+    help="Only operators timed by profiler (kernels alone) or by events (with the gaps between them). "
+    "Default: profiler, where there is one.",
+)  # fmt: skip
+@click.option("--match", default="", metavar="TEXT", help="Only cases whose name contains TEXT, such as gemm/mm/bf16.")
+@click.option(
+    "--worst", type=click.IntRange(0, 10_000), default=5, show_default=True, metavar="N",
+    help="Name so many operators that are furthest off.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
+def validate(
+    data: tuple[str, ...], design: str | None, clock: str | None, match: str, worst: int, as_json: bool, quiet: bool
+) -> None:
+    """Predicted against measured, with the error table.
+
+    Replays what `hiersim measure` timed, each operator as its clock and its cache were, bundled models alone and with
+    the measured host, and the bytes that hardware counted. Nothing is fitted to the data.
+
+    \b
+    hiersim validate
+    hiersim validate --data kernels.jsonl --design my-gpu.yaml --match gemm
+    """
+    from hiersim.validation.validate import validate as run
+    from hiersim.views.validation import KEY, heading, tables
+
+    with _progress(quiet) as tell:
+        found = run(data or None, design=design, clock=clock, match=match, progress=tell)
+    if as_json:
+        click.echo(found.to_json(worst))
+        return
+    screen = options.console()
+    click.echo(heading(found))
+    screen.print(*tables(found, worst))
+    click.echo(KEY)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Tells what is replayed, on standard error: in one line on a terminal, else now and then."""
+    if quiet:
+        yield lambda name, done, count: None
+    elif sys.stderr.isatty():
+        with options.console(stderr=True).status("reading") as status:
+            yield lambda name, done, count: status.update(f"{done} of {count}: {name}")
+    else:
+        yield lambda name, done, count: options.say(
+            f"replaying {done} of {count}: {name}", bool(done % STEP or not done)
+        )

@@ -1,0 +1,124 @@
+"""Tables of a validation: errors by class, the worst operators, models, counted bytes, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from hiersim.units import show_bytes
+from hiersim.validation.accuracy import Accuracy, Pair
+from hiersim.validation.validate import WORST, Group, Validation
+from hiersim.views.measured import show_seconds
+from hiersim.views.tables import percent, plain_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MODELS: Final = "models: kernels alone, and end to end (*: had not settled, h: host of the design, not measured)"
+_TRAFFIC: Final = "bytes of the device memory: errors of reads, and sums"
+_ERRORS: Final = ("n", "MAPE", "median", "geo", "p90", "roofline")
+KEY: Final = (
+    "MAPE, p90: mean and 90th percentile of |predicted / measured - 1|; median, geo: of predicted / measured; "
+    "roofline: MAPE of max(FLOPs / peak, compulsory bytes / bandwidth) on the same rows"
+)
+
+
+def tables(validation: Validation, worst: int = WORST) -> Iterator[Table]:
+    """All tables that have rows, in the order in which `hiersim validate` prints them."""
+    if validation.operators:
+        yield _group_table("operators by class", validation, validation.groups)
+        yield _group_table("operators by suite", validation, validation.totals)
+        if worst:
+            yield _worst_table(validation, worst)
+    if validation.models:
+        yield _model_table(validation)
+    if validation.counters:
+        yield _traffic_table(validation)
+    if validation.skipped:
+        yield _skip_table(validation)
+
+
+def heading(validation: Validation) -> str:
+    """What was compared, in one line."""
+    places = ", ".join(f"{design} beside {device}" for device, design in validation.machines)
+    days = sorted({date[:10] for date in validation.dates})
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"hiersim {validation.version}: {places or 'nothing was replayed'}, measured {span}"
+
+
+def _columns(table: Table, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    for word in words:
+        table.add_column(word, overflow="fold")
+    for number in numbers:
+        table.add_column(number, justify="right", no_wrap=True)
+    return table
+
+
+def _place(validation: Validation) -> tuple[str, ...]:
+    """The column that tells devices apart, where there are several."""
+    return ("device",) if len(validation.machines) > 1 else ()
+
+
+def _group_table(title: str, validation: Validation, groups: Sequence[Group]) -> Table:
+    place = _place(validation)
+    table = _columns(plain_table(title), (*place, "suite", "class"), _ERRORS)
+    for group in groups:
+        table.add_row(*(group.device for _ in place), group.suite, group.name, *accuracy_cells(group.accuracy))
+    return table
+
+
+def accuracy_cells(found: Accuracy) -> tuple[str, ...]:
+    """Count, MAPE, median and geometric mean of the ratio, 90th percentile, MAPE of the roofline."""
+    roofline = "–" if found.roofline_mape is None else percent(found.roofline_mape)
+    return (str(found.n), percent(found.mape), f"{found.median:.2f}", f"{found.geo:.2f}", percent(found.p90), roofline)
+
+
+def _worst_table(validation: Validation, count: int) -> Table:
+    numbers = ("kernels", "launched", "predicted", "measured", "ratio")
+    rows, place = validation.worst(count), _place(validation)
+    table = _columns(plain_table(f"worst {len(rows)} operators"), (*place, "case", "cache"), numbers)
+    for row in rows:
+        launches = "–" if row.launches is None else str(row.launches)
+        mode = row.cache if row.mode == "eager" else f"{row.cache}, {row.mode}"
+        table.add_row(*(row.device for _ in place), row.case, mode, str(row.kernels), launches, *_pair_cells(row.pair))
+    return table
+
+
+def _pair_cells(pair: Pair) -> tuple[str, str, str]:
+    return show_seconds(pair.predicted), show_seconds(pair.measured), f"{pair.ratio:.3g}"
+
+
+def _model_table(validation: Validation) -> Table:
+    numbers = ("kernels", "launched", "device", "measured", "ratio", "wall", "measured", "ratio")
+    place = _place(validation)
+    table = _columns(plain_table(_MODELS), (*place, "model", "mode"), numbers)
+    for row in sorted(validation.models, key=lambda row: (row.device, row.mode, row.model)):
+        mode = row.mode + (" *" if not row.stable else "") + (" h" if not row.measured_host else "")
+        cells = (*_pair_cells(row.device_time), *_pair_cells(row.wall))
+        table.add_row(*(row.device for _ in place), row.model, mode, str(row.kernels), str(row.launches), *cells)
+    return table
+
+
+def _traffic_table(validation: Validation) -> Table:
+    numbers = ("n", "MAPE", "median", "read", "counted", "written", "counted")
+    place = _place(validation)
+    table = _columns(plain_table(_TRAFFIC), (*place, "suite", "cache"), numbers)
+    for row in validation.traffic:
+        errors = ("–", "–") if row.reads is None else (percent(row.reads.mape), f"{row.reads.median:.2f}")
+        sums = (row.predicted_read, row.counted_read, row.predicted_written, row.counted_written)
+        table.add_row(
+            *(row.device for _ in place),
+            row.suite,
+            row.cache,
+            str(row.n),
+            *errors,
+            *(show_bytes(size) for size in sums),
+        )
+    return table
+
+
+def _skip_table(validation: Validation) -> Table:
+    table = _columns(plain_table("not replayed"), ("reason",), ("n",))
+    for reason, count in validation.skipped.items():
+        table.add_row(reason, str(count))
+    return table
