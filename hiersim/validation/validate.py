@@ -14,6 +14,7 @@ from typing import Any, Final
 from hiersim import bundled
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError, nearest
+from hiersim.frontends import neusight
 from hiersim.frontends.measured import Measured, load_measured
 from hiersim.measure.constants import HostConstants, host_constants
 from hiersim.model.design import Design
@@ -138,7 +139,8 @@ def validate(
     Parameters
     ----------
     data : path or paths, optional
-        Files of measured times, or folders of them; default: what comes with hiersim.
+        Files of measured times, or folders of them; default: what comes with hiersim. A CSV file that is named itself
+        is read as one of the NeuSight data set.
     design : Design or str, optional
         The machine that was measured; default: the bundled design of the device's name.
     clock : str, optional
@@ -159,7 +161,7 @@ def validate(
     clocks = _clocks(clock)
     given = load_design(design) if isinstance(design, str) else design
     paths = measured_files(data)
-    files = [(path, load_measured(path)) for path in paths]
+    files = [(path, _load(path)) for path in paths]
     if not any(match in case for _, measured in files for case in measured.cases):
         raise MeasurementError(f"no case's name contains '{match}'", key="match", expected="a part of suite/operator/…")
     designs: dict[str, Design] = {}
@@ -177,7 +179,8 @@ def validate(
         operators += replay_operators(measured, machine, clocks, match, skips, tell)
         models += replay_models(measured, machine, host, match, skips, tell)
         counters += replay_counters(measured, machine, match, skips, tell)
-        skips.add("not measured, as the file says", sum(match in row.case for row in measured.skipped))
+        for left in measured.skipped:
+            skips.add(f"not measured: {left.why}", int(match in left.case))
     return Validation(
         files=tuple(path.name for path in paths),
         dates=tuple(measured.header.date for _, measured in files),
@@ -224,6 +227,10 @@ def _clocks(clock: str | None) -> tuple[str, ...]:
     if clock is not None and clock not in CLOCKS:
         raise MeasurementError(f"'{clock}' is not a clock of a device", key="clock", expected=nearest(clock, CLOCKS))
     return CLOCKS if clock is None else (clock,)
+
+
+def _load(path: Path) -> Measured:
+    return neusight.load_neusight(path) if path.name.endswith(neusight.ENDINGS) else load_measured(path)
 
 
 def _device(measured: Measured) -> str:

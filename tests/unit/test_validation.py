@@ -322,8 +322,8 @@ def test_the_host_is_that_of_the_first_file_with_launches(h100: Design) -> None:
 
 def test_what_the_file_could_not_measure_is_counted(file: Callable[..., Path]) -> None:
     found = validate(file(rows=(case(), Skipped(case="pointwise/relu", why="out of memory"))))
-    assert found.skipped == {"not measured, as the file says": 1}
-    assert found.to_dict()["skipped"] == [{"reason": "not measured, as the file says", "n": 1}]
+    assert found.skipped == {"not measured: out of memory": 1}
+    assert found.to_dict()["skipped"] == [{"reason": "not measured: out of memory", "n": 1}]
 
 
 def test_the_same_data_gives_the_same_bytes_without_any_folder(file: Callable[..., Path], tmp_path: Path) -> None:
