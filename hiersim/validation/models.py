@@ -16,7 +16,7 @@ from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.validation.accuracy import Pair
 from hiersim.validation.protocol import free_of_host, with_cache, with_host
-from hiersim.validation.rows import ModelRow, Progress, Skips
+from hiersim.validation.rows import ModelRow, Progress, Skips, refusal
 
 POLICIES: Final = {"eager": ("eager", STREAM), "compiled": ("inductor", STREAM), "graph": ("inductor", GRAPH)}
 """Mode of a measurement → fusion policy and launch mode of its replay."""
@@ -47,7 +47,7 @@ def replay_models(
         try:
             yield _replayed(measured, design, host, row, load_trace(case.name))
         except HiersimError as error:
-            skips.add(f"model: cannot be replayed: {error.problem}")
+            skips.add(f"model: cannot be replayed: {refusal(error)}")
 
 
 def _why_not(case: Case) -> str:

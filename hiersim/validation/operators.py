@@ -13,7 +13,7 @@ from hiersim.run import simulate
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
 from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, free_of_host, with_cache
-from hiersim.validation.rows import CounterRow, OperatorRow, Progress, Skips
+from hiersim.validation.rows import CounterRow, OperatorRow, Progress, Skips, refusal
 
 Key = tuple[str, str, str]
 """Case, mode, cache."""
@@ -51,7 +51,7 @@ def replay_operators(
                 traces = {name: case.trace()}  # times of a case follow each other: one is enough
             result = simulate(traces[name], machines.of(time.clock, cache))
         except HiersimError as error:
-            skips.add(f"cannot be replayed: {error.problem}")
+            skips.add(f"cannot be replayed: {refusal(error)}")
             continue
         if not result.makespan:
             skips.add("launches no kernel in the replay")
@@ -116,7 +116,7 @@ def replay_counters(
         try:
             result = simulate(case.trace(), machines.of("profiler", row.cache))
         except HiersimError as error:
-            skips.add(f"counters: cannot be replayed: {error.problem}")
+            skips.add(f"counters: cannot be replayed: {refusal(error)}")
             continue
         moved: Mapping[str, int] = result.traffic[design.home.name]
         yield CounterRow(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from hiersim.errors import CapacityError, HiersimError
 from hiersim.validation.accuracy import Pair
 
 SHORT_S: Final = 50e-6
@@ -89,3 +90,8 @@ class Skips:
         """Count `count` more; nothing where that is 0."""
         if count:
             self.counts[reason] = self.counts.get(reason, 0) + count
+
+
+def refusal(error: HiersimError) -> str:
+    """Why a replay failed, in words that do not tell the sizes of one case."""
+    return "does not fit the design's memory" if isinstance(error, CapacityError) else error.problem

@@ -213,6 +213,14 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
     assert all(reason.startswith(("cannot be replayed: ", "launches no kernel")) for reason in others), others
 
 
+def test_what_does_not_fit_is_one_reason_whatever_its_size(h100: Design) -> None:
+    small = h100.replace({"memory.hbm.capacity": "8 KiB"})
+    skips = Skips()
+    data = measured([case()], times=(time(), time(cache="warm")))
+    assert list(replay_operators(data, small, CLOCKS, "", skips, silent)) == []
+    assert skips.counts == {"cannot be replayed: does not fit the design's memory": 2}
+
+
 def test_a_replay_is_the_simulation_of_the_case(h100: Design) -> None:
     data = measured([case()], times=(time(median=2e-5), time(cache="warm", clock="events", median=60e-6)))
     cold, warm = replay_operators(data, h100, CLOCKS, "", Skips(), silent)
