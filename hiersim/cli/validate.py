@@ -17,7 +17,8 @@ STEP = 500
 @click.command()
 @click.option(
     "--data", multiple=True, metavar="DIR",
-    help="Measured times, a file or a folder of them; repeatable. Default: those that come with hiersim.",
+    help="Measured times, a file or a folder of them; repeatable. A CSV file is one of the NeuSight data set. "
+    "Default: what comes with hiersim.",
 )  # fmt: skip
 @click.option(
     "-d", "--design", metavar="D", help="What was measured. Default: the bundled design of the device's name."

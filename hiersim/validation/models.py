@@ -16,7 +16,7 @@ from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.validation.accuracy import Pair
 from hiersim.validation.protocol import free_of_host, with_cache, with_host
-from hiersim.validation.rows import ModelRow, Progress, Skips, refusal
+from hiersim.validation.rows import TICK_S, ModelRow, Progress, Skips, refusal
 
 POLICIES: Final = {"eager": ("eager", STREAM), "compiled": ("inductor", STREAM), "graph": ("inductor", GRAPH)}
 """Mode of a measurement → fusion policy and launch mode of its replay."""
@@ -40,7 +40,7 @@ def replay_models(
     for done, row in enumerate(summaries):
         progress(f"{row.case}, {row.mode}", done, len(summaries))
         case = measured.cases[row.case]
-        reason = _why_not(case)
+        reason = _why_not(case, row)
         if reason:
             skips.add(f"model: {reason}")
             continue
@@ -50,7 +50,9 @@ def replay_models(
             skips.add(f"model: cannot be replayed: {refusal(error)}")
 
 
-def _why_not(case: Case) -> str:
+def _why_not(case: Case, row: Summary) -> str:
+    if min(row.kernel_s, row.wall_s) < TICK_S:
+        return "the measured time is below 1 ps"
     builder = zoo.BUILDERS.get(case.name)
     if case.name not in bundled.traces() or builder is None:
         return "its trace is not bundled"

@@ -13,7 +13,7 @@ from hiersim.run import simulate
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
 from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, free_of_host, with_cache
-from hiersim.validation.rows import CounterRow, OperatorRow, Progress, Skips, refusal
+from hiersim.validation.rows import TICK_S, CounterRow, OperatorRow, Progress, Skips, refusal
 
 Key = tuple[str, str, str]
 """Case, mode, cache."""
@@ -45,6 +45,9 @@ def replay_operators(
         reason = why_not(case, mode, cache)
         if reason or time is None:
             skips.add(reason or f"not timed by {' or '.join(clocks)}")
+            continue
+        if time.median_s < TICK_S:
+            skips.add("the measured time is below 1 ps")
             continue
         try:
             if name not in traces:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hiersim.errors import CapacityError, HiersimError
+from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
 
 SHORT_S: Final = 50e-6
 """Operators that take less are scored apart: launch and latency, not throughput, decide their time."""
+TICK_S: Final = 1 / TICKS_PER_SECOND
+"""No measured time is shorter than the unit of predicted ones."""
 Progress = Callable[[str, int, int], None]
 """Told what is replayed, how many replays are done and how many there are."""
 

@@ -193,7 +193,7 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
     data = measured(
         [case(), case("launch/x", suite="launch", rows=()), case("wall"), broken, empty],
         times=(
-            time(), time(cache="as-is"), time(mode="compiled"), time(mode="graph", cache="warm"), time("launch/x"),
+            time(), time(cache="warm", median=5e-324), time(cache="as-is"), time(mode="compiled"), time(mode="graph", cache="warm"), time("launch/x"),
             time("wall", clock="wall"), time("wall", clock="host"), time("broken"), time("empty"),
         ),
     )  # fmt: skip
@@ -201,6 +201,7 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
     rows = list(replay_operators(data, h100, CLOCKS, "", skips, silent))
     assert [row.case for row in rows] == ["pointwise/relu"]
     expected = {
+        "the measured time is below 1 ps": 1,
         "cache as-is: nothing is known of its state": 1,
         "compiled: the case carries no captured schedule": 1,
         "graph: the case carries no captured schedule": 1,
@@ -285,6 +286,23 @@ def test_a_model_that_is_not_the_bundled_one_is_left_out(
     assert models(name, "eager", h100, skips, None, **values) == []
     ((found, count),) = skips.counts.items()
     assert reason in found
+    assert count == 1
+
+
+@pytest.mark.parametrize("times", [{"kernel_s": 0.0}, {"wall_s": 0.0}])
+def test_a_model_without_a_time_is_left_out(times: Mapping[str, float], h100: Design) -> None:
+    model = Case(case="model/m", suite="model", name="bert-large-prefill", dtype="bf16")
+    data, skips = measured([model], summaries=(replace(summary("m"), **times),)), Skips()
+    assert list(replay_models(data, h100, None, "", skips, silent)) == []
+    assert skips.counts == {"model: the measured time is below 1 ps": 1}
+
+
+@pytest.mark.parametrize("seconds", [1e5, 1e18])
+def test_a_host_that_takes_for_ever_is_counted_and_no_traceback(seconds: float, h100: Design) -> None:
+    skips = Skips()
+    assert models("bert-large-prefill", "eager", h100, skips, HostConstants(launch_eager=seconds)) == []
+    ((reason, count),) = skips.counts.items()
+    assert reason.startswith("model: cannot be replayed: ")
     assert count == 1
 
 
