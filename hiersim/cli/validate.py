@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from hiersim.cli import options
+from hiersim.errors import one_line
 
 STEP = 500
 """Replays between two messages where standard error is no terminal."""
@@ -67,8 +68,10 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     if quiet:
         yield lambda name, done, count: None
     elif sys.stderr.isatty():
+        from rich.markup import escape
+
         with options.console(stderr=True).status("reading") as status:
-            yield lambda name, done, count: status.update(f"{done} of {count}: {name}")
+            yield lambda name, done, count: status.update(escape(one_line(f"{done} of {count}: {name}")))
     else:
         yield lambda name, done, count: options.say(
             f"replaying {done} of {count}: {name}", bool(done % STEP or not done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from hiersim.errors import one_line
 from hiersim.units import show_bytes
 from hiersim.validation.accuracy import Accuracy, Pair
 from hiersim.validation.validate import WORST, Group, Validation
@@ -43,7 +44,7 @@ def heading(validation: Validation) -> str:
     places = ", ".join(f"{design} beside {device}" for device, design in validation.machines)
     days = sorted({date[:10] for date in validation.dates})
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return f"hiersim {validation.version}: {places or 'nothing was replayed'}, measured {span}"
+    return one_line(f"hiersim {validation.version}: {places or 'nothing was replayed'}, measured {span}")
 
 
 def _columns(table: Table, words: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -52,6 +53,13 @@ def _columns(table: Table, words: Sequence[str], numbers: Sequence[str]) -> Tabl
     for number in numbers:
         table.add_column(number, justify="right", no_wrap=True)
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row whose cells are shown as they are: names come from files, and may look like markup."""
+    from rich.markup import escape
+
+    table.add_row(*(escape(one_line(cell)) for cell in cells))
 
 
 def _place(validation: Validation) -> tuple[str, ...]:
@@ -63,7 +71,7 @@ def _group_table(title: str, validation: Validation, groups: Sequence[Group]) ->
     place = _place(validation)
     table = _columns(plain_table(title), (*place, "suite", "class"), _ERRORS)
     for group in groups:
-        table.add_row(*(group.device for _ in place), group.suite, group.name, *accuracy_cells(group.accuracy))
+        _add(table, *(group.device for _ in place), group.suite, group.name, *accuracy_cells(group.accuracy))
     return table
 
 
@@ -80,7 +88,7 @@ def _worst_table(validation: Validation, count: int) -> Table:
     for row in rows:
         launches = "–" if row.launches is None else str(row.launches)
         mode = row.cache if row.mode == "eager" else f"{row.cache}, {row.mode}"
-        table.add_row(*(row.device for _ in place), row.case, mode, str(row.kernels), launches, *_pair_cells(row.pair))
+        _add(table, *(row.device for _ in place), row.case, mode, str(row.kernels), launches, *_pair_cells(row.pair))
     return table
 
 
@@ -95,7 +103,7 @@ def _model_table(validation: Validation) -> Table:
     for row in sorted(validation.models, key=lambda row: (row.device, row.mode, row.model)):
         mode = row.mode + (" *" if not row.stable else "") + (" h" if not row.measured_host else "")
         cells = (*_pair_cells(row.device_time), *_pair_cells(row.wall))
-        table.add_row(*(row.device for _ in place), row.model, mode, str(row.kernels), str(row.launches), *cells)
+        _add(table, *(row.device for _ in place), row.model, mode, str(row.kernels), str(row.launches), *cells)
     return table
 
 
@@ -106,7 +114,8 @@ def _traffic_table(validation: Validation) -> Table:
     for row in validation.traffic:
         errors = ("–", "–") if row.reads is None else (percent(row.reads.mape), f"{row.reads.median:.2f}")
         sums = (row.predicted_read, row.counted_read, row.predicted_written, row.counted_written)
-        table.add_row(
+        _add(
+            table,
             *(row.device for _ in place),
             row.suite,
             row.cache,
@@ -120,5 +129,5 @@ def _traffic_table(validation: Validation) -> Table:
 def _skip_table(validation: Validation) -> Table:
     table = _columns(plain_table("not replayed"), ("reason",), ("n",))
     for reason, count in validation.skipped.items():
-        table.add_row(reason, str(count))
+        _add(table, reason, str(count))
     return table

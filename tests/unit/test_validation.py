@@ -193,8 +193,9 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
     data = measured(
         [case(), case("launch/x", suite="launch", rows=()), case("wall"), broken, empty],
         times=(
-            time(), time(cache="warm", median=5e-324), time(cache="as-is"), time(mode="compiled"), time(mode="graph", cache="warm"), time("launch/x"),
-            time("wall", clock="wall"), time("wall", clock="host"), time("broken"), time("empty"),
+            time(), time(cache="warm", median=5e-324), time(cache="as-is"), time(mode="compiled"),
+            time(mode="graph", cache="warm"), time("launch/x"), time("wall", clock="wall"), time("wall", clock="host"),
+            time("broken"), time("empty"),
         ),
     )  # fmt: skip
     skips = Skips()
@@ -381,6 +382,20 @@ def test_several_devices_are_told_apart(file: Callable[..., Path], capsys: pytes
     assert {(group.device, group.accuracy.n) for group in found.totals} == {(H100, 2), ("Tesla T4", 2)}
     assert status(["validate", "-q", "--data", str(paths[0]), "--data", str(paths[1])]) == 0
     assert "Tesla T4" in capsys.readouterr().out
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "[/bold]\x1b[31m\n[red]x"
+    model = Case(case="model/[/i]", suite="model", name="[/i]", dtype="bf16")
+    rows = (case(name, suite="[/a]"), time(name), Skipped(case=name, why="[/c]"), model, summary("[/i]"))
+    path = file(rows=rows)
+    assert status(["validate", "-q", "--data", str(path)]) == 0
+    found = capsys.readouterr().out
+    assert "[/bold] [31m [red]x" in found
+    assert all(word in found for word in ("[/a]", "[/c]"))
+    assert "\x1b" not in found
 
 
 @pytest.mark.parametrize(
