@@ -385,8 +385,9 @@ def test_several_devices_are_told_apart(file: Callable[..., Path], capsys: pytes
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(
-    file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    file: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow screen folds a name
     name = "[/bold]\x1b[31m\n[red]x"
     model = Case(case="model/[/i]", suite="model", name="[/i]", dtype="bf16")
     rows = (case(name, suite="[/a]"), time(name), Skipped(case=name, why="[/c]"), model, summary("[/i]"))
