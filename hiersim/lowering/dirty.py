@@ -30,7 +30,9 @@ def result(values: Any, length: int) -> Any:
 
 def filled(length: int, value: int = 0) -> Any:
     """A column to write."""
-    return np.full(length, value, np.int64) if cython.compiled else [value] * length
+    if not cython.compiled:
+        return [value] * length
+    return np.full(length, value, np.int64) if value else np.zeros(length, np.int64)  # zeros take no memory until used
 
 
 @cython.cclass
