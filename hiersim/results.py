@@ -22,8 +22,9 @@ from hiersim.model.operators import Role
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
-from hiersim.provenance import fingerprint, package_version
+from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
+from hiersim.version import package_version
 
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")

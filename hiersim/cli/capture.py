@@ -38,11 +38,50 @@ def torch_command(target: str, mode: str, train: bool, output: str) -> None:
       hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
     """
     from hiersim.frontends.archive import save_trace
-    from hiersim.frontends.pytorch.capture import capture_torch, summary
+    from hiersim.frontends.pytorch.capture import capture_torch
+    from hiersim.views.traces import summary_of
 
     trace = capture_torch(target, mode, train)
     save_trace(trace, output)
-    click.echo(f"{output}: {summary(trace)}", err=True)
+    click.echo(f"{output}: {summary_of(trace)}", err=True)
+
+
+@capture.command(name="jax")
+@click.argument("target")
+@click.option(
+    "--mode",
+    type=click.Choice(["eager", "xla"]),
+    default="eager",
+    show_default=True,
+    help="xla: also the fusions that XLA makes of it.",
+)
+@click.option(
+    "--platform",
+    default="cpu",
+    show_default=True,
+    metavar="PLATFORM",
+    help="What XLA compiles for: cpu, or tpu:TOPOLOGY (tpu:v5e:2x2) where libtpu is installed; no TPU is needed.",
+)
+@click.option("--weights", multiple=True, metavar="NAME", help="An argument that holds weights; repeatable.")
+@click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
+def jax_command(target: str, mode: str, platform: str, weights: tuple[str, ...], output: str) -> None:
+    """Capture a JAX function.
+
+    TARGET is package.module:function; the function returns (function, args) or (function, args, kwargs), where
+    arrays may be jax.ShapeDtypeStruct: nothing is computed. Arguments called params, weights, variables or model hold
+    weights.
+
+    \b
+    Example:
+      hiersim capture jax my_package.my_module:build --mode xla -o mine.npz
+    """
+    from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.jax_capture import capture_jax
+    from hiersim.views.traces import summary_of
+
+    trace = capture_jax(target, mode, platform, weights)
+    save_trace(trace, output)
+    click.echo(f"{output}: {summary_of(trace)}", err=True)
 
 
 @capture.command()

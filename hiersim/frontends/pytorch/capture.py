@@ -14,7 +14,6 @@ from hiersim import errors
 from hiersim.errors import HiersimError, MissingExtraError, TraceError
 from hiersim.frontends.archive import load_archive
 from hiersim.model.trace import Trace
-from hiersim.units import show_bytes, show_flops
 
 
 def require_torch() -> None:
@@ -84,15 +83,3 @@ def _error_of(stderr: str) -> HiersimError:
         return TraceError(
             f"inductor capture failed: {(raised or [last])[-1]}", expected="a model that torch.compile accepts"
         )
-
-
-def summary(trace: Trace) -> str:
-    """One line on what a trace holds."""
-    graph = trace.graph
-    moved = int(graph.reads.size.sum() + graph.writes.size.sum())
-    flops = int(graph.operators.matrix_flops.sum())
-    parts = [f"{len(graph.operators)} operators, {show_flops(flops)} of matrix work, {show_bytes(moved)} moved"]
-    for name, schedule in trace.schedules.items():
-        moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
-        parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
-    return "; ".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -12,13 +11,7 @@ from hiersim.frontends.pytorch.eager import capture_eager
 from hiersim.frontends.pytorch.target import Target, dtype_of, load_target
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace, TraceHeader
-
-
-def _version() -> str:
-    try:
-        return version("hiersim")
-    except PackageNotFoundError:
-        return "0+unknown"
+from hiersim.version import package_version
 
 
 def record(target: str, train: bool, mode: str = "eager") -> tuple[Trace, Target]:
@@ -40,7 +33,7 @@ def _header(target: Target, mode: str, notes: tuple[str, ...]) -> TraceHeader:
         name=name,
         model=builder.model if builder else type(target.model).__name__,
         workload=builder.workload if builder else ("one training step" if target.train else "inference"),
-        producer=f"hiersim {_version()}, torch {torch.__version__.partition('+')[0]}",
+        producer=f"hiersim {package_version()}, torch {torch.__version__.partition('+')[0]}",
         command=f"hiersim capture torch {target.name} --mode {mode}{train} -o traces/{name}.npz",
         dtype=builder.dtype if builder else _dtype(target),
         notes=notes,
