@@ -26,21 +26,24 @@ if TYPE_CHECKING:
     from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.save import write_trace
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
     from hiersim.model.trace import Trace
     from hiersim.results import Result
-    from hiersim.run import compare, simulate
+    from hiersim.run import compare, fuse, simulate
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
     "save_trace": "hiersim.frontends.archive",
+    "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
+    "fuse": "hiersim.run",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
@@ -74,6 +77,7 @@ __all__ = [
     "Validation",
     "compare",
     "explain",
+    "fuse",
     "load_design",
     "load_trace",
     "save_trace",
@@ -81,6 +85,7 @@ __all__ = [
     "to_networkx",
     "validate",
     "variant",
+    "write_trace",
 ]
 
 

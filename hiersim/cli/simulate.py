@@ -208,8 +208,9 @@ def _simulate(
 
     engine, keep_log = how.engine or DEFAULT_ENGINE, how.keep_log or how.check
     with options.progress(how.quiet, engine, fast_forward=how.fast_forward and not keep_log) as tell:
+        carried = ("eager", *sorted(trace.schedules), *sorted(trace.groupings))
         results = compare(
-            trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=engine,
+            trace, designs, fusions or carried, engine_name=engine,
             changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
             launch=how.launch,
         )  # fmt: skip

@@ -18,6 +18,7 @@ from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (
     BITS,
     DIMS,
+    HOST_ONLY,
     PRODUCED,
     Accesses,
     DType,
@@ -29,6 +30,7 @@ from hiersim.model.operators import (
     Role,
     TensorTable,
 )
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
@@ -80,7 +82,34 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
     check_operator_graph(trace.graph, Checker(file, "graph"))
     for name, schedule in trace.schedules.items():
         check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
+    for name, grouping in trace.groupings.items():
+        check_partition(grouping, trace.graph, Checker(file, f"groupings.{name}"))
     return trace
+
+
+def check_partition(partition: Partition, graph: OperatorGraph, check: Checker) -> None:
+    """The laws of a grouping that need no dependences: each operator that launches something has one own kernel."""
+    rows, kernels = len(graph.operators), len(partition)
+    check.pointer("ptr", partition.ptr, kernels, len(partition.operators))
+    check.within("operators", partition.operators, 0, rows)
+    check.length("copy", partition.copy, len(partition.operators))
+    check.within("copy", partition.copy, 0, 2)
+    for key in ("generated", "eager"):
+        check.length(key, getattr(partition, key), kernels)
+        check.within(key, getattr(partition, key), 0, 2)
+    if kernels == 0 or bool(np.any(np.diff(partition.ptr) == 0)):
+        check.fail("ptr", "has a kernel without operators", "at least one in each")
+    inside = np.diff(partition.operators) <= 0
+    inside[partition.ptr[1:-1] - 1] = False
+    if bool(np.any(inside)):
+        check.fail(f"operators[{int(np.argmax(inside))}]", "is not before the next one", "operators in issue order")
+    own = np.bincount(partition.operators[partition.copy == 0], minlength=rows)
+    wanted = ~np.isin(graph.operators.kind, [int(kind) for kind in HOST_ONLY])
+    bad = np.flatnonzero(own != wanted)
+    if len(bad):
+        row = int(bad[0])
+        what = f"operator {row} '{graph.operators.label(row)}'"
+        check.fail("operators", f"{what} is in {own[row]} kernels", "1" if wanted[row] else "none: it launches nothing")
 
 
 def check_operator_graph(graph: OperatorGraph, check: Checker) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import Dependences, dependences
-from hiersim.fusion.partition import Partition, launching, of_groups, segments
+from hiersim.fusion.partition import launching, of_groups, segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 NAME: Final = "optimal"

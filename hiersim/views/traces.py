@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hiersim.fusion.eager import HOST_ONLY
-from hiersim.model.operators import Kind, Role
+from hiersim.model.operators import HOST_ONLY, Kind, Role
 from hiersim.model.trace import Trace
 from hiersim.units import show_bytes, show_flops
 
@@ -28,6 +27,7 @@ def trace_facts(trace: Trace) -> dict[str, Any]:
         "operators": len(graph.operators),
         "kernels": int(launching.sum()),
         "schedules": {name: len(schedule) for name, schedule in sorted(trace.schedules.items())},
+        "groupings": {name: len(made) for name, made in sorted(trace.groupings.items())},
         "matrix_flops": int(graph.operators.matrix_flops.sum()),
         "vector_flops": int((graph.operators.vector_flops + graph.operators.special_ops).sum()),
         "weight_bytes": int(graph.tensors.storage_bytes[weights].sum()),
