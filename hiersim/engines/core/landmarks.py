@@ -112,6 +112,7 @@ class Landmarks(Machine):
         self.tile_buffer[slot] = self.take() + self.now
         self.tile_time[slot] = self.take() + self.now
         self.tile_active[slot] = 0
+        self.tile_base[slot] = slot * self.longest - self.stage_ptr[self.tile_type[slot]]
         count = self.take()
         for index in range(slot * self.longest, slot * self.longest + count):
             self.granted[index] = self.take() + self.now
@@ -130,7 +131,7 @@ class Landmarks(Machine):
         if self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             index = self.tile_stage[slot]
-            time = self.granted[slot * self.longest + index - self.stage_ptr[self.tile_type[slot]]]
+            time = self.granted[self.tile_base[slot] + index]
             self.serving[place], self.service_end[place] = slot, time + self.ticks[index]
         self.take()
         while self.words[self.word_count] != INFINITY:

@@ -152,17 +152,11 @@ class Stream(Landmarks):
         stages: cython.longlong = self.stages + self.skipped
         self.open_books()
         self.next_start = start
-        while True:
-            if self.next_start == self.now:
-                self.next_start = INFINITY
-                self.activate(kernel)
-            if self.actives > 0 and self.active_left[0] == 0 and self.active_open[0] == 0:
-                break
-            if self.actives > 0:
-                self.issue(0)
-            self.grants()
-            self.advance()
-            self.completions()
+        if start > self.now:
+            self.until_done()
+        self.next_start = INFINITY
+        self.activate(kernel)
+        self.until_done()
         self.finish(0)
         known: cython.longlong = self.transition(kernel)
         self.t_stages[known] = self.stages + self.skipped - stages
