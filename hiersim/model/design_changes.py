@@ -43,7 +43,8 @@ def _with_models(design: Design, names: Collection[str]) -> Design:
 def _copied(value: Any, name: str, new: Any) -> Any:
     """`value` with one field changed, as `dataclasses.replace` does; nothing of a design is made from its fields."""
     copy = object.__new__(type(value))
-    for field in field_types(type(value)):
+    owner: Any = type(value)
+    for field in field_types(owner):
         object.__setattr__(copy, field, getattr(value, field))
     object.__setattr__(copy, name, new)
     return copy
