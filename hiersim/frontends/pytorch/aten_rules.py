@@ -358,6 +358,32 @@ def _pool(call: Call) -> Cost:
     return Cost(kind=Kind.REDUCTION, dims=(max(1, call.size), window), vector_flops=window * call.size)
 
 
+def _sampled(call: Call) -> Cost:
+    """Bilinear samples at given places: four weights, four tests of the border and four products for each result."""
+    return Cost(kind=Kind.GATHER, vector_flops=67 * call.size)
+
+
+def _spread(work: int) -> Rule:
+    """The gradient of an interpolation: `work` FLOPs for each element of the gradient that comes in."""
+
+    def rule(call: Call) -> Cost:
+        return Cost(kind=Kind.SCATTER, vector_flops=work * call.args[0].elements)
+
+    return rule
+
+
+def _pool_backward(call: Call) -> Cost:
+    """One addition per tap and element of the gradient."""
+    window = prod(_tuple(call.args[2], max(1, len(call.shape(0)) - 2)))
+    return Cost(kind=Kind.SCATTER, vector_flops=window * call.args[0].elements)
+
+
+def _group_norm_backward(call: Call) -> Cost:
+    """Two sums of two operations each and three operations for the result, per element."""
+    elements, rows = call.args[0].elements, int(call.args[5]) * int(call.args[8])
+    return Cost(kind=Kind.REDUCTION, dims=_reduction_dims(call, rows), vector_flops=7 * elements)
+
+
 def _histogram(call: Call) -> Cost:
     """One addition per element, to where its value says."""
     return Cost(kind=Kind.SCATTER, vector_flops=call.args[0].elements)
@@ -417,6 +443,11 @@ RULES: Final[dict[str, Rule]] = {
     "hardswish_backward": _pointwise(7), "hardsigmoid": _pointwise(4), "hardsigmoid_backward": _pointwise(5),
     "hardtanh": _pointwise(2), "mish": _pointwise(3, 3), "elu_backward": _pointwise(7, 1),
     "leaky_relu_backward": _pointwise(3), "native_dropout_backward": _pointwise(2),
+    "softplus_backward": _pointwise(7, 1), "log_sigmoid_backward": _pointwise(10, 1), "mish_backward": _pointwise(8, 4),
+    "hardtanh_backward": _pointwise(4), "_prelu_kernel": _pointwise(3), "celu": _pointwise(2, 1),
+    "grid_sampler_2d": _sampled, "upsample_linear1d": _pointwise(4), "avg_pool2d_backward": _pool_backward,
+    "upsample_bilinear2d_backward": _spread(8), "upsample_bicubic2d_backward": _spread(32),
+    "native_group_norm_backward": _group_norm_backward,
     "polar": _pointwise(2, 2), "upsample_bicubic2d": _pointwise(46), "upsample_bilinear2d": _pointwise(9),
     "_weight_norm_interface": _weight_norm, "logsumexp": _logsumexp,
     "histc": _histogram, "bincount": _histogram,

@@ -165,6 +165,8 @@ class Recorder(TorchDispatchMode):
         """
         if not inputs and not outputs:
             return True
+        if torch.Tag.inplace_view in func.tags:
+            return True
         if func._schema.is_mutable or not inputs:
             return False
         known = {tensor.untyped_storage()._cdata for tensor in inputs}
