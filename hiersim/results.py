@@ -22,6 +22,7 @@ from hiersim.model.operators import Role
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
+from hiersim.modules import grouped
 from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
 from hiersim.version import package_version
@@ -153,6 +154,10 @@ class Result:
     def kernel_rows(self) -> list[dict[str, Any]]:
         """One table row per kernel: name, module, start, end and the ticks of the main ledger by entry."""
         return kernel_rows(self)
+
+    def module_rows(self, below: int = 0, merge: bool = False) -> list[dict[str, Any]]:
+        """`kernel_rows` summed by layer; see `hiersim.modules.grouped`."""
+        return grouped(self.kernel_rows, below, merge)
 
     @property
     def kernels(self) -> Any:

@@ -257,6 +257,7 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(tables.pattern_table(results))
         for result in results:
             screen.print(tables.kernel_table(result))
+            screen.print(tables.module_table(result))
     options.print_warnings(results, quiet)
 
 
