@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     )
     from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
+    "import_kineto": "hiersim.frontends.kineto.build",
+    "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
@@ -74,6 +78,8 @@ __all__ = [
     "Validation",
     "compare",
     "explain",
+    "import_kineto",
+    "import_table",
     "load_design",
     "load_trace",
     "save_trace",

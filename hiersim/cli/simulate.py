@@ -239,7 +239,7 @@ def _as_it_is(trace: Trace, design: str, fusion: str, how: _How) -> list[Result]
 
 
 def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
-    from hiersim.views import tables
+    from hiersim.views import profile, tables
 
     screen = options.console()
     screen.print()
@@ -247,6 +247,12 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(table)
     for line in tables.tier_summary(results):
         click.echo(f"- {line}")
+    for result in results[-1:]:
+        beside, told = profile.profile_table(result), profile.profile_line(result)
+        if told:
+            click.echo(f"- {told}")
+        if beside is not None:
+            screen.print(beside)
     for result, heading in zip(results, tables.headings(results), strict=True):
         label = heading.replace("\n", ", ")
         click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")

@@ -25,6 +25,7 @@ from hiersim.errors import TraceError, nearest
 from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.profile import DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
@@ -51,26 +52,39 @@ _UNREADABLE: Final = (
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write `trace` to `path`, whole or not at all."""
+    """Write `trace` to `path`, whole or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
     header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "header": _header_json(trace.header)}
     columns: dict[str, IntArray] = {}
     header["graph"] = _split("graph", trace.graph, columns)
     header["schedules"] = {
         name: _split(f"schedules/{name}", kernels, columns) for name, kernels in sorted(trace.schedules.items())
     }
+    if trace.measured is not None:
+        header["measured"] = _split("measured", trace.measured, columns)
     import tempfile
 
     target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
-        try:
-            _write_zip(handle, header, columns)
-            handle.close()
-            os.chmod(handle.name, 0o644)
-            os.replace(handle.name, target)
-        except BaseException:
-            handle.close()
-            os.unlink(handle.name)
-            raise
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
+            try:
+                _write_zip(handle, header, columns)
+                handle.close()
+                os.chmod(handle.name, 0o644)
+                os.replace(handle.name, target)
+            except BaseException:
+                handle.close()
+                os.unlink(handle.name)
+                raise
+    except OSError as error:
+        raise TraceError(
+            f"cannot be written: {error.strerror}", file=str(path), expected="a folder to write in"
+        ) from None
 
 
 def _header_json(header: TraceHeader) -> dict[str, Any]:
@@ -218,7 +232,8 @@ def _read(archive: _Archive, file: str) -> Trace:
         raise TraceError("is not a table of schedules", file=file, key="schedules")
     graph = _join(OperatorGraph, header.get("graph"), "graph", archive)
     kernels = {name: _join(KernelGraph, text, f"schedules/{name}", archive) for name, text in schedules.items()}
-    trace = Trace(header=read_header(header.get("header"), file), graph=graph, schedules=kernels)
+    measured = _join(DeviceProfile, header["measured"], "measured", archive) if "measured" in header else None
+    trace = Trace(header=read_header(header.get("header"), file), graph=graph, schedules=kernels, measured=measured)
     if archive.entries:
         raise TraceError(f"holds '{next(iter(archive.entries))}', which no trace has", file=file)
     return trace

@@ -1,7 +1,8 @@
 """`Trace`: what a model does, operator by operator.
 
 A trace holds the eager operators of one model run (`OperatorGraph`) and, beside them, any schedules that a compiler
-really made (`KernelGraph`). The order of operators is their issue order.
+really made (`KernelGraph`), or the times that a profiler took (`DeviceProfile`). The order of operators is their
+issue order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, OperatorTable, TensorTable
+from hiersim.model.profile import DeviceProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +49,8 @@ class Trace(Memo):
     header: TraceHeader
     graph: OperatorGraph
     schedules: Mapping[str, KernelGraph] = field(default_factory=dict)
+    measured: DeviceProfile | None = None
+    """Times that a profiler took, where the trace comes from one. They decide no prediction."""
 
     def __repr__(self) -> str:
         schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())
