@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.chakra.build import import_chakra
+    from hiersim.frontends.chakra.write import export_chakra
     from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
     from hiersim.frontends.operator_list.build import import_table
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
+    "export_chakra": "hiersim.frontends.chakra.write",
+    "import_chakra": "hiersim.frontends.chakra.build",
     "import_kineto": "hiersim.frontends.kineto.build",
     "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
@@ -78,6 +82,8 @@ __all__ = [
     "Validation",
     "compare",
     "explain",
+    "export_chakra",
+    "import_chakra",
     "import_kineto",
     "import_table",
     "load_design",

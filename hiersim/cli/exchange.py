@@ -65,6 +65,41 @@ def kineto(file: str, device: int | None, name: str, output: str, quiet: bool) -
     _write(import_kineto(file, name=name, device=device), output, quiet)
 
 
+@import_group.command()
+@click.argument("file")
+@name
+@output
+@quiet
+def chakra(file: str, name: str, output: str, quiet: bool) -> None:
+    """An MLCommons Chakra execution trace (.et), or the JSON of its tools and of PyTorch.
+
+    \b
+    hiersim import chakra rank0.et -o rank0.npz
+    """
+    from hiersim.frontends.chakra.build import import_chakra
+
+    _check_target(output)
+    _write(import_chakra(file, name=name), output, quiet)
+
+
+@click.command(name="chakra")
+@click.argument("trace")
+@click.option("-o", "--out", required=True, metavar="FILE", help="File to write (.et or .et.gz).")
+@quiet
+def export_command(trace: str, out: str, quiet: bool) -> None:
+    """TRACE as an MLCommons Chakra execution trace; `hiersim import chakra` reads it back whole.
+
+    \b
+    hiersim export chakra gpt2-large-prefill -o gpt2.et
+    """
+    from hiersim.frontends.chakra.write import export_chakra
+    from hiersim.frontends.load import load_trace
+
+    loaded = load_trace(trace)
+    export_chakra(loaded, out)
+    say(f"{out}: {len(loaded.graph.operators)} nodes", quiet)
+
+
 def _check_target(output: str) -> None:
     """A wrong output is found before the work is done."""
     if Path(output).suffix != ".npz":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiersim.cli import options
+from hiersim.cli.exchange import export_command
 from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.group()
 def export() -> None:
-    """Write a replay in another tool's form."""
+    """Write a replay, or a trace, in another tool's form."""
+
+
+export.add_command(export_command)
 
 
 @export.command()

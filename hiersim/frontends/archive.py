@@ -67,13 +67,26 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     }
     if trace.measured is not None:
         header["measured"] = _split("measured", trace.measured, columns)
+    data = io.BytesIO()
+    _write_zip(data, header, columns)
+    write_whole(path, data.getvalue())
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that it appears complete or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
     import tempfile
 
     target = Path(path)
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
             try:
-                _write_zip(handle, header, columns)
+                handle.write(data)
                 handle.close()
                 os.chmod(handle.name, 0o644)
                 os.replace(handle.name, target)

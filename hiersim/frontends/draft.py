@@ -136,6 +136,11 @@ def unknown_note(names: Iterable[str]) -> tuple[str, ...]:
     if not counted:
         return ()
     total, ranked = sum(counted.values()), sorted(counted, key=lambda name: (-counted[name], name))
-    shown = ", ".join(f"{name} ({counted[name]})" for name in ranked[:MAX_NAMED])
+    shown = ", ".join(f"{_short(name)} ({counted[name]})" for name in ranked[:MAX_NAMED])
     more = f" and {len(ranked) - MAX_NAMED} more kinds" if len(ranked) > MAX_NAMED else ""
     return (one_line(f"{total} operators without a cost formula count as memory traffic only: {shown}{more}"),)
+
+
+def _short(name: str) -> str:
+    """Names of kernels may have hundreds of letters."""
+    return name if len(name) <= 50 else f"{name[:49]}…"

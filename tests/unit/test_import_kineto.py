@@ -18,8 +18,8 @@ from profiles import ProfileWriter, mlp_profile
 
 import hiersim as hs
 from hiersim.frontends.archive import load_archive, save_trace
+from hiersim.frontends.json_stream import elements
 from hiersim.frontends.kineto.build import import_kineto
-from hiersim.frontends.kineto.stream import events
 from hiersim.frontends.operator_list.build import import_table
 from hiersim.model.operators import Flag, Kind, Phase
 from hiersim.model.trace import Trace
@@ -204,8 +204,8 @@ BROKEN = [
     ("hello", "begins with 'h'"),
     ("{}", "has no 'traceEvents'", "PyTorch profiler"),
     ('{"traceEvents": []}', "holds no kernels of a device", "ProfilerActivity.CUDA"),
-    ('{"traceEvents": [1]}', "holds a int among its events"),
-    ('{"traceEvents": {}}', "has '{' where the events begin"),
+    ('{"traceEvents": [1]}', "holds a int among its elements"),
+    ('{"traceEvents": {}}', "has '{' where the list begins"),
     ('{"traceEvents": [}', "is no JSON"),
     (GOOD[: len(GOOD) // 2], "ends inside a value or is no JSON"),
     (GOOD + "x", "goes on after its end"),
@@ -250,7 +250,7 @@ def test_events_come_out_as_they_went_in(values: list[Any], tmp_path_factory: An
     rows = [{"value": value} for value in values]
     target.write_text(json.dumps({"a": values, "traceEvents": rows, "z": 1}, indent=len(values)))
     head: dict[str, Any] = {}
-    assert list(events(target, "x", head)) == rows
+    assert list(elements(target, "x", head, ("traceEvents",), "x")) == rows
     assert head == {"a": values, "z": 1}
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from hiersim.errors import TraceError
-from hiersim.frontends.kineto.stream import events
+from hiersim.frontends.json_stream import elements
 from hiersim.model.profile import Activity
 
+WANTED: Final = "the Chrome JSON that the PyTorch profiler exports"
 MAX_KEPT: Final = 1_500_000
 MAX_MICROSECONDS: Final = 10**17
 TICKS_PER_MICROSECOND: Final = 10**6
@@ -86,7 +87,7 @@ def read_profile(path: Path, file: str) -> Profile:
         Not a profile, cut off, nothing on a device, or times that are no times.
     """
     profile, kept = Profile(), 0
-    for event in events(path, file, profile.head):
+    for event in elements(path, file, profile.head, ("traceEvents",), WANTED):
         profile.total += 1
         category = event.get("cat")
         if event.get("ph") != "X" or not isinstance(category, str):

@@ -1,4 +1,4 @@
-"""Chrome JSON, event by event: a profile of hundreds of megabytes is never in memory as a whole.
+"""JSON, element by element of one long list: a file of hundreds of megabytes is never in memory as a whole.
 
 Profilers write names of kernels as they find them, so bytes that are no UTF-8 and control characters inside texts
 are taken; `NaN` reads as null. Numbers with a decimal point stay exact.
@@ -20,30 +20,30 @@ from hiersim.errors import TraceError
 CHUNK: Final = 2**20
 MAX_VALUE: Final = 16 * 2**20
 """Characters of one event, or of one value beside the events."""
-MAX_EVENTS: Final = 10_000_000
+MAX_ELEMENTS: Final = 10_000_000
 MAX_BLANK: Final = 2**20
 _BLANK: Final = " \t\r\n"
 _DECODER: Final = json.JSONDecoder(strict=False, parse_float=Decimal, parse_constant=lambda _: None)
 
 
-def events(path: Path, file: str, head: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Objects of `traceEvents` (or of a bare list) in the order of the file; other values go to `head`.
+def elements(
+    path: Path, file: str, head: dict[str, Any], keys: tuple[str, ...], wanted: str
+) -> Iterator[dict[str, Any]]:
+    """Objects of the list under one of `keys`, or of a bare list, or written one after the other; others go to `head`.
 
     Raises
     ------
     TraceError
-        Not JSON, cut off, or a value that no profiler writes.
+        Not JSON, cut off, or not made of objects; `wanted` says what was expected.
     """
     try:
         with path.open("rb") as probe:
             packed = probe.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            yield from _Scanner(stream, file).run(head)
-    except (OSError, EOFError, zlib.error) as error:
+            yield from _Scanner(stream, file, keys, wanted).run(head)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise TraceError(f"cannot be read: {reason}", file=file, expected="JSON, plain or gzip") from None
-    except ValueError as error:  # a path that no file can have
-        raise TraceError(f"cannot be read: {error}", file=file, expected="JSON, plain or gzip") from None
+        raise TraceError(f"cannot be read: {reason}", file=file, expected=f"{wanted}, plain or gzip") from None
 
 
 class _Stream(Protocol):
@@ -53,9 +53,11 @@ class _Stream(Protocol):
 class _Scanner:
     """A window of text over the stream."""
 
-    def __init__(self, stream: _Stream, file: str) -> None:
+    def __init__(self, stream: _Stream, file: str, keys: tuple[str, ...], wanted: str) -> None:
         self.stream = stream
         self.file = file
+        self.keys = keys
+        self.wanted = wanted
         self.decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self.text = ""
         self.at = 0
@@ -63,8 +65,8 @@ class _Scanner:
         self.line = 1
         self.count = 0
 
-    def fail(self, problem: str, expected: str = "a profile in Chrome JSON") -> TraceError:
-        return TraceError(problem, file=self.file, line=self.line, expected=expected)
+    def fail(self, problem: str, expected: str | None = None) -> TraceError:
+        return TraceError(problem, file=self.file, line=self.line, expected=expected or self.wanted)
 
     def fill(self, size: int = CHUNK) -> None:
         """Drop what is behind, append a chunk."""
@@ -141,7 +143,7 @@ class _Scanner:
             if not isinstance(key, str):
                 raise self.fail("has a key that is no text")
             self.take(":", f"after '{key[:40]}'")
-            if key == "traceEvents":
+            if key in self.keys:
                 found = True
                 yield from self.list()
             else:
@@ -150,24 +152,30 @@ class _Scanner:
             self.at += separator
         self.take("}", "after a value")
         if not found:
-            raise self.fail("has no 'traceEvents'", expected="the file that the PyTorch profiler exports")
+            if self.peek() != "{":
+                raise self.fail(f"has no '{self.keys[0]}'")
+            while self.peek() == "{":
+                yield self.element()
+
+    def element(self) -> dict[str, Any]:
+        value = self.value()
+        if not isinstance(value, dict):
+            raise self.fail(f"holds a {type(value).__name__} among its elements", expected="objects")
+        self.count += 1
+        if self.count > MAX_ELEMENTS:
+            raise self.fail("has too many elements", expected=f"at most {MAX_ELEMENTS}")
+        return value
 
     def list(self) -> Iterator[dict[str, Any]]:
-        self.take("[", "where the events begin")
+        self.take("[", "where the list begins")
         if self.peek() == "]":
             self.at += 1
             return
         while True:
-            value = self.value()
-            if not isinstance(value, dict):
-                raise self.fail(f"holds a {type(value).__name__} among its events", expected="objects")
-            self.count += 1
-            if self.count > MAX_EVENTS:
-                raise self.fail("has too many events", expected=f"at most {MAX_EVENTS}")
-            yield value
+            yield self.element()
             if self.peek() != ",":
                 break
             self.at += 1
-            if self.peek() == "]":  # some exporters leave a comma behind the last event
+            if self.peek() == "]":  # some exporters leave a comma behind the last element
                 break
-        self.take("]", "after an event")
+        self.take("]", "after an element")
