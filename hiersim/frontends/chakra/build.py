@@ -221,20 +221,19 @@ def _cause(node: Node, by_id: dict[int, Node]) -> Node:
     """The innermost operator around a device node that a rule knows, else the node itself."""
     if node.type in (*_COMMUNICATION, *_MEMORY):
         return node
-    hosts = [by_id[dep] for dep in (*node.data_deps, *node.ctrl_deps) if dep in by_id]
+    hosts = [by_id[dep] for dep in (*node.ctrl_deps, *node.data_deps) if dep in by_id]
     hosts = [host for host in hosts if not _on_device(host)]
     hosts.sort(key=lambda host: host.inputs != node.inputs)  # a kernel carries the arguments of its operator
-    for host in hosts:
-        for _ in range(MAX_DEPTH):
-            if calls.known(_speaking(host)):
-                return host
-            parents = [by_id[dep] for dep in host.ctrl_deps if dep in by_id and not _on_device(by_id[dep])]
-            if not parents:
-                break
-            host = parents[0]
-        if host.inputs == node.inputs and host.inputs.values:
+    host = hosts[0] if hosts else node  # else it names its caller first
+    for _ in range(MAX_DEPTH):
+        if calls.known(_speaking(host)):
             return host
-    return node
+        parents = [by_id[dep] for dep in host.ctrl_deps if dep in by_id and not _on_device(by_id[dep])]
+        if host is node or not parents:
+            break
+        host = parents[0]
+    same = hosts and hosts[0].inputs == node.inputs and node.inputs.values
+    return hosts[0] if same else node
 
 
 class _Writer:

@@ -32,8 +32,11 @@ DTYPES: Final[Mapping[str, DType]] = {
 _SAME: Final = {
     "cudnn_batch_norm_backward": "native_batch_norm_backward", "miopen_batch_norm": "cudnn_batch_norm",
     "miopen_batch_norm_backward": "native_batch_norm_backward", "batch_norm_backward": "native_batch_norm_backward",
+    "batch_norm": "native_batch_norm", "layer_norm": "native_layer_norm", "softmax": "_softmax",
+    "log_softmax": "_log_softmax", "max_pool2d": "max_pool2d_with_indices",
 }  # fmt: skip
-"""Operators of one backend -> those with the same cost and the same first arguments."""
+"""Operators of one backend, and composite ones -> those with the same cost and the same first arguments."""
+_COMPOSITE_CONVOLUTIONS: Final = ("conv1d", "conv2d", "conv3d")
 _CONVOLUTIONS: Final = (
     "cudnn_convolution", "miopen_convolution", "thnn_conv2d", "_conv_depthwise2d", "mkldnn_convolution",
     "cudnn_convolution_transpose",
@@ -99,7 +102,8 @@ def known(operator: HostOp) -> bool:
     name = functional(operator.name)
     return bool(operator.dims) and (
         name in RULES or name in _SAME or name in _CONVOLUTIONS or name in _CONVOLUTIONS_BACKWARD
-        or name.startswith("_foreach_")
+        or name.startswith("_foreach_") or name in _COMPOSITE_CONVOLUTIONS
+        or name in ("linear", "matmul", "scaled_dot_product_attention")
     )  # fmt: skip
 
 
@@ -109,7 +113,9 @@ def as_call(operator: HostOp, later: Iterable[HostOp], inside: Iterable[str] = (
     `later` are the operators that the host issues afterwards, `inside` the names of those within this one.
     """
     name, args = functional(operator.name), operands(operator)
-    if name in _CONVOLUTIONS or name in ("convolution", "_convolution"):
+    if name in _COMPOSITES:
+        return _COMPOSITES[name](args)
+    if name in _CONVOLUTIONS or name in _COMPOSITE_CONVOLUTIONS or name in ("convolution", "_convolution"):
         return _convolution(name, args, later)
     if name in _CONVOLUTIONS_BACKWARD or name == "convolution_backward":
         return _convolution_backward(name, args, tuple(inside))
@@ -145,6 +151,7 @@ def _convolution(name: str, args: tuple[Any, ...], later: Iterable[HostOp]) -> C
     x, weight = args[0], args[1]
     full = name in ("convolution", "_convolution")
     transposed = bool(args[6]) if full and len(args) > 6 else "transpose" in name
+    full = full or name in _COMPOSITE_CONVOLUTIONS
     bias = args[2] if len(args) > 2 and isinstance(args[2], Operand) else None
     stride, padding, dilation = (args[3:6] + (None,) * 3)[:3] if full else _backend(args)
     channels = weight.shape[1] if transposed else weight.shape[0]
@@ -212,6 +219,50 @@ def _convolution_backward(name: str, args: tuple[Any, ...], inside: tuple[str, .
         name="aten.convolution_backward", args=(grad, x, weight, None, stride, (), (), False, (), groups, mask),
         outputs=outputs,
     )  # fmt: skip
+
+
+def _linear(args: tuple[Any, ...]) -> Call:
+    """`x @ weight.T + bias` over all leading sides of x."""
+    x, weight = args[:2]
+    rows = x.elements // max(1, x.shape[-1])
+    a, b = Operand(shape=(rows, x.shape[-1]), dtype=x.dtype), Operand(shape=weight.shape[::-1], dtype=weight.dtype)
+    out = (Operand(shape=(*x.shape[:-1], weight.shape[0]), dtype=x.dtype),)
+    bias = args[2] if len(args) > 2 and isinstance(args[2], Operand) else None
+    if bias is None:
+        return Call(name="aten.mm", args=(a, b), outputs=out)
+    return Call(name="aten.addmm", args=(bias, a, b), outputs=out)
+
+
+def product(a: Operand, b: Operand) -> Call:
+    """A matrix product with broadcasting; leading sides of `a` fold into rows where `b` is a plain matrix."""
+    left = a.shape if len(a.shape) > 1 else (1, *a.shape)
+    right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    lead = broadcast([left[:-2], right[:-2]]) if left[:-2] or right[:-2] else ()
+    shape = (*lead, *((left[-2],) if len(a.shape) > 1 else ()), *((right[-1],) if len(b.shape) > 1 else ()))
+    out = (Operand(shape=shape, dtype=a.dtype),)
+    if len(right) == 2:
+        rows = prod(left[:-1])
+        folded = Operand(shape=(rows, left[-1]), dtype=a.dtype), Operand(shape=right, dtype=b.dtype)
+        return Call(name="aten.mm", args=folded, outputs=out)
+    batch = prod(lead)
+    sides = (
+        Operand(shape=(batch, *left[-2:]), dtype=a.dtype),
+        Operand(shape=(batch, *right[-2:]), dtype=b.dtype),
+    )
+    return Call(name="aten.bmm", args=sides, outputs=out)
+
+
+def _attention(args: tuple[Any, ...]) -> Call:
+    """`scaled_dot_product_attention(q, k, v, mask, dropout, is_causal)`, as one fused kernel."""
+    q, k, v = args[:3]
+    causal = bool(args[5]) if len(args) > 5 else False
+    out = (Operand(shape=(*q.shape[:-1], v.shape[-1]), dtype=q.dtype),)
+    return Call(name="aten._scaled_dot_product_flash_attention", args=(q, k, v, 0.0, causal), outputs=out)
+
+
+_COMPOSITES: Final[Mapping[str, Callable[[tuple[Any, ...]], Call]]] = {
+    "linear": _linear, "matmul": lambda args: product(args[0], args[1]), "scaled_dot_product_attention": _attention,
+}  # fmt: skip
 
 
 # --- results ---------------------------------------------------------------------------------------
