@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.chakra.write import export_chakra
     from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.onnx_model.build import import_onnx
     from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
@@ -44,6 +45,7 @@ _PLACES = {
     "export_chakra": "hiersim.frontends.chakra.write",
     "import_chakra": "hiersim.frontends.chakra.build",
     "import_kineto": "hiersim.frontends.kineto.build",
+    "import_onnx": "hiersim.frontends.onnx_model.build",
     "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "variant": "hiersim.frontends.variants.variant",
@@ -85,6 +87,7 @@ __all__ = [
     "export_chakra",
     "import_chakra",
     "import_kineto",
+    "import_onnx",
     "import_table",
     "load_design",
     "load_trace",

@@ -82,6 +82,34 @@ def chakra(file: str, name: str, output: str, quiet: bool) -> None:
     _write(import_chakra(file, name=name), output, quiet)
 
 
+@import_group.command()
+@click.argument("file")
+@click.option("--side", "sides", multiple=True, metavar="NAME=N", help="Value of a symbolic side; repeatable.")
+@name
+@output
+@quiet
+def onnx(file: str, sides: tuple[str, ...], name: str, output: str, quiet: bool) -> None:
+    """An ONNX model (.onnx): one inference. Weights' data is not needed.
+
+    \b
+    hiersim import onnx bert.onnx --side batch=8 --side sequence=512 -o bert.npz
+    """
+    from hiersim.frontends.onnx_model.build import import_onnx
+
+    _check_target(output)
+    _write(import_onnx(file, name=name, sides=_sides(sides)), output, quiet)
+
+
+def _sides(words: tuple[str, ...]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not value.isascii() or not value.isdigit() or len(value) > 12 or int(value) < 1:
+            raise HiersimError(f"'{word[:60]}' is no side", key="--side", expected="NAME=N, as in batch=8")
+        found[key] = int(value)
+    return found
+
+
 @click.command(name="chakra")
 @click.argument("trace")
 @click.option("-o", "--out", required=True, metavar="FILE", help="File to write (.et or .et.gz).")
