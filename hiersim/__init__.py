@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     )
     from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.chakra.build import import_chakra
+    from hiersim.frontends.chakra.write import export_chakra
+    from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.onnx_model.build import import_onnx
+    from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.save import write_trace
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
@@ -38,6 +43,11 @@ if TYPE_CHECKING:
 _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
+    "export_chakra": "hiersim.frontends.chakra.write",
+    "import_chakra": "hiersim.frontends.chakra.build",
+    "import_kineto": "hiersim.frontends.kineto.build",
+    "import_onnx": "hiersim.frontends.onnx_model.build",
+    "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
@@ -77,7 +87,12 @@ __all__ = [
     "Validation",
     "compare",
     "explain",
+    "export_chakra",
     "fuse",
+    "import_chakra",
+    "import_kineto",
+    "import_onnx",
+    "import_table",
     "load_design",
     "load_trace",
     "save_trace",

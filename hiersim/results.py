@@ -15,6 +15,7 @@ from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
+from hiersim.measured_times import measured_times
 from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
@@ -250,6 +251,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
     moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
+    measured = measured_times(result.trace, result.graph, program, timeline)
     return {
         "schema": SCHEMA,
         "trace": result.trace.name,
@@ -285,6 +287,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "memory_cost_usd": result.memory_cost,
         "energy_j": energy(result.design, moved, program.flops),
         "warnings": list(program.warnings),
+        **({} if measured is None else {"measured": measured}),
     }
 
 

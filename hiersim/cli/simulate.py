@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiersim.cli import options
+from hiersim.cli.exchange import export_command
 from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.group()
 def export() -> None:
-    """Write a replay in another tool's form."""
+    """Write a replay, or a trace, in another tool's form."""
+
+
+export.add_command(export_command)
 
 
 @export.command()
@@ -240,7 +244,7 @@ def _as_it_is(trace: Trace, design: str, fusion: str, how: _How) -> list[Result]
 
 
 def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
-    from hiersim.views import tables
+    from hiersim.views import profile, tables
 
     screen = options.console()
     screen.print()
@@ -248,6 +252,12 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(table)
     for line in tables.tier_summary(results):
         click.echo(f"- {line}")
+    for result in results[-1:]:
+        beside, told = profile.profile_table(result), profile.profile_line(result)
+        if told:
+            click.echo(f"- {told}")
+        if beside is not None:
+            screen.print(beside)
     for result, heading in zip(results, tables.headings(results), strict=True):
         label = heading.replace("\n", ", ")
         click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")

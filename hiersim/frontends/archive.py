@@ -26,6 +26,7 @@ from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
+from hiersim.model.profile import DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
@@ -52,7 +53,13 @@ _UNREADABLE: Final = (
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write `trace` to `path`, whole or not at all."""
+    """Write `trace` to `path`, whole or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
     header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "header": header_json(trace.header)}
     columns: dict[str, IntArray] = {}
     header["graph"] = _split("graph", trace.graph, columns)
@@ -63,19 +70,39 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
         header["groupings"] = {
             name: _split(f"groupings/{name}", made, columns) for name, made in sorted(trace.groupings.items())
         }
+    if trace.measured is not None:
+        header["measured"] = _split("measured", trace.measured, columns)
+    data = io.BytesIO()
+    _write_zip(data, header, columns)
+    write_whole(path, data.getvalue())
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that it appears complete or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
     import tempfile
 
     target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
-        try:
-            _write_zip(handle, header, columns)
-            handle.close()
-            os.chmod(handle.name, 0o644)
-            os.replace(handle.name, target)
-        except BaseException:
-            handle.close()
-            os.unlink(handle.name)
-            raise
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
+            try:
+                handle.write(data)
+                handle.close()
+                os.chmod(handle.name, 0o644)
+                os.replace(handle.name, target)
+            except BaseException:
+                handle.close()
+                os.unlink(handle.name)
+                raise
+    except OSError as error:
+        raise TraceError(
+            f"cannot be written: {error.strerror}", file=str(path), expected="a folder to write in"
+        ) from None
 
 
 def header_json(header: TraceHeader) -> dict[str, Any]:
@@ -223,7 +250,14 @@ def _read(archive: _Archive, file: str) -> Trace:
     graph = _join(OperatorGraph, header.get("graph"), "graph", archive)
     kernels = {name: _join(KernelGraph, text, f"schedules/{name}", archive) for name, text in schedules.items()}
     made = {name: _join(Partition, text, f"groupings/{name}", archive) for name, text in groupings.items()}
-    trace = Trace(header=read_header(header.get("header"), file), graph=graph, schedules=kernels, groupings=made)
+    measured = _join(DeviceProfile, header["measured"], "measured", archive) if "measured" in header else None
+    trace = Trace(
+        header=read_header(header.get("header"), file),
+        graph=graph,
+        schedules=kernels,
+        groupings=made,
+        measured=measured,
+    )
     if archive.entries:
         raise TraceError(f"holds '{next(iter(archive.entries))}', which no trace has", file=file)
     return trace

@@ -31,6 +31,7 @@ from hiersim.model.operators import (
     TensorTable,
 )
 from hiersim.model.partition import Partition
+from hiersim.model.profile import Activity, DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
@@ -84,6 +85,8 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
         check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
     for name, grouping in trace.groupings.items():
         check_partition(grouping, trace.graph, Checker(file, f"groupings.{name}"))
+    if trace.measured is not None:
+        check_profile(trace.measured, len(trace.graph.operators), Checker(file, "measured"))
     return trace
 
 
@@ -110,6 +113,26 @@ def check_partition(partition: Partition, graph: OperatorGraph, check: Checker) 
         row = int(bad[0])
         what = f"operator {row} '{graph.operators.label(row)}'"
         check.fail("operators", f"{what} is in {own[row]} kernels", "1" if wanted[row] else "none: it launches nothing")
+
+
+def check_profile(profile: DeviceProfile, operators: int, check: Checker) -> None:
+    """The laws of measured times: kernels of known operators in order of their start."""
+    rows = len(profile)
+    if rows == 0:
+        check.fail("name", "has no kernels", "at least one")
+    for key in ("activity", "operator", "start", "duration", "stream"):
+        check.length(key, getattr(profile, key), rows)
+    check.length("name", profile.name, rows)
+    check.within("name", profile.name, 0, len(profile.strings))
+    check.enumerated("activity", profile.activity, Activity)
+    check.within("operator", profile.operator, 0, operators)
+    check.within("stream", profile.stream, -1, LARGEST)
+    for key in ("start", "duration"):
+        check.within(key, getattr(profile, key), 0, LARGEST // 2)
+    if float(np.sum(profile.duration, dtype=np.float64)) >= LARGEST:
+        check.fail("duration", "adds up to more than 2^62 ticks")
+    if bool(np.any(np.diff(profile.start) < 0)):
+        check.fail("start", "falls", "kernels in order of their start")
 
 
 def check_operator_graph(graph: OperatorGraph, check: Checker) -> None:

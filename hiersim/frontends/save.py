@@ -5,11 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from hiersim.errors import TraceError
-from hiersim.frontends.archive import FORMAT, VERSION, header_json, save_trace
+from hiersim.frontends.archive import FORMAT, VERSION, header_json, save_trace, write_whole
 from hiersim.frontends.kernel_rows import kernel_rows
 from hiersim.frontends.row_writer import rows_of
 from hiersim.model.trace import Trace
@@ -51,21 +50,4 @@ def _write_rows(trace: Trace, path: Path) -> None:
     for name, partition in sorted(trace.groupings.items()):
         rows += kernel_rows(name, partition)
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
-    _whole(path, gzip.compress(text, mtime=0) if path.name.endswith(".gz") else text)
-
-
-def _whole(path: Path, data: bytes) -> None:
-    """The file appears with all its bytes."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".trace-", delete=False) as handle:
-            try:
-                handle.write(data)
-                handle.close()
-                os.chmod(handle.name, 0o644)
-                os.replace(handle.name, path)
-            except BaseException:
-                handle.close()
-                os.unlink(handle.name)
-                raise
-    except OSError as error:
-        raise TraceError(f"cannot be written: {error.strerror}", file=str(path)) from None
+    write_whole(path, gzip.compress(text, mtime=0) if path.name.endswith(".gz") else text)
