@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.archive import save_trace
     from hiersim.frontends.chakra.build import import_chakra
     from hiersim.frontends.chakra.write import export_chakra
+    from hiersim.frontends.hlo.build import import_hlo
     from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
     from hiersim.frontends.onnx_model.build import import_onnx
@@ -45,6 +46,7 @@ _PLACES = {
     "load_trace": "hiersim.frontends.load",
     "export_chakra": "hiersim.frontends.chakra.write",
     "import_chakra": "hiersim.frontends.chakra.build",
+    "import_hlo": "hiersim.frontends.hlo.build",
     "import_kineto": "hiersim.frontends.kineto.build",
     "import_onnx": "hiersim.frontends.onnx_model.build",
     "import_table": "hiersim.frontends.operator_list.build",
@@ -90,6 +92,7 @@ __all__ = [
     "export_chakra",
     "fuse",
     "import_chakra",
+    "import_hlo",
     "import_kineto",
     "import_onnx",
     "import_table",

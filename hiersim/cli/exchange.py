@@ -100,6 +100,27 @@ def onnx(file: str, sides: tuple[str, ...], name: str, output: str, quiet: bool)
     _write(import_onnx(file, name=name, sides=_sides(sides)), output, quiet)
 
 
+@import_group.command()
+@click.argument("file")
+@click.option("--weights", multiple=True, metavar="NAME", help="An argument that holds weights; repeatable.")
+@name
+@output
+@quiet
+def hlo(file: str, weights: tuple[str, ...], name: str, output: str, quiet: bool) -> None:
+    """The text of an HLO module of XLA (.txt, .hlo, plain or gzip), before or after XLA's passes.
+
+    Fusions become the schedule 'xla'. Dump it with XLA_FLAGS=--xla_dump_to=DIR, or from JAX with
+    lower(...).as_text(dialect="hlo") and compile().as_text().
+
+    \b
+    hiersim import hlo module_0001.jit_step.cpu_after_optimizations.txt -o step.npz
+    """
+    from hiersim.frontends.hlo.build import WEIGHTS, import_hlo
+
+    _check_target(output)
+    _write(import_hlo(file, name=name, weights=(*WEIGHTS, *weights)), output, quiet)
+
+
 def _sides(words: tuple[str, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
     for word in words:

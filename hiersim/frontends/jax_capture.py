@@ -17,7 +17,7 @@ from hiersim.version import package_version
 _WANTED: Final = "(function, args), (function, args, kwargs), or with a function that jax.jit made"
 
 
-def capture_jax(target: str, mode: str = "eager", platform: str = "cpu", weights: Sequence[str] = WEIGHTS) -> Trace:
+def capture_jax(target: str, mode: str = "eager", platform: str = "cpu", weights: Sequence[str] = ()) -> Trace:
     """Capture a function of JAX.
 
     Parameters
@@ -30,7 +30,7 @@ def capture_jax(target: str, mode: str = "eager", platform: str = "cpu", weights
     platform : str
         What XLA compiles for: `cpu`, or `tpu:TOPOLOGY` (such as `tpu:v5e:2x2`) where `libtpu` is installed.
     weights : sequence of str
-        Names of the function's arguments that are weights.
+        Names of arguments that hold weights, beside `params`, `weights`, `variables` and `model`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def capture_jax(target: str, mode: str = "eager", platform: str = "cpu", weights
         command=f"hiersim capture jax {target} --mode {mode} -o traces/{target.replace(':', '.')}.npz",
         notes=(f"xla: compiled for {platform}",) if mode == "xla" else (),
     )
-    return trace_of(header, plain, compiled, weights)
+    return trace_of(header, plain, compiled, (*WEIGHTS, *weights))
 
 
 def _load(target: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:

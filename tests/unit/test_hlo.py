@@ -214,3 +214,17 @@ def test_mutated_text_is_read_or_refused(text: str, at: int, cut: int, put: str)
         trace_of(TraceHeader(name="mutant"), module, module)
     except TraceError as error:
         assert "\n" not in str(error)
+
+
+def test_the_command_imports_a_module(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from hiersim.cli.main import main
+
+    path, target = tmp_path / "module.txt", tmp_path / "module.npz"
+    path.write_text(FUSED)
+    done = CliRunner().invoke(main, ["import", "hlo", str(path), "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    run = CliRunner().invoke(main, ["compare", str(target), "-d", "tpu-v4"])
+    assert run.exit_code == 0, run.output
+    assert "xla (captured)" in run.output

@@ -29,13 +29,15 @@ _CACHE: Final = re.compile(
 )
 
 
-def import_hlo(path: str | Path, weights: Sequence[str] = WEIGHTS) -> Trace:
+def import_hlo(path: str | Path, *, name: str = "", weights: Sequence[str] = WEIGHTS) -> Trace:
     """The trace of an HLO text file.
 
     Parameters
     ----------
     path : str or Path
         Text of a module, before or after XLA's passes, plain or gzip.
+    name : str
+        Of the trace; by default that of the file.
     weights : sequence of str
         Names of arguments that are weights, beside which others are inputs.
 
@@ -51,10 +53,10 @@ def import_hlo(path: str | Path, weights: Sequence[str] = WEIGHTS) -> Trace:
         Not HLO text, or a module that cannot be walked; names the line.
     """
     module = read_module(path)
-    name = Path(path).name.partition(".")[0]
+    name = name or Path(path).name.partition(".")[0]
     header = TraceHeader(
         name=name, model=module.name, producer=f"hiersim {package_version()}, HLO text",
-        command=f"hiersim import hlo {path} -o {name}.npz",
+        command=f"hiersim import hlo {Path(path).name} -o {name}.npz",
     )  # fmt: skip
     return trace_of(header, module, module if has_fusions(module) else None, weights)
 
