@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from hiersim.errors import FusionError
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
+from hiersim.fusion import kernel_bytes
+from hiersim.fusion import optimal as optimal_module
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.eager import eager
 from hiersim.fusion.kernel_bytes import Costs
@@ -162,6 +165,19 @@ def chain(sizes: list[int]) -> Trace:
         operators=OperatorBuilder([row] * (len(sizes) + 1)).build(),
     )
     return check_trace(Trace(header=TraceHeader(name="chain"), graph=graph))
+
+
+@few
+@given(dags(8), st.sampled_from((1536, 10**6)), st.sampled_from((3, 4)), st.sampled_from((0, 16_384)))
+def test_stretches_in_parts_and_paths_unknown_keep_the_bound(trace: Trace, capacity: int, part: int, far: int) -> None:
+    """Sizes at which sets of operators would grow too large, made small."""
+    whole = solve(trace.graph, capacity)
+    with patch.object(optimal_module, "PART", part), patch.object(kernel_bytes, "FAR", far):
+        found = solve(trace.graph, capacity, block=2)
+    assert found.least <= whole.bytes <= found.bytes
+    graph = kernel_graph(trace, found.partition, title(found))
+    assert asked_bytes(graph) == found.bytes
+    check_policy(trace, graph)
 
 
 @few
