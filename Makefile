@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch mutants check lint types layers fix bench docs traces clean
+.PHONY: help demo test test-torch test-jax mutants check lint types layers fix bench docs traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,12 +22,16 @@ $(STAMP)-%: pyproject.toml hatch_build.py $(COMPILED)
 demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
 	@$(BIN)/hiersim demo --out out/demo
 
-test: $(STAMP)-test ## all tests that need no PyTorch
-	@$(BIN)/python -m pytest -m "not torch" -n $(JOBS) -q
+test: $(STAMP)-test ## all tests that need neither PyTorch nor JAX
+	@$(BIN)/python -m pytest -m "not torch and not jax" -n $(JOBS) -q
 
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
+
+test-jax: $(STAMP)-test ## the tests of the JAX capture; installs the jax extra
+	@$(BIN)/python -c "import jax" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7"
+	@$(BIN)/python -m pytest -m jax -n $(JOBS) -q
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)

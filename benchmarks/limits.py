@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hiersim.fusion.eager import HOST_ONLY
+from hiersim.model.operators import HOST_ONLY
 from hiersim.model.program import Program
 from hiersim.model.trace import Trace
 

@@ -25,22 +25,37 @@ if TYPE_CHECKING:
     )
     from hiersim.explanation import Explanation, explain
     from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.chakra.build import import_chakra
+    from hiersim.frontends.chakra.write import export_chakra
+    from hiersim.frontends.hlo.build import import_hlo
+    from hiersim.frontends.kineto.build import import_kineto
     from hiersim.frontends.load import load_trace
+    from hiersim.frontends.onnx_model.build import import_onnx
+    from hiersim.frontends.operator_list.build import import_table
+    from hiersim.frontends.save import write_trace
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
     from hiersim.model.trace import Trace
     from hiersim.results import Result
-    from hiersim.run import compare, simulate
+    from hiersim.run import compare, fuse, simulate
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
+    "export_chakra": "hiersim.frontends.chakra.write",
+    "import_chakra": "hiersim.frontends.chakra.build",
+    "import_hlo": "hiersim.frontends.hlo.build",
+    "import_kineto": "hiersim.frontends.kineto.build",
+    "import_onnx": "hiersim.frontends.onnx_model.build",
+    "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
+    "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
+    "fuse": "hiersim.run",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
@@ -74,6 +89,13 @@ __all__ = [
     "Validation",
     "compare",
     "explain",
+    "export_chakra",
+    "fuse",
+    "import_chakra",
+    "import_hlo",
+    "import_kineto",
+    "import_onnx",
+    "import_table",
     "load_design",
     "load_trace",
     "save_trace",
@@ -81,6 +103,7 @@ __all__ = [
     "to_networkx",
     "validate",
     "variant",
+    "write_trace",
 ]
 
 

@@ -14,7 +14,7 @@ from hiersim.errors import SimulationError
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
-from hiersim.tally import Tally, tally
+from hiersim.tally import Tally, first_faults, tally
 
 
 def audit(program: Program, timeline: Timeline, bounds: Bounds, sums: Tally | None = None) -> None:
@@ -46,13 +46,11 @@ def check_ledger(timeline: Timeline) -> None:
 
 def check_kernels(program: Program, timeline: Timeline) -> None:
     """Causality between kernels."""
-    consumer = np.repeat(np.arange(len(program)), np.diff(program.needs_ptr))
-    early = consumer[timeline.end[program.needs] > timeline.ready[consumer]]
-    if len(early):
-        raise _broken("causality", f"kernel {int(early[0])} was ready before the kernels it needs had ended")
-    begin = np.maximum(timeline.ready, timeline.launched) + program.start_ticks
-    if bool(np.any(timeline.start < begin)) or bool(np.any(timeline.end < timeline.start)):
-        raise _broken("causality", "a kernel started before it was launched, or ended before it started")
+    early, wrong = first_faults(program, timeline.ready, timeline.launched, timeline.start, timeline.end)
+    if early >= 0:
+        raise _broken("causality", f"kernel {early} was ready before the kernels it needs had ended")
+    if wrong >= 0:
+        raise _broken("causality", f"kernel {wrong} started before it was launched, or ended before it started")
 
 
 def check_bounds(timeline: Timeline, bounds: Bounds) -> None:

@@ -15,6 +15,7 @@ from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
+from hiersim.measured_times import measured_times
 from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
@@ -22,8 +23,10 @@ from hiersim.model.operators import Role
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
-from hiersim.provenance import fingerprint, package_version
+from hiersim.modules import grouped
+from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
+from hiersim.version import package_version
 
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")
@@ -153,6 +156,10 @@ class Result:
         """One table row per kernel: name, module, start, end and the ticks of the main ledger by entry."""
         return kernel_rows(self)
 
+    def module_rows(self, below: int = 0, merge: bool = False) -> list[dict[str, Any]]:
+        """`kernel_rows` summed by layer; see `hiersim.modules.grouped`."""
+        return grouped(self.kernel_rows, below, merge)
+
     @property
     def kernels(self) -> Any:
         """`kernel_rows` as a pandas DataFrame."""
@@ -244,6 +251,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
     moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
+    measured = measured_times(result.trace, result.graph, program, timeline)
     return {
         "schema": SCHEMA,
         "trace": result.trace.name,
@@ -279,6 +287,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "memory_cost_usd": result.memory_cost,
         "energy_j": energy(result.design, moved, program.flops),
         "warnings": list(program.warnings),
+        **({} if measured is None else {"measured": measured}),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from inspect import signature
@@ -14,9 +15,10 @@ from typing import Final
 
 from hiersim.audit import audit
 from hiersim.bounds import bounds
-from hiersim.errors import HiersimError, nearest
+from hiersim.errors import FusionError, HiersimError, nearest
 from hiersim.fusion.marks import is_of_trace_alone
-from hiersim.fusion.registry import policy
+from hiersim.fusion.registry import BUILT_IN
+from hiersim.fusion.registry import policy as find_policy
 from hiersim.lowering.host import STREAM
 from hiersim.lowering.lower import lower
 from hiersim.lowering.residency import ReuseProfile
@@ -77,7 +79,13 @@ def kernels_of(trace: Trace, design: Design, fusion: str) -> KernelGraph:
     FusionError
         Unknown policy, or a trace without the captured schedule.
     """
-    chosen = policy(fusion)
+    if fusion in trace.groupings:
+        from hiersim.fusion.grouped import grouped
+
+        return trace.derived(grouped(fusion))
+    if fusion in trace.schedules and fusion not in BUILT_IN:
+        return trace.schedules[fusion]
+    chosen = find_policy(fusion)
     return trace.derived(chosen, design) if is_of_trace_alone(chosen) else chosen(trace, design)
 
 
@@ -102,7 +110,7 @@ def simulate(
     design : Design
         The machine; `changes` are already in it and only recorded.
     fusion : str
-        Name of a fusion policy: `eager`, `inductor`, …
+        Name of a fusion policy (`eager`, `inductor`, …), or of a grouping or schedule that the trace carries.
     engine_name : str
         Name of an engine.
     progress : callable, optional
@@ -130,6 +138,50 @@ def simulate(
         trace, kernels_of(trace, design, fusion), design, engine_name=engine_name, changes=changes, progress=progress,
         keep_log=keep_log, fast_forward=fast_forward, launch=launch,
     )  # fmt: skip
+
+
+def fuse(
+    trace: Trace, policy: str, design: Design | None = None, *, name: str = "fused", readable: bool = False
+) -> Trace:
+    """`trace` with the kernels that a policy makes of it, under a name that `fusion=` replays.
+
+    Parameters
+    ----------
+    trace : Trace
+        The model run.
+    policy : str
+        Name of a fusion policy, or of what the trace carries.
+    design : Design, optional
+        For policies that look at one.
+    name : str
+        An identifier that no policy has.
+    readable : bool
+        Keep only what the readable form holds: the schedules of compilers are left out, and eager kernels become a
+        grouping (of which lifetimes follow from the last uses).
+
+    Returns
+    -------
+    Trace
+        With a grouping of its own operators; or, where the kernels hold other ones (captured schedules, recognised
+        attention), with a schedule.
+
+    Raises
+    ------
+    FusionError
+        Unknown policy, a name that cannot be taken, or a policy that needs a design and got none.
+    """
+    if design is None and not (policy in trace.groupings or policy in trace.schedules or _needs_none(policy)):
+        raise FusionError(f"policy '{policy}' looks at the design", expected="--design D")
+    from hiersim.fusion.grouped import written_back
+
+    made = written_back(trace, kernels_of(trace, design, policy), name, not readable)  # type: ignore[arg-type]
+    if not readable:
+        return made
+    return replace(made, schedules={key: held for key, held in made.schedules.items() if key == name})
+
+
+def _needs_none(name: str) -> bool:
+    return is_of_trace_alone(find_policy(name))
 
 
 def replay(

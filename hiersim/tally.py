@@ -57,6 +57,22 @@ def longest_chain(program: Program, least: IntArray) -> int:
     )  # fmt: skip
 
 
+def first_faults(
+    program: Program, ready: IntArray, launched: IntArray, start: IntArray, end: IntArray
+) -> tuple[int, int]:
+    """The first kernel that was ready before one that it needs had ended, and the first with a wrong start or end.
+
+    A kernel starts `start_ticks` after it is ready and launched, or later, and does not end before; -1 where none is
+    wrong.
+    """
+    found = _filled(2)
+    _find_faults(
+        _column(program.needs_ptr), _column(program.needs), _column(program.start_ticks), _column(ready),
+        _column(launched), _column(start), _column(end), found,
+    )  # fmt: skip
+    return int(found[0]), int(found[1])
+
+
 def _column(values: Any) -> Any:
     """A column to read: contiguous, or a list where the interpreter reads it."""
     column = np.ascontiguousarray(values, np.int64)
@@ -150,3 +166,28 @@ def _longest(
         finish[kernel] = ready + start[kernel] + least[nest[kernel]]
         longest = max(longest, finish[kernel])
     return longest
+
+
+@cython.cfunc
+def _find_faults(
+    needs_ptr: cython.longlong[::1],
+    needs: cython.longlong[::1],
+    delay: cython.longlong[::1],
+    ready: cython.longlong[::1],
+    launched: cython.longlong[::1],
+    start: cython.longlong[::1],
+    end: cython.longlong[::1],
+    found: cython.longlong[::1],
+) -> cython.void:
+    """The two kernels of `first_faults`."""
+    kernel: cython.longlong
+    index: cython.longlong
+    found[0] = found[1] = -1
+    for kernel in range(len(start)):
+        for index in range(needs_ptr[kernel], needs_ptr[kernel + 1]):
+            if found[0] < 0 and end[needs[index]] > ready[kernel]:
+                found[0] = kernel
+        if found[1] < 0 and (
+            start[kernel] < max(ready[kernel], launched[kernel]) + delay[kernel] or end[kernel] < start[kernel]
+        ):
+            found[1] = kernel

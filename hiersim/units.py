@@ -220,7 +220,9 @@ def parse_change(quantity: object, value: object, present: int | float | None) -
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]
-    return _positive(quantity, value, form._ranged(Fraction(match.group(1)) * Fraction(present), str(value)))
+    whole, _, rest = match.group(1).partition(".")
+    factor = Fraction(int(whole + rest), 10 ** len(rest))
+    return _positive(quantity, value, form._ranged(factor * Fraction(present), str(value)))
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,23 +27,75 @@ def capture() -> None:
     help="inductor: also the kernels that torch.compile makes for an H100.",
 )
 @click.option("--train", is_flag=True, help="Record a training step: forward, loss, backward, AdamW.")
+@click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8).")
+@click.option("--sequence", type=int, metavar="N", help="hf: tokens; of a decode step, those in the KV cache.")
+@click.option(
+    "--phase", type=click.Choice(["prefill", "decode"]), help="hf: all tokens at once, or one over a KV cache."
+)
+@click.option("--image", type=int, metavar="N", help="hf:, timm: pixels along each side.")
+@click.option("--dtype", type=click.Choice(["bf16", "fp16", "fp32"]), help="hf:, timm: element type (bf16).")
+@click.option(
+    "--config", "settings", multiple=True, metavar="KEY=VALUE", help="hf:, timm: replace a value of the configuration."
+)
 @click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
-def torch_command(target: str, mode: str, train: bool, output: str) -> None:
+def torch_command(target: str, mode: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any) -> None:
     """Capture a PyTorch model.
 
-    TARGET is a bundled name or package.module:function; the function returns (model, args) or
-    (model, args, kwargs) and is called under the meta device.
+    TARGET is a bundled name; hf:NAME of transformers (a model type, a class, or a config.json); timm:NAME; or
+    package.module:function, which returns (model, args) or (model, args, kwargs) and is called under the meta device.
+
+    \b
+    Examples:
+      hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
+      hiersim capture torch hf:my/config.json --phase decode --sequence 4096 -o mine.npz
+      hiersim capture torch timm:regnety_032 --batch 8 --image 288 -o regnet.npz
+    """
+    from hiersim.frontends.archive import save_trace
+    from hiersim.frontends.pytorch.capture import capture_torch
+    from hiersim.frontends.pytorch.workload import Workload, settings_of
+    from hiersim.views.traces import summary_of
+
+    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload))
+    save_trace(trace, output)
+    click.echo(f"{output}: {summary_of(trace)}", err=True)
+
+
+@capture.command(name="jax")
+@click.argument("target")
+@click.option(
+    "--mode",
+    type=click.Choice(["eager", "xla"]),
+    default="eager",
+    show_default=True,
+    help="xla: also the fusions that XLA makes of it.",
+)
+@click.option(
+    "--platform",
+    default="cpu",
+    show_default=True,
+    metavar="PLATFORM",
+    help="What XLA compiles for: cpu, or tpu:TOPOLOGY (tpu:v5e:2x2) where libtpu is installed; no TPU is needed.",
+)
+@click.option("--weights", multiple=True, metavar="NAME", help="An argument that holds weights; repeatable.")
+@click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
+def jax_command(target: str, mode: str, platform: str, weights: tuple[str, ...], output: str) -> None:
+    """Capture a JAX function.
+
+    TARGET is package.module:function; the function returns (function, args) or (function, args, kwargs), where
+    arrays may be jax.ShapeDtypeStruct: nothing is computed. Arguments called params, weights, variables or model hold
+    weights.
 
     \b
     Example:
-      hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
+      hiersim capture jax my_package.my_module:build --mode xla -o mine.npz
     """
     from hiersim.frontends.archive import save_trace
-    from hiersim.frontends.pytorch.capture import capture_torch, summary
+    from hiersim.frontends.jax_capture import capture_jax
+    from hiersim.views.traces import summary_of
 
-    trace = capture_torch(target, mode, train)
+    trace = capture_jax(target, mode, platform, weights)
     save_trace(trace, output)
-    click.echo(f"{output}: {summary(trace)}", err=True)
+    click.echo(f"{output}: {summary_of(trace)}", err=True)
 
 
 @capture.command()

@@ -51,7 +51,7 @@ def common(function: Decorated) -> Decorated:
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
             click.option("--timeline", metavar="FILE", help="Write a Perfetto timeline (.pftrace, .json or .json.gz)."),
             click.option("-q", "--quiet", is_flag=True, help="No messages on standard error."),
-            click.option("-v", "--verbose", is_flag=True, help="Print the largest kernels as well."),
+            click.option("-v", "--verbose", is_flag=True, help="Print the largest kernels and modules as well."),
         )
     ):  # fmt: skip
         function = option(function)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiersim.cli import options
+from hiersim.cli.exchange import export_command
 from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.group()
 def export() -> None:
-    """Write a replay in another tool's form."""
+    """Write a replay, or a trace, in another tool's form."""
+
+
+export.add_command(export_command)
 
 
 @export.command()
@@ -208,8 +212,9 @@ def _simulate(
 
     engine, keep_log = how.engine or DEFAULT_ENGINE, how.keep_log or how.check
     with options.progress(how.quiet, engine, fast_forward=how.fast_forward and not keep_log) as tell:
+        carried = ("eager", *sorted(trace.schedules), *sorted(trace.groupings))
         results = compare(
-            trace, designs, fusions or ("eager", *sorted(trace.schedules)), engine_name=engine,
+            trace, designs, fusions or carried, engine_name=engine,
             changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
             launch=how.launch,
         )  # fmt: skip
@@ -239,7 +244,7 @@ def _as_it_is(trace: Trace, design: str, fusion: str, how: _How) -> list[Result]
 
 
 def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
-    from hiersim.views import tables
+    from hiersim.views import profile, tables
 
     screen = options.console()
     screen.print()
@@ -247,6 +252,12 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(table)
     for line in tables.tier_summary(results):
         click.echo(f"- {line}")
+    for result in results[-1:]:
+        beside, told = profile.profile_table(result), profile.profile_line(result)
+        if told:
+            click.echo(f"- {told}")
+        if beside is not None:
+            screen.print(beside)
     for result, heading in zip(results, tables.headings(results), strict=True):
         label = heading.replace("\n", ", ")
         click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")
@@ -256,6 +267,7 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
         screen.print(tables.pattern_table(results))
         for result in results:
             screen.print(tables.kernel_table(result))
+            screen.print(tables.module_table(result))
     options.print_warnings(results, quiet)
 
 

@@ -44,8 +44,7 @@ def simulate(program: Program, *, keep_log: bool = False, fast_forward: bool = T
     SimulationError
         When kernels wait for each other for ever.
     """
-    in_stream = program.in_stream and not stream.computes_late(program)
-    machine = (stream.Stream if in_stream else graph.Graph)(program, keep_log, fast_forward)
+    machine = (stream.Stream if stream.suits(program) else graph.Graph)(program, keep_log, fast_forward)
     machine.run()
     times = machine.times()
     if len(program) and int(times["end"].min()) < 0:

@@ -25,6 +25,8 @@ from hiersim.errors import TraceError, nearest
 from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.partition import Partition
+from hiersim.model.profile import DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
@@ -51,29 +53,60 @@ _UNREADABLE: Final = (
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write `trace` to `path`, whole or not at all."""
-    header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "header": _header_json(trace.header)}
+    """Write `trace` to `path`, whole or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
+    header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "header": header_json(trace.header)}
     columns: dict[str, IntArray] = {}
     header["graph"] = _split("graph", trace.graph, columns)
     header["schedules"] = {
         name: _split(f"schedules/{name}", kernels, columns) for name, kernels in sorted(trace.schedules.items())
     }
+    if trace.groupings:
+        header["groupings"] = {
+            name: _split(f"groupings/{name}", made, columns) for name, made in sorted(trace.groupings.items())
+        }
+    if trace.measured is not None:
+        header["measured"] = _split("measured", trace.measured, columns)
+    data = io.BytesIO()
+    _write_zip(data, header, columns)
+    write_whole(path, data.getvalue())
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that it appears complete or not at all.
+
+    Raises
+    ------
+    TraceError
+        There is no such folder, or nothing can be written in it.
+    """
     import tempfile
 
     target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
-        try:
-            _write_zip(handle, header, columns)
-            handle.close()
-            os.chmod(handle.name, 0o644)
-            os.replace(handle.name, target)
-        except BaseException:
-            handle.close()
-            os.unlink(handle.name)
-            raise
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".trace-", delete=False) as handle:
+            try:
+                handle.write(data)
+                handle.close()
+                os.chmod(handle.name, 0o644)
+                os.replace(handle.name, target)
+            except BaseException:
+                handle.close()
+                os.unlink(handle.name)
+                raise
+    except OSError as error:
+        raise TraceError(
+            f"cannot be written: {error.strerror}", file=str(path), expected="a folder to write in"
+        ) from None
 
 
-def _header_json(header: TraceHeader) -> dict[str, Any]:
+def header_json(header: TraceHeader) -> dict[str, Any]:
+    """A header as JSON writes it."""
     return {item.name: getattr(header, item.name) for item in fields(header)}
 
 
@@ -213,15 +246,29 @@ def _read(archive: _Archive, file: str) -> Trace:
         raise TraceError("is not a hiersim trace", file=file, expected=f'"format": "{FORMAT}"')
     if type(header.get("version")) is not int or header["version"] != VERSION:
         raise TraceError(f"has version {header.get('version')!r}", file=file, expected=f"version {VERSION}")
-    schedules = header.get("schedules", {})
-    if not isinstance(schedules, dict) or not all(name.isidentifier() for name in schedules):
-        raise TraceError("is not a table of schedules", file=file, key="schedules")
+    schedules, groupings = (_named(header, key, file) for key in ("schedules", "groupings"))
     graph = _join(OperatorGraph, header.get("graph"), "graph", archive)
     kernels = {name: _join(KernelGraph, text, f"schedules/{name}", archive) for name, text in schedules.items()}
-    trace = Trace(header=read_header(header.get("header"), file), graph=graph, schedules=kernels)
+    made = {name: _join(Partition, text, f"groupings/{name}", archive) for name, text in groupings.items()}
+    measured = _join(DeviceProfile, header["measured"], "measured", archive) if "measured" in header else None
+    trace = Trace(
+        header=read_header(header.get("header"), file),
+        graph=graph,
+        schedules=kernels,
+        groupings=made,
+        measured=measured,
+    )
     if archive.entries:
         raise TraceError(f"holds '{next(iter(archive.entries))}', which no trace has", file=file)
     return trace
+
+
+def _named(header: Mapping[str, Any], key: str, file: str) -> Mapping[str, Any]:
+    """A table of the header whose keys are names that a policy may have."""
+    table = header.get(key, {})
+    if not isinstance(table, dict) or not all(name.isidentifier() for name in table):
+        raise TraceError(f"is not a table of {key}", file=file, key=key)
+    return table
 
 
 def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
@@ -231,7 +278,7 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
     values: dict[str, Any] = {}
     hints = get_type_hints(kind)
     for item in fields(kind):
-        if item.name in _TABLES:
+        if hints[item.name] in _TABLES.values():
             values[item.name] = _join(_TABLES[item.name], text.get(item.name, {}), f"{prefix}/{item.name}", archive)
         elif hints[item.name] in (tuple[str, ...], str):
             values[item.name] = _text(text.get(item.name), hints[item.name], f"{prefix}.{item.name}", archive.file)

@@ -18,6 +18,7 @@ from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (
     BITS,
     DIMS,
+    HOST_ONLY,
     PRODUCED,
     Accesses,
     DType,
@@ -29,6 +30,8 @@ from hiersim.model.operators import (
     Role,
     TensorTable,
 )
+from hiersim.model.partition import Partition
+from hiersim.model.profile import Activity, DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
@@ -80,7 +83,56 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
     check_operator_graph(trace.graph, Checker(file, "graph"))
     for name, schedule in trace.schedules.items():
         check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
+    for name, grouping in trace.groupings.items():
+        check_partition(grouping, trace.graph, Checker(file, f"groupings.{name}"))
+    if trace.measured is not None:
+        check_profile(trace.measured, len(trace.graph.operators), Checker(file, "measured"))
     return trace
+
+
+def check_partition(partition: Partition, graph: OperatorGraph, check: Checker) -> None:
+    """The laws of a grouping that need no dependences: each operator that launches something has one own kernel."""
+    rows, kernels = len(graph.operators), len(partition)
+    check.pointer("ptr", partition.ptr, kernels, len(partition.operators))
+    check.within("operators", partition.operators, 0, rows)
+    check.length("copy", partition.copy, len(partition.operators))
+    check.within("copy", partition.copy, 0, 2)
+    for key in ("generated", "eager"):
+        check.length(key, getattr(partition, key), kernels)
+        check.within(key, getattr(partition, key), 0, 2)
+    if kernels == 0 or bool(np.any(np.diff(partition.ptr) == 0)):
+        check.fail("ptr", "has a kernel without operators", "at least one in each")
+    inside = np.diff(partition.operators) <= 0
+    inside[partition.ptr[1:-1] - 1] = False
+    if bool(np.any(inside)):
+        check.fail(f"operators[{int(np.argmax(inside))}]", "is not before the next one", "operators in issue order")
+    own = np.bincount(partition.operators[partition.copy == 0], minlength=rows)
+    wanted = ~np.isin(graph.operators.kind, [int(kind) for kind in HOST_ONLY])
+    bad = np.flatnonzero(own != wanted)
+    if len(bad):
+        row = int(bad[0])
+        what = f"operator {row} '{graph.operators.label(row)}'"
+        check.fail("operators", f"{what} is in {own[row]} kernels", "1" if wanted[row] else "none: it launches nothing")
+
+
+def check_profile(profile: DeviceProfile, operators: int, check: Checker) -> None:
+    """The laws of measured times: kernels of known operators in order of their start."""
+    rows = len(profile)
+    if rows == 0:
+        check.fail("name", "has no kernels", "at least one")
+    for key in ("activity", "operator", "start", "duration", "stream"):
+        check.length(key, getattr(profile, key), rows)
+    check.length("name", profile.name, rows)
+    check.within("name", profile.name, 0, len(profile.strings))
+    check.enumerated("activity", profile.activity, Activity)
+    check.within("operator", profile.operator, 0, operators)
+    check.within("stream", profile.stream, -1, LARGEST)
+    for key in ("start", "duration"):
+        check.within(key, getattr(profile, key), 0, LARGEST // 2)
+    if float(np.sum(profile.duration, dtype=np.float64)) >= LARGEST:
+        check.fail("duration", "adds up to more than 2^62 ticks")
+    if bool(np.any(np.diff(profile.start) < 0)):
+        check.fail("start", "falls", "kernels in order of their start")
 
 
 def check_operator_graph(graph: OperatorGraph, check: Checker) -> None:

@@ -13,19 +13,42 @@ _FLOPS: Final = {
 }  # fmt: skip
 
 
-def rows_of(graph: OperatorGraph) -> list[dict[str, Any]]:
+def rows_of(graph: OperatorGraph, *, unseen: bool = False) -> list[dict[str, Any]]:
     """Rows from which `rows.trace_of` makes the same graph, storages renumbered: first (T) tensors, then (N) operators.
 
-    Storages that no tensor shows are left out; lifetimes are kept where any storage is freed, and else follow from the
-    last uses. A tensor is named after its storage where that has a name.
+    Storages that no tensor shows are left out, or (`unseen`) become tensors of bytes that nobody touches; where no
+    storage is freed, the first operator says so with an empty list. A tensor is named after its storage where that has
+    a name.
     """
     names = _tensor_names(graph.tensors)
     owners: dict[int, str] = {}
     rows = [_tensor(graph.tensors, index, name, owners) for index, name in enumerate(names)]
+    rows += _unseen(graph.tensors, owners, set(names)) if unseen else []
     freed: dict[int, list[str]] = {}
     for storage, owner in owners.items():
         freed.setdefault(int(graph.tensors.storage_free[storage]), []).append(owner)
-    return rows + [_operator(graph, row, names, freed.get(row, [])) for row in range(len(graph.operators))]
+    operators = [_operator(graph, row, names, freed.get(row, [])) for row in range(len(graph.operators))]
+    if operators and not any("frees" in row for row in operators):
+        operators[0]["frees"] = []
+    return rows + operators
+
+
+def _unseen(tensors: TensorTable, owners: dict[int, str], taken: set[str]) -> list[dict[str, Any]]:
+    """Rows of storages that no tensor shows; they take memory all the same."""
+    rows = []
+    for storage in range(len(tensors.storage_bytes)):
+        if storage in owners:
+            continue
+        name = tensors.storage_names[storage] or f"storage#{storage}"
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        owners[storage] = name
+        role = Role(int(tensors.storage_role[storage])).name.lower()
+        size = [int(tensors.storage_bytes[storage])]
+        row: dict[str, Any] = {"tensor": name, "shape": size, "dtype": "int8", "role": role}
+        rows.append(row | ({"output": True} if tensors.storage_output[storage] else {}))
+    return rows
 
 
 def _tensor_names(tensors: TensorTable) -> list[str]:

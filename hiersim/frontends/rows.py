@@ -1,4 +1,4 @@
-"""The readable trace form: JSON lines (`.jsonl`, `.jsonl.gz`). One header, then one row per tensor or operator.
+"""The readable trace form: JSON lines (`.jsonl`, `.jsonl.gz`). One header, then a row per tensor, operator or kernel.
 
     {"format": "hiersim-trace", "version": 1, "name": "mlp"}
     {"tensor": "x", "shape": [64, 512], "dtype": "bf16", "role": "input"}
@@ -27,6 +27,8 @@ import numpy as np
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.archive import FORMAT, VERSION, read_header
 from hiersim.frontends.integrity import check_trace
+from hiersim.frontends.kernel_rows import KEYS as KERNEL_KEYS
+from hiersim.frontends.kernel_rows import KernelRows
 from hiersim.frontends.lines import MAX_BLANK, lines, parse
 from hiersim.model.operators import (
     BITS,
@@ -48,6 +50,7 @@ MAX_SIDES: Final = 64
 _TENSOR_KEYS: Final = ("tensor", "shape", "dtype", "role", "output", "storage", "offset", "bytes", "storage_bytes")
 _OPERATOR_KEYS: Final = (
     "operator",
+    "number",
     "kind",
     "dims",
     "dtype",
@@ -85,7 +88,8 @@ def load_rows(path: str | os.PathLike[str]) -> Trace:
     try:
         return check_trace(reader.finish(), file)
     except TraceError as error:
-        error.line = reader.line_of(error.key or "")
+        if error.line is None:
+            error.line = reader.line_of(error.key or "")
         raise
 
 
@@ -131,8 +135,10 @@ class _Reader:
         self.dims: list[list[int]] = []
         self.access: dict[str, tuple[list[list[int]], list[list[int]]]] = {"reads": ([], []), "writes": ([], [])}
         self.frees: dict[int, int] = {}
+        self.frees_given = False
         self.operator_lines: list[int] = []
         self.blanks = 0
+        self.kernels = KernelRows(self.operator["kind"], self.fail)
 
     def blank(self) -> None:
         """Take an empty line; many of them are no trace."""
@@ -157,8 +163,11 @@ class _Reader:
         elif "operator" in row:
             self._keys(row, _OPERATOR_KEYS)
             self._operator(row)
+        elif "kernel" in row:
+            self._keys(row, KERNEL_KEYS)
+            self.kernels.take(row, self.line)
         else:
-            hint = nearest(next(iter(row), ""), ("tensor", "operator"))
+            hint = nearest(next(iter(row), ""), ("tensor", "operator", "kernel"))
             self.fail("is neither a tensor nor an operator", expected=f'a row with "tensor" or "operator", {hint}')
 
     def _header(self, row: dict[str, Any]) -> None:
@@ -257,6 +266,10 @@ class _Reader:
         name = self._text(row, "operator")
         kind = Kind(self._named(row.get("kind"), "kind", Kind))
         index = len(self.dims)
+        if row.get("number", index) != index:
+            self.fail(f"{shown(row['number'])} is not its number", key="number", expected=f"{index}")
+        if self.kernels.groupings:
+            self.fail("stands below a kernel", key="operator", expected="kernels after all operators")
         for key in ("reads", "writes"):
             tensors, sizes = [], []
             for entry in self._list(row.get(key, []), key):
@@ -282,6 +295,7 @@ class _Reader:
         )  # fmt: skip
         for key, value in zip(_COLUMNS, values, strict=True):
             self.operator[key].append(value)
+        self.frees_given |= "frees" in row
         for entry in self._list(row.get("frees", []), "frees"):
             if not isinstance(entry, str) or entry not in self.storages:
                 hint = nearest(str(entry), self.storages)
@@ -357,7 +371,10 @@ class _Reader:
         graph = OperatorGraph(
             tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"]
         )
-        return Trace(header=self.header, graph=graph)
+        return Trace(header=self.header, graph=graph, groupings=self.kernels.finish(self._at))
+
+    def _at(self, line: int) -> None:
+        self.line = line
 
     def _tensor_table(self, accesses: Mapping[str, Accesses]) -> TensorTable:
         ptr, shape = csr(self.shapes)
@@ -371,7 +388,7 @@ class _Reader:
     def _storage_free(self, columns: Mapping[str, Any], accesses: Mapping[str, Accesses]) -> Any:
         """Given frees; where a file gives none, what is produced and is no output lives to its last use."""
         free = np.full(len(columns["storage_bytes"]), -1, np.int64)
-        if self.frees:
+        if self.frees_given:
             free[list(self.frees)] = list(self.frees.values())
             return free
         last = np.full(len(free), -1, np.int64)

@@ -13,9 +13,9 @@ import numpy as np
 
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import dependences
-from hiersim.fusion.partition import Partition
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Phase
+from hiersim.model.partition import Partition
 from hiersim.model.trace import Trace
 
 

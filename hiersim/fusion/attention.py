@@ -18,12 +18,13 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import Partition, of_groups, ordered, segments
+from hiersim.fusion.partition import of_groups, ordered, segments
 from hiersim.fusion.pointwise import contracted, labels
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import BITS, DType, IntArray, Kind, OperatorTable, csr
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 NAME: Final = "attention"

@@ -13,10 +13,11 @@ import numpy as np
 
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import Flow, Partition, check_launches, flow, launching, ordered, segments
+from hiersim.fusion.partition import Flow, check_launches, flow, launching, ordered, segments
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, Accesses, Flag, IntArray, Kind, Role, TensorTable
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 MOST_NAME = 80
@@ -49,7 +50,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
     reads = _reads(graph, partition, through, writes)
     operators = take_operators(graph.operators, partition.operators)
     flagged = (operators.flags & Flag.RECOMPUTED) > 0
-    return KernelGraph(
+    kernels = KernelGraph(
         policy=policy,
         tensors=_lifetimes(graph.tensors, reads, writes),
         operators=operators,
@@ -62,6 +63,13 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
         reads=reads,
         writes=writes,
     )
+    kernels.derived(partition_of, partition)
+    return kernels
+
+
+def partition_of(kernels: KernelGraph, made: Partition | None = None) -> Partition | None:
+    """The partition that `kernels` were built from: `kernels.derived(partition_of)`; None where there is none."""
+    return made
 
 
 def _again(partition: Partition) -> IntArray:

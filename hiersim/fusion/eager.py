@@ -10,10 +10,8 @@ from hiersim.errors import TraceError
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import Accesses, Flag, IntArray, Kind, OperatorTable
+from hiersim.model.operators import HOST_ONLY, Accesses, Flag, IntArray, Kind, OperatorTable, gather
 from hiersim.model.trace import OperatorGraph, Trace
-
-HOST_ONLY = (Kind.VIEW, Kind.SYNC)
 
 
 @of_trace_alone
@@ -79,12 +77,3 @@ def take_rows(access: Accesses, rows: IntArray) -> Accesses:
     """The access lists of `rows`, in that order."""
     ptr, tensor = gather(access.ptr, rows, access.tensor)
     return Accesses(ptr=ptr, tensor=tensor, size=gather(access.ptr, rows, access.size)[1])
-
-
-def gather(ptr: IntArray, rows: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
-    """Rows of a CSR list as a new CSR list."""
-    counts = np.diff(ptr)[rows]
-    new = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts, out=new[1:])
-    index = np.repeat(ptr[rows] - new[:-1], counts) + np.arange(new[-1])
-    return new, values[index]

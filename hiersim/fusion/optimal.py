@@ -21,12 +21,13 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
-from hiersim.fusion.partition import Partition, launching, of_groups, ordered, segments
+from hiersim.fusion.partition import launching, of_groups, ordered, segments
 from hiersim.fusion.search import Found, intervals, search
 from hiersim.fusion.window import Window
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 NAME: Final = "optimal"

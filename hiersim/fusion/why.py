@@ -11,10 +11,11 @@ from hiersim.fusion import attention, epilogue, pointwise
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.inductor import why as rules
-from hiersim.fusion.partition import Partition, launching, segments
+from hiersim.fusion.partition import launching, segments
 from hiersim.fusion.reasons import Reason, Verdict
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.operators import Kind
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 Explainer = Callable[[Trace, int, int], Verdict]

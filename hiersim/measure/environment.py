@@ -18,7 +18,7 @@ import torch
 
 from hiersim.errors import MeasurementError
 from hiersim.frontends.measured import MeasuredHeader
-from hiersim.provenance import package_version
+from hiersim.version import package_version
 
 _QUERIES: Final = {
     "sm_hz": ("clocks.sm", 1e6), "memory_hz": ("clocks.mem", 1e6), "largest_sm_hz": ("clocks.max.sm", 1e6),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from hiersim import units
 from hiersim.errors import DesignError, nearest
@@ -244,8 +244,38 @@ class Host:
     """Device time between two dependent kernels of one replay."""
 
 
+class Reach(NamedTuple):
+    """The tiers of a design by who reaches them, each nearest first; and all places that bytes pass."""
+
+    core: tuple[Tier, ...]
+    shared: tuple[Tier, ...]
+    host: tuple[Tier, ...]
+    pools: tuple[Tier, ...]
+    homes: tuple[Tier, ...]
+    places: tuple[Place, ...]
+
+
+class Sorted:
+    """Keeps the `Reach` of a design once it was asked for; a copy starts without it."""
+
+    __slots__ = ("_reach",)
+    _reach: Reach
+
+
+def _reach_of(memory: tuple[Tier, ...], links: tuple[Link, ...]) -> Reach:
+    core, shared, host = (tuple([tier for tier in memory if tier.scope is scope]) for scope in Scope)
+    pools = tuple([tier for tier in shared[:-1] if tier.management is Management.POOL])
+    before = {link.to: link for link in links}
+    places: list[Place] = []
+    for tier in memory:
+        if tier.name in before:
+            places.append(before[tier.name])
+        places.append(tier)
+    return Reach(core, shared, host, pools, (*pools, *shared[-1:], *host), tuple(places))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Design:
+class Design(Sorted):
     """One machine. `memory` runs from the nearest tier to the farthest; every tensor has a home in it."""
 
     name: str
@@ -270,40 +300,48 @@ class Design:
         raise DesignError(f"has no tier '{name}'", key="memory", expected=nearest(name, [t.name for t in self.memory]))
 
     @property
+    def reach(self) -> Reach:
+        """Its tiers by who reaches them."""
+        try:
+            return self._reach
+        except AttributeError:
+            object.__setattr__(self, "_reach", _reach_of(self.memory, self.links))
+            return self._reach
+
+    @property
     def shared_tiers(self) -> tuple[Tier, ...]:
         """Tiers that all cores share, nearest first."""
-        return tuple(tier for tier in self.memory if tier.scope is Scope.SHARED)
+        return self.reach.shared
 
     @property
     def core_tiers(self) -> tuple[Tier, ...]:
         """Tiers of which every core has its own, nearest first."""
-        return tuple(tier for tier in self.memory if tier.scope is Scope.CORE)
+        return self.reach.core
 
     @property
     def host_tiers(self) -> tuple[Tier, ...]:
         """Tiers behind the device, nearest first: reached by copies only."""
-        return tuple(tier for tier in self.memory if tier.scope is Scope.HOST)
+        return self.reach.host
 
     @property
     def pools(self) -> tuple[Tier, ...]:
         """Shared tiers before the last in which tensors live, nearest first."""
-        return tuple(tier for tier in self.shared_tiers[:-1] if tier.management is Management.POOL)
+        return self.reach.pools
 
     @property
     def homes(self) -> tuple[Tier, ...]:
         """Tiers that tensors can live in, nearest first: pools, the device's last tier, and those behind it."""
-        return (*self.pools, self.home, *self.host_tiers)
+        return self.reach.homes
 
     @property
     def home(self) -> Tier:
         """The last tier that kernels address, where tensors live unless they are placed elsewhere."""
-        return self.shared_tiers[-1]
+        return self.reach.shared[-1]
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Tiers, each with the link in front of it, nearest first."""
-        before = {link.to: link for link in self.links}
-        return tuple(place for tier in self.memory for place in (before.get(tier.name), tier) if place is not None)
+        return self.reach.places
 
     def replace(self, changes: Mapping[str, Any]) -> Design:
         """This design with some values changed and checked again.

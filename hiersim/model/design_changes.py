@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
@@ -15,15 +15,18 @@ from hiersim.model.design import Design, Link, Tier
 from hiersim.model.operators import DType
 from hiersim.units import FlopsPerSecond
 
+_DTYPES: Final = {dtype.name.lower(): dtype for dtype in DType}
+
 
 def changed(design: Design, changes: Mapping[str, Any]) -> Design:
     """`design` with the values at these dotted paths changed, and checked again; see `Design.replace`."""
+    sources = dict(design.sources)
     for path, value in changes.items():
         design = _replaced(design, path.split("."), path, value)
-        if not any(word in path for word in ("name", "title")):
-            kept = {key: text for key, text in design.sources.items() if key != path}
-            design = dataclasses.replace(design, sources={**kept, path: f"set to {value}"})
-    design = design.checked()
+        if "name" not in path and "title" not in path:
+            sources.pop(path, None)  # the last change comes last
+            sources[path] = f"set to {value}"
+    design = _copied(design, "sources", sources).checked()
     names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
     return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
 
@@ -37,10 +40,21 @@ def _with_models(design: Design, names: Collection[str]) -> Design:
     return with_models(design, names)
 
 
+def _copied(value: Any, name: str, new: Any) -> Any:
+    """`value` with one field changed, as `dataclasses.replace` does; nothing of a design is made from its fields."""
+    copy = object.__new__(type(value))
+    owner: Any = type(value)
+    for field in field_types(owner):
+        object.__setattr__(copy, field, getattr(value, field))
+    object.__setattr__(copy, name, new)
+    return copy
+
+
 @cache
-def field_types(owner: type[Any]) -> dict[str, Any]:
+def field_types(owner: Any) -> dict[str, Any]:
     """Field name → type of a design dataclass, with `| None` removed."""
-    return {name: _without_none(hint) for name, hint in get_type_hints(owner).items()}
+    hints = get_type_hints(owner)
+    return {field.name: _without_none(hints[field.name]) for field in dataclasses.fields(owner)}
 
 
 def _without_none(hint: Any) -> Any:
@@ -60,21 +74,21 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
     kind, present = kinds[name], getattr(value, name)
     if kind in (tuple[Tier, ...], tuple[Link, ...]):
-        return dataclasses.replace(value, **{name: _replaced_place(name, present, rest, path, text)})
+        return _copied(value, name, _replaced_place(name, present, rest, path, text))
     if rest and dataclasses.is_dataclass(kind):
         if present is None:
             raise DesignError(f"this design has no {name}", key=path)
-        return dataclasses.replace(value, **{name: _replaced(present, rest, path, text)})
+        return _copied(value, name, _replaced(present, rest, path, text))
     if rest and name == "pins":  # patterns have dots of their own
         pattern = ".".join(rest)
         if not pattern:
             raise DesignError("names no tensors", key=path, expected="placement.pins.PATTERN: a role or a name pattern")
-        return dataclasses.replace(value, pins={**present, pattern: str(text)})
+        return _copied(value, name, {**present, pattern: str(text)})
     if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
-        return dataclasses.replace(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
+        return _copied(value, name, _replaced_entry(name, present, rest[0], path, text))
     if rest:
         raise DesignError(f"'{name}' has nothing inside", key=path)
-    return dataclasses.replace(value, **{name: read_leaf(kind, text, path, present)})
+    return _copied(value, name, read_leaf(kind, text, path, present))
 
 
 def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:
@@ -96,10 +110,9 @@ def _replaced_entry(name: str, present: Mapping[DType, Any], key: str, path: str
 
 def read_dtype(text: Any, path: str) -> DType:
     """A dtype by its name in lower case."""
-    names = {dtype.name.lower(): dtype for dtype in DType}
-    if not isinstance(text, str) or text not in names:
-        raise DesignError(f"{text!r} is not a dtype", key=path, expected=nearest(str(text), names))
-    return names[text]
+    if not isinstance(text, str) or text not in _DTYPES:
+        raise DesignError(f"{text!r} is not a dtype", key=path, expected=nearest(str(text), _DTYPES))
+    return _DTYPES[text]
 
 
 def read_leaf(kind: Any, value: Any, path: str, present: Any = None) -> Any:

@@ -28,18 +28,19 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
     """What is wrong across fields: (path, problem, expected)."""
     found: list[tuple[str, str, str]] = []
     names = [tier.name for tier in design.memory]
-    scopes = [tier.scope for tier in design.memory]
     if not design.shared_tiers:
         found.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
     if not design.core_tiers:
         found.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
-    if scopes != sorted(scopes, key=list(Scope).index):
+    if design.memory != (*design.core_tiers, *design.shared_tiers, *design.host_tiers):
         order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
         found.append(("memory", "has a tier behind one of farther scope", order))
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append((f"memory.{name}", "is there twice", "one tier of each name"))
+    if len(set(names)) < len(names):
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            found.append((f"memory.{name}", "is there twice", "one tier of each name"))
     for tier in design.memory:
-        found.extend((f"memory.{tier.name}.{key}", *rest) for key, *rest in _tier_faults(tier))  # type: ignore[misc]
+        for key, problem, expected in _tier_faults(tier):
+            found.append((f"memory.{tier.name}.{key}", problem, expected))
     if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
         what = f"is a {design.home.management.value} but the last tier"
         what += " that kernels address" if design.host_tiers else ""
@@ -98,11 +99,13 @@ def _systolic_faults(matrix: MatrixUnit) -> list[tuple[str, str, str]]:
 
 def _link_faults(design: Design) -> list[tuple[str, str, str]]:
     faults: list[tuple[str, str, str]] = []
+    if not design.links:
+        return faults
     tiers = [tier.name for tier in design.memory]
     host = [tier.name for tier in design.host_tiers]
     for index, link in enumerate(design.links):
         path = f"links.{link.name}"
-        faults.extend((f"{path}.{key}", *rest) for key, *rest in _port_faults(link))  # type: ignore[misc]
+        faults.extend((f"{path}.{key}", problem, expected) for key, problem, expected in _port_faults(link))
         if not link.has_port:
             faults.append((f"{path}.bandwidth", "is missing", "a bandwidth such as '64 GB/s', or 'unlimited'"))
         if link.name in tiers:
@@ -116,22 +119,26 @@ def _link_faults(design: Design) -> list[tuple[str, str, str]]:
 
 
 def _placement_faults(design: Design) -> list[tuple[str, str, str]]:
-    homes = [tier.name for tier in design.homes] if design.shared_tiers else []
     placement = design.placement
-    faults = [
-        (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))
-        for pattern, name in placement.pins.items()
-        if name not in homes
-    ]
+    faults: list[tuple[str, str, str]] = []
+    if placement.pins:
+        homes = [tier.name for tier in design.homes] if design.shared_tiers else []
+        faults = [
+            (f"placement.pins.{pattern}", f"'{name}' is not a tier that tensors can live in", nearest(name, homes))
+            for pattern, name in placement.pins.items()
+            if name not in homes
+        ]
     if placement.chunk <= 0:
         faults.append(("placement.chunk", "is zero", "a size above zero"))
     return faults
 
 
 def _port_faults(place: Place) -> list[tuple[str, str, str]]:
-    faults = []
+    faults: list[tuple[str, str, str]] = []
+    if place.read_bandwidth is None and place.write_bandwidth is None:
+        return faults
     both = place.read_bandwidth is not None and place.write_bandwidth is not None
-    if (place.read_bandwidth is None) != (place.write_bandwidth is None):
+    if not both:
         faults.append(("read_bandwidth", "is given without its partner", "read_bandwidth and write_bandwidth together"))
     if both and place.bandwidth is not None:
         faults.append(("bandwidth", "is given beside read_bandwidth and write_bandwidth", "one or the other"))
@@ -148,9 +155,9 @@ def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
         faults.append(("arbitration", "is given for a tier in the cores, which has no port to share", "scope: shared"))
     if tier.granularity <= 0:
         faults.append(("granularity", "is zero", "a size above zero"))
-    if not tier.is_shared_cache:
+    usual = (Replacement.LRU, Start.COLD)
+    if (tier.replacement not in usual or tier.start not in usual) and not tier.is_shared_cache:
         chosen: dict[str, Enum] = {"replacement": tier.replacement, "start": tier.start}
-        usual = (Replacement.LRU, Start.COLD)
         faults.extend(
             (key, f"is {value.value} but the tier is not a shared cache", "scope: shared and management: cache")
             for key, value in chosen.items()

@@ -37,6 +37,9 @@ class Kind(IntEnum):
     """An operator without a cost formula: its memory traffic is counted, its arithmetic is not."""
 
 
+HOST_ONLY: Final = (Kind.VIEW, Kind.SYNC)
+"""Kinds that launch nothing."""
+
 DIMS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GEMM: ("batch", "m", "n", "k"),
     Kind.CONV: ("groups", "m", "n", "k", "window", "stride"),
@@ -198,3 +201,12 @@ def csr(lists: list[list[int]]) -> tuple[IntArray, IntArray]:
     ptr = np.zeros(len(lists) + 1, np.int64)
     np.cumsum([len(row) for row in lists], out=ptr[1:])
     return ptr, np.array([value for row in lists for value in row], np.int64)
+
+
+def gather(ptr: IntArray, rows: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
+    """Rows of a CSR list as a new CSR list."""
+    counts = np.diff(ptr)[rows]
+    new = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts, out=new[1:])
+    index = np.repeat(ptr[rows] - new[:-1], counts) + np.arange(new[-1])
+    return new, values[index]

@@ -112,8 +112,10 @@ class Timeline:
     @property
     def ledger_totals(self) -> IntArray:
         """(engines, columns): ticks of all kernels."""
-        counts = np.bincount(self.ledger_row, minlength=len(self.ledger_rows))
-        return np.asarray(np.einsum("d,dec->ec", counts, self.ledger_rows), np.int64)
+        distinct, engines, columns = self.ledger_rows.shape
+        counts = np.bincount(self.ledger_row, minlength=distinct)
+        totals = counts @ self.ledger_rows.reshape(distinct, engines * columns)
+        return np.asarray(totals.reshape(engines, columns), np.int64)
 
 
 def distinct_ledgers(ledger: IntArray) -> dict[str, IntArray]:

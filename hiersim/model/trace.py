@@ -1,7 +1,8 @@
 """`Trace`: what a model does, operator by operator.
 
 A trace holds the eager operators of one model run (`OperatorGraph`) and, beside them, any schedules that a compiler
-really made (`KernelGraph`). The order of operators is their issue order.
+really made (`KernelGraph`), groupings of its own operators (`Partition`), or the times that a profiler took
+(`DeviceProfile`). The order of operators is their issue order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, OperatorTable, TensorTable
+from hiersim.model.partition import Partition
+from hiersim.model.profile import DeviceProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,10 +50,15 @@ class Trace(Memo):
     header: TraceHeader
     graph: OperatorGraph
     schedules: Mapping[str, KernelGraph] = field(default_factory=dict)
+    groupings: Mapping[str, Partition] = field(default_factory=dict)
+    """Partitions of the eager operators by name, written back by `hiersim fuse` or by hand."""
+    measured: DeviceProfile | None = None
+    """Times that a profiler took, where the trace comes from one. They decide no prediction."""
 
     def __repr__(self) -> str:
         schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())
-        return f"Trace({self.name}: {len(self.graph.operators)} operators{schedules})"
+        groupings = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.groupings.items())
+        return f"Trace({self.name}: {len(self.graph.operators)} operators{schedules}{groupings})"
 
     @property
     def name(self) -> str:

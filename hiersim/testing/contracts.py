@@ -24,13 +24,13 @@ from hiersim.bounds import Bounds, critical_path, kernel_bounds
 from hiersim.engines import reference
 from hiersim.errors import FusionError, SimulationError
 from hiersim.frontends.integrity import Checker, check_kernel_graph
-from hiersim.fusion.eager import HOST_ONLY, eager
+from hiersim.fusion.eager import eager
 from hiersim.lowering.belady import BeladyProfile
 from hiersim.lowering.lower import compulsory_bytes
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, Flag, Role
+from hiersim.model.operators import HOST_ONLY, PRODUCED, Flag, Role
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
 from hiersim.model.trace import Trace

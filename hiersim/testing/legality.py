@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hiersim.fusion.eager import HOST_ONLY
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, Accesses, Flag, TensorTable
+from hiersim.model.operators import HOST_ONLY, PRODUCED, Accesses, Flag, TensorTable
 from hiersim.model.trace import Trace
 
 Version = tuple[int, ...]

@@ -18,13 +18,13 @@ from hiersim.frontends import neusight
 from hiersim.frontends.measured import Measured, load_measured
 from hiersim.measure.constants import HostConstants, host_constants
 from hiersim.model.design import Design
-from hiersim.provenance import package_version
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
 from hiersim.validation.devices import design_name
 from hiersim.validation.models import replay_models
 from hiersim.validation.operators import replay_counters, replay_operators
 from hiersim.validation.protocol import CLOCKS
 from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress, Skips
+from hiersim.version import package_version
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz")
 ALL: Final = "all"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hiersim.model.timeline import WORK, Entry
@@ -299,14 +299,25 @@ def kernel_table(result: Result, most: int = 15) -> Table:
     for heading in ("kernel", "module", "time", "working", "dispatch", "bandwidth", "latency", "other waiting"):
         table.add_column(heading, justify="left" if heading in ("kernel", "module") else "right", overflow="fold")
     for row in rows:
-        work = sum(row[f"{name}_ticks"] for name in WORK_NAMES)
-        other = row["dependency_ticks"] + row["capacity_ticks"] + row["contention_ticks"]
-        cells = (
-            row["end_ticks"] - row["start_ticks"],
-            work,
-            row["dispatch_ticks"],
-            row["bandwidth_ticks"],
-            row["latency_ticks"],
-        )
-        table.add_row(row["name"], row["module"], *(show_ticks(ticks) for ticks in (*cells, other)))
+        time = row["end_ticks"] - row["start_ticks"]
+        table.add_row(row["name"], row["module"], *_ticks(row, time))
     return table
+
+
+def module_table(result: Result, most: int = 15) -> Table:
+    """The parts of all layers together that account for most of the makespan, by the main engine's ledger."""
+    rows = [(sum(v for k, v in row.items() if k.endswith("_ticks")), row) for row in result.module_rows(1, True)]
+    rows = sorted(rows, key=lambda item: (-item[0], item[1]["module"]))[:most]
+    table = plain_table(title=f"by module: {result.design.name}, {result.fusion}")
+    for heading in ("module", "kernels", "time", "working", "dispatch", "bandwidth", "latency", "other waiting"):
+        table.add_column(heading, justify="left" if heading == "module" else "right", overflow="fold")
+    for time, row in rows:
+        table.add_row(row["module"] or "(root)", str(row["kernels"]), *_ticks(row, time))
+    return table
+
+
+def _ticks(row: Mapping[str, int], time: int) -> tuple[str, ...]:
+    work = sum(row[f"{name}_ticks"] for name in WORK_NAMES)
+    other = row["dependency_ticks"] + row["capacity_ticks"] + row["contention_ticks"]
+    cells = (time, work, row["dispatch_ticks"], row["bandwidth_ticks"], row["latency_ticks"], other)
+    return tuple(show_ticks(ticks) for ticks in cells)

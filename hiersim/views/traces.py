@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hiersim.fusion.eager import HOST_ONLY
-from hiersim.model.operators import Kind, Role
+from hiersim.model.operators import HOST_ONLY, Kind, Role
 from hiersim.model.trace import Trace
+from hiersim.units import show_bytes, show_flops
 
 
 def trace_facts(trace: Trace) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def trace_facts(trace: Trace) -> dict[str, Any]:
         "operators": len(graph.operators),
         "kernels": int(launching.sum()),
         "schedules": {name: len(schedule) for name, schedule in sorted(trace.schedules.items())},
+        "groupings": {name: len(made) for name, made in sorted(trace.groupings.items())},
         "matrix_flops": int(graph.operators.matrix_flops.sum()),
         "vector_flops": int((graph.operators.vector_flops + graph.operators.special_ops).sum()),
         "weight_bytes": int(graph.tensors.storage_bytes[weights].sum()),
@@ -58,3 +59,15 @@ def kind_rows(trace: Trace) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def summary_of(trace: Trace) -> str:
+    """One line on what a trace holds."""
+    graph = trace.graph
+    moved = int(graph.reads.size.sum() + graph.writes.size.sum())
+    flops = int(graph.operators.matrix_flops.sum())
+    parts = [f"{len(graph.operators)} operators, {show_flops(flops)} of matrix work, {show_bytes(moved)} moved"]
+    for name, schedule in trace.schedules.items():
+        moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
+        parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
+    return "; ".join(parts)

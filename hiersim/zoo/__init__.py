@@ -24,6 +24,7 @@ class Builder:
 
 _LAST_TOKEN = "logits of the last token only, as generation asks for after a prefill"
 _PRIVATE = "own plain-torch definition with the operator structure of the common eager implementation"
+_ROUTING = "tokens are spread evenly over the experts (deviation D51)"
 
 _BUILDERS: Final = (
     Builder(
@@ -78,6 +79,42 @@ _BUILDERS: Final = (
         model="Llama-3-70B",
         workload="1 x 1 token, decode over a static KV cache of 2048",
         notes=(_PRIVATE, "KV cache of fixed size, written in place at position 2047 and read whole"),
+    ),
+    Builder(
+        name="mixtral-8x7b-decode",
+        function="hiersim.zoo.mixtral:build_mixtral_8x7b_decode",
+        model="Mixtral-8x7B",
+        workload="1 x 1 token, decode over a static KV cache of 2048",
+        notes=(
+            _PRIVATE,
+            "KV cache of fixed size, written in place at position 2047 and read whole",
+            _ROUTING,
+        ),
+    ),
+    Builder(
+        name="mixtral-8x7b-prefill",
+        function="hiersim.zoo.mixtral:build_mixtral_8x7b_prefill",
+        model="Mixtral-8x7B",
+        workload="1 x 2048 tokens, prefill",
+        bundled=False,
+        notes=(_PRIVATE, _LAST_TOKEN, "no KV cache is returned", _ROUTING),
+    ),
+    Builder(
+        name="dit-xl-infer",
+        function="hiersim.zoo.diffusion:build_dit_xl",
+        model="DiT-XL/2",
+        workload="one denoising step of 16 latents of 32 x 32 (8 images of 256 x 256 with guidance)",
+        notes=(_PRIVATE, "without the autoencoder and the sampler"),
+    ),
+    Builder(
+        name="bev-vision-infer",
+        function="hiersim.zoo.driving:build_bev_vision",
+        model="RegNetY-3.2GF, BiFPN, grid attention, ConvGRU",
+        workload="8 cameras of 480 x 640, one frame to a grid of 80 x 80 cells",
+        notes=(
+            "own network of published parts, of the kind that cars run; no particular car's",
+            "batch normalisation with running statistics, not folded into the convolutions",
+        ),
     ),
     Builder(
         name="resnet50-infer",
@@ -153,6 +190,36 @@ _BUILDERS: Final = (
         function="hiersim.zoo.llama:build_tiny_llama_decode",
         model="Llama, 2 layers of 128",
         workload="2 x 1 token, decode over a static KV cache of 64",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-mixtral",
+        function="hiersim.zoo.mixtral:build_tiny_mixtral",
+        model="Mixtral, 2 layers of 128, 4 experts",
+        workload="1 x 32 tokens, prefill",
+        bundled=False,
+        notes=(_ROUTING,),
+    ),
+    Builder(
+        name="tiny-mixtral-decode",
+        function="hiersim.zoo.mixtral:build_tiny_mixtral_decode",
+        model="Mixtral, 2 layers of 128, 4 experts",
+        workload="1 x 1 token, decode over a static KV cache of 64",
+        bundled=False,
+        notes=(_ROUTING,),
+    ),
+    Builder(
+        name="tiny-dit",
+        function="hiersim.zoo.diffusion:build_tiny_dit",
+        model="DiT, 2 layers of 64",
+        workload="one denoising step of 2 latents of 8 x 8",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-bev",
+        function="hiersim.zoo.driving:build_tiny_bev",
+        model="RegNet, BiFPN, grid attention, ConvGRU, small",
+        workload="2 cameras of 64 x 64, one frame to a grid of 8 x 8 cells",
         bundled=False,
     ),
     Builder(

@@ -10,11 +10,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils.flop_counter import conv_flop_count  # noqa: E402
+
 from hiersim.errors import HiersimError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
-from hiersim.frontends.pytorch.aten import cost_of  # noqa: E402
+from hiersim.frontends.pytorch.aten import cost_of, gathered_elements  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
 from hiersim.frontends.pytorch.eager import as_call, backward  # noqa: E402
+from hiersim.frontends.pytorch.meta_values import SELECTS_ALL  # noqa: E402
 from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
 from hiersim.model.kernels import Launch  # noqa: E402
 from hiersim.model.operators import Flag, Kind, Phase, Role  # noqa: E402
@@ -24,7 +27,7 @@ from hiersim.zoo import BUILDERS  # noqa: E402
 pytestmark = pytest.mark.torch
 TINY = [
     "tiny-mlp", "tiny-gpt2", "tiny-gpt2-train", "tiny-gpt2-train-checkpointed", "tiny-llama", "tiny-llama-decode",
-    "tiny-resnet",
+    "tiny-resnet", "tiny-mixtral", "tiny-mixtral-decode", "tiny-dit", "tiny-bev",
 ]  # fmt: skip
 aten = torch.ops.aten
 
@@ -71,6 +74,24 @@ def touched(part: Any, column: Any, row: int) -> list[tuple[str, int]]:
     return [(tensors.storage_names[index], int(size)) for index, size in zip(storages, column.size[span], strict=True)]
 
 
+def grouped_flops(a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Torch counts no FLOPs of a grouped product: 2 per row of one group, column and inner element."""
+    groups = a[0] if len(a) == 3 and len(b) == 3 else 1
+    return 2 * groups * int(a[-2]) * int(a[-1]) * int(b[-1])
+
+
+def convolution_backward_flops(
+    grad: Any, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int, mask: Any, out_shape: Any = None, **kwargs: Any,
+) -> int:  # fmt: skip
+    """Each gradient multiplies what the forward pass does; torch counts that of the weights as if not in groups."""
+    return (int(mask[0]) + int(mask[1])) * conv_flop_count(x, weight, grad, transposed=transposed)
+
+
+CORRECTED = {aten._grouped_mm: grouped_flops, aten.convolution_backward: convolution_backward_flops}
+"""What torch's counter leaves out or counts wrongly (torch 2.13)."""
+
+
 # --- eager ---------------------------------------------------------------------------------------
 
 
@@ -79,7 +100,7 @@ def test_matrix_flops_equal_torch_flop_counter(name: str, eager: Callable[[str],
     from torch.utils.flop_counter import FlopCounterMode
 
     target = load_target(name, False)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=CORRECTED)
     with GpuAttention(), counter, torch.set_grad_enabled(target.train), torch.device("meta"):
         out = target.model(**target.kwargs)
         if target.train:
@@ -265,6 +286,117 @@ def test_bundled_traces_are_what_a_capture_gives(name: str) -> None:
             assert old == new if isinstance(new, tuple) else np.array_equal(old, new), f"{part}.{field.name}"
 
 
+# --- experts and values --------------------------------------------------------------------------
+
+
+GROUPED = [
+    # left, right, groups in use, dims; 8 groups
+    ((64, 128), (8, 128, 256), 8, (8, 8, 256, 128)),  # more rows than groups: all work
+    ((3, 128), (8, 128, 256), 3, (3, 1, 256, 128)),  # fewer: each row has a group of its own
+    ((20, 128), (8, 128, 256), 8, (8, 3, 256, 128)),  # uneven: rounded up in the loops, not in the FLOPs
+    ((128, 64), (64, 256), 8, (8, 128, 256, 8)),  # gradient of the weights: the inner dimension is shared out
+    ((8, 32, 128), (128, 64), 8, (8, 32, 8, 128)),  # columns are shared out
+    ((8, 32, 128), (8, 128, 64), 8, (8, 32, 64, 128)),  # a plain batch
+]
+
+
+@pytest.mark.parametrize(("left", "right", "used", "dims"), GROUPED)
+def test_grouped_products_share_their_rows_evenly(left: Any, right: Any, used: int, dims: Any) -> None:
+    ends = None if len(left) == len(right) == 3 else meta(8, dtype=torch.int32)
+    args = (meta(*left), meta(*right), ends)
+    call = as_call(aten._grouped_mm.default, args, {}, [meta(left[-2], right[-1])])
+    cost = cost_of(call)
+    assert cost.dims == dims
+    assert cost.matrix_flops == grouped_flops(left, right)
+    assert 0 <= 2 * np.prod(dims, dtype=np.int64) - cost.matrix_flops < 2 * used * np.prod(dims[1:], dtype=np.int64)
+    weights = np.prod(right) if len(right) == 2 else used * right[1] * right[2]
+    assert gathered_elements(call) == weights
+
+
+@pytest.mark.parametrize("form", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.xdist_group("tiny-mixtral-decode")
+def test_a_token_reads_the_experts_it_is_sent_to(form: str, eager: Any, compiled: Any) -> None:
+    """Two of four experts; a prefill reads all four."""
+    one = 256 * 128 * 2  # bytes of one matrix of one expert
+    part = eager("tiny-mixtral-decode").graph
+    if form == "inductor":
+        part = compiled("tiny-mixtral-decode").schedules["inductor"]
+    for name, matrices in (("gate_up_proj", 2), ("down_proj", 1)):
+        read = [
+            size for row in range(len(part.reads.ptr) - 1) for label, size in touched(part, part.reads, row)
+            if label.endswith(f"experts.{name}")
+        ]  # fmt: skip
+        assert read == [2 * matrices * one] * 2
+        whole = eager("tiny-mixtral").graph
+        read = [
+            size for row in range(len(whole.operators)) for label, size in touched(whole, whole.reads, row)
+            if label.endswith(f"experts.{name}")
+        ]  # fmt: skip
+        assert read == [4 * matrices * one] * 2
+
+
+class Masked(torch.nn.Module):
+    """Selects by a mask, adds where a mask says, and asks for a number."""
+
+    def forward(self, x: Any) -> Any:
+        rows = x[x[:, 0] > 0]
+        x = x.clone()
+        x[x > 1] = 0
+        return rows + x if bool((x > 0).all()) and torch.equal(x, x) else x
+
+
+def build_masked() -> tuple[Any, ...]:
+    return Masked(), (torch.zeros(6, 16),)
+
+
+class Routed(torch.nn.Module):
+    """Loops over the experts that got a token: which, is data."""
+
+    def forward(self, x: Any) -> Any:
+        hit = torch.nn.functional.one_hot(x.argmax(-1), 16).sum(0)
+        return x * len(torch.nonzero(hit))
+
+
+def build_routed() -> tuple[Any, ...]:
+    return Routed(), (torch.zeros(6, 16),)
+
+
+class Broken(torch.nn.Module):
+    """Does not fit its own input."""
+
+    def forward(self, x: Any) -> Any:
+        return x @ x
+
+
+def build_broken() -> tuple[Any, ...]:
+    return Broken(), (torch.zeros(6, 16),)
+
+
+def test_masks_select_everything_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "capture_models", sys.modules[__name__])
+    trace = capture_torch("capture_models:build_masked")
+    assert SELECTS_ALL in trace.header.notes
+    row = next(
+        row for row in range(len(trace.graph.operators)) if trace.graph.operators.label(row) == "aten.add.Tensor"
+    )
+    assert touched(trace.graph, trace.graph.writes, row) == [("", 6 * 16 * 4)]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("build_routed", "needs real data"), ("build_broken", "does not run on meta tensors: Runtime")],
+)
+def test_what_cannot_run_is_one_line(target: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "capture_models", sys.modules[__name__])
+    with pytest.raises(TraceError, match=words) as caught:
+        capture_torch(f"capture_models:{target}")
+    assert "\n" not in str(caught.value)
+
+
 # --- composite operators cost what TorchInductor decomposes them into -------------------------------
 
 
@@ -281,6 +413,18 @@ COMPOSITES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "tanh_backward": (aten.tanh_backward.default, (meta(4, 64), meta(4, 64))),
     "sigmoid_backward": (aten.sigmoid_backward.default, (meta(4, 64), meta(4, 64))),
     "threshold_backward": (aten.threshold_backward.default, (meta(4, 64), meta(4, 64), 0)),
+    "softplus_backward": (aten.softplus_backward.default, (meta(4, 64), meta(4, 64), 1, 20)),
+    "log_sigmoid_backward": (aten.log_sigmoid_backward.default, (meta(4, 64), meta(4, 64), meta(0))),
+    "mish_backward": (aten.mish_backward.default, (meta(4, 64), meta(4, 64))),
+    "hardtanh_backward": (aten.hardtanh_backward.default, (meta(4, 64), meta(4, 64), 0, 6)),
+    "prelu": (aten._prelu_kernel.default, (meta(4, 64), meta(1))),
+    "celu": (aten.celu.default, (meta(4, 64),)),
+    "grid_sampler_2d": (aten.grid_sampler_2d.default, (meta(2, 4, 8, 8), meta(2, 16, 16, 2), 0, 0, False)),
+    "polar": (aten.polar.default, (meta(4, 64, dtype=F32), meta(4, 64, dtype=F32))),
+    "upsample_bicubic2d": (aten.upsample_bicubic2d.default, (meta(2, 4, 8, 8), [16, 16], False, None, None)),
+    "upsample_bilinear2d": (aten.upsample_bilinear2d.default, (meta(2, 4, 8, 8), [16, 16], False, None, None)),
+    "logsumexp": (aten.logsumexp.default, (meta(4, 64), [-1])),
+    "weight_norm": (aten._weight_norm_interface.default, (meta(8, 64), meta(8, 1))),
     "hardswish": (aten.hardswish.default, (meta(4, 64),)),
     "elu": (aten.elu.default, (meta(4, 64),)),
     "leaky_relu": (aten.leaky_relu.default, (meta(4, 64),)),

@@ -34,8 +34,7 @@ COLUMNS: Final = {
 
 def machine_of(engine: Any, program: Program, keep_log: bool = False) -> Any:
     """The machine that the (interpreted) engine plays a program with."""
-    in_stream = program.in_stream and not engine.stream.computes_late(program)
-    return (engine.stream.Stream if in_stream else engine.graph.Graph)(program, keep_log, True)
+    return (engine.stream.Stream if engine.stream.suits(program) else engine.graph.Graph)(program, keep_log, True)
 
 
 def work(engine: Any, program: Program) -> dict[str, dict[str, int]]:

@@ -16,8 +16,9 @@ from hiersim.frontends.load import load_trace
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import eager
-from hiersim.fusion.partition import Partition, launching, of_groups, ordered, segments
+from hiersim.fusion.partition import launching, of_groups, ordered, segments
 from hiersim.model.operators import Accesses, Role
+from hiersim.model.partition import Partition
 from hiersim.model.trace import Trace
 from hiersim.testing.contracts import asked_bytes
 from hiersim.testing.legality import check_legal

@@ -40,8 +40,28 @@ def crowded(draw: st.DrawFn, unlimited: bool = True) -> tuple[Trace, Design]:
     touched = touches(graph)
     needed = np.bincount(touched.kernel, np.maximum(touched.read, touched.write), len(graph)).max(initial=0)
     least = max(1, min(int(needed), peak - 1))
-    device = draw(st.sampled_from((least, least + (peak - least) // 2, max(1, peak - 1), 4 * peak)))
-    return trace, draw(hosted_designs(device=device, unlimited=unlimited))
+    steps = (least, least + (peak - least) // 2, max(1, peak - 1), 4 * peak)
+    at = draw(st.sampled_from((0, 0, 0, 1, 1, 1, 2, 2, 2, 3)))
+    design = draw(hosted_designs(device=steps[at], unlimited=unlimited))
+    for larger in steps[at:]:
+        enlarged = resized(design, larger)
+        if fits(graph, enlarged):
+            return trace, enlarged
+    return trace, design
+
+
+def resized(design: Design, device: int) -> Design:
+    """The same with another capacity of its device."""
+    return design.replace({f"memory.{design.home.name}.capacity": f"{device}B"})
+
+
+def fits(graph: KernelGraph, design: Design) -> bool:
+    """Whether there is room for each kernel's operands at all."""
+    try:
+        plan(graph, design)
+    except CapacityError:
+        return False
+    return True
 
 
 def placed(pair: tuple[Trace, Design]) -> tuple[KernelGraph, Design, Plan, Program]:

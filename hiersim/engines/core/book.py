@@ -217,7 +217,7 @@ class Book(State):
                 break
             place = self.resource[stage]
             tier = self.port_tier[place]
-            grant = self.granted[slot * self.longest + stage - first]
+            grant = self.granted[self.tile_base[slot] + stage]
             stop = grant + self.ticks[stage]
             arrive = stop + self.latency[stage]
             if grant > time and phase == STEADY:

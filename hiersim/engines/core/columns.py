@@ -81,9 +81,8 @@ class Index:
     """Open-addressed map from `width` integers to dense ids, in order of insertion."""
 
     def __init__(self, width: int) -> None:
-        self.width, self.count, self.mask = width, 0, 127
-        self.places, self.keys, self.key = column(0), column(64 * width), column(width)
-        self.grow()
+        self.width, self.count, self.mask = width, 0, 255
+        self.places, self.keys, self.key = column(256, NONE), column(128 * width), column(width)
 
     @cython.cfunc
     @cython.exceptval(check=False)

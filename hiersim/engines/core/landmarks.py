@@ -7,7 +7,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import loaded
+from hiersim.engines.core.columns import doubled, loaded
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES
 
@@ -62,8 +62,14 @@ class Landmarks(Machine):
     def restore(self, kernel: int, known: int) -> None:
         """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
         place: cython.longlong
-        words = np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
-        self.words = loaded(words)
+        index: cython.longlong
+        words: cython.longlong[::1] = loaded(
+            np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
+        )
+        while len(words) > len(self.words):
+            self.words = doubled(self.words)
+        for index in range(len(words)):
+            self.words[index] = words[index]
         self.word_count = 0
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
@@ -112,6 +118,7 @@ class Landmarks(Machine):
         self.tile_buffer[slot] = self.take() + self.now
         self.tile_time[slot] = self.take() + self.now
         self.tile_active[slot] = 0
+        self.tile_base[slot] = slot * self.longest - self.stage_ptr[self.tile_type[slot]]
         count = self.take()
         for index in range(slot * self.longest, slot * self.longest + count):
             self.granted[index] = self.take() + self.now
@@ -130,7 +137,7 @@ class Landmarks(Machine):
         if self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             index = self.tile_stage[slot]
-            time = self.granted[slot * self.longest + index - self.stage_ptr[self.tile_type[slot]]]
+            time = self.granted[self.tile_base[slot] + index]
             self.serving[place], self.service_end[place] = slot, time + self.ticks[index]
         self.take()
         while self.words[self.word_count] != INFINITY:

@@ -3,7 +3,7 @@ from hiersim.engines.core.repeats cimport Repeats
 
 
 cdef class Machine(Repeats):
-    cdef long long next_event(self) noexcept
+    cdef long long until_done(self) except -1
     cdef long long advance(self) except -1
     cdef long long completions(self) except -1
     cdef long long next_at(self, long long place) noexcept

@@ -30,6 +30,11 @@ NONE = cython.declare(cython.longlong, -1)
 DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 LOG_WIDTH = cython.declare(cython.longlong, 7)
+LAST = cython.declare(cython.longlong, 1)
+COMPLETES = cython.declare(cython.longlong, 2)
+RELEASES = cython.declare(cython.longlong, 4)
+COMPUTES = cython.declare(cython.longlong, 8)
+"""Marks of a stage, as `State.count_tiles` sets them."""
 LOOK = cython.declare(cython.longlong, 0xFFFFF)  # steps between two looks at the keyboard, less one
 
 
@@ -39,17 +44,26 @@ class Machine(Repeats):
 
     @cython.final
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def next_event(self) -> cython.longlong:
-        """Time of the next completion or start; INFINITY when nothing is left."""
-        return min(self.next_start, self.next_due)
+    @cython.exceptval(-1, check=False)
+    def until_done(self) -> cython.longlong:
+        """The semantics of one tick, until the only kernel that is active has nothing left to do or one is to start."""
+        while self.actives == 0 or self.active_left[0] > 0 or self.active_open[0] > 0:
+            if self.actives > 0 and self.active_left[0] > 0 and self.active_free[0] > 0:
+                self.issue(0)
+            if self.waiting > 0:
+                self.grants()
+            self.advance()
+            self.completions()
+            if self.next_start == self.now:
+                break
+        return 0
 
     @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def advance(self) -> cython.longlong:
         """Go to the next event; 0 when nothing is left."""
-        time: cython.longlong = self.next_event()
+        time: cython.longlong = min(self.next_start, self.next_due)
         if time == INFINITY:
             return 0
         self.now = time
@@ -65,24 +79,31 @@ class Machine(Repeats):
         """All services and flights that end now take effect."""
         place: cython.longlong
         head: cython.longlong
+        due: cython.longlong
+        now: cython.longlong = self.now
         next_due: cython.longlong = INFINITY
         for place in range(self.resources):
-            if self.due[place] != self.now:
-                next_due = min(next_due, self.due[place])
-                continue
-            if self.serving[place] != NONE and self.service_end[place] == self.now:
-                self.served(place)
-            head = self.flight_head[place]
-            while head != NONE and self.tile_time[head] == self.now:
-                self.flight_head[place] = self.after[head]
-                if self.after[head] == NONE:
-                    self.flight_tail[place] = NONE
-                else:
-                    self.before[self.after[head]] = NONE
-                self.land(head)
+            due = self.due[place]
+            if due == now:
+                if self.serving[place] >= 0 and self.service_end[place] == now:
+                    self.served(place)
+                due = INFINITY  # nothing is served here until the next grant
+                if self.serving[place] >= 0:
+                    due = self.service_end[place]
                 head = self.flight_head[place]
-            self.due[place] = self.next_at(place)
-            next_due = min(next_due, self.due[place])
+                while head >= 0:
+                    if self.tile_time[head] != now:
+                        due = min(due, self.tile_time[head])
+                        break
+                    self.flight_head[place] = self.after[head]
+                    if self.after[head] < 0:
+                        self.flight_tail[place] = NONE
+                    else:
+                        self.before[self.after[head]] = NONE
+                    self.land(head)
+                    head = self.flight_head[place]
+                self.due[place] = due
+            next_due = min(next_due, due)
         self.next_due = next_due
         return 0
 
@@ -105,24 +126,26 @@ class Machine(Repeats):
         """The service at `place` ends: its buffer may become free, its data is on the way."""
         slot: cython.longlong = self.serving[place]
         stage: cython.longlong = self.tile_stage[slot]
-        kind: cython.longlong = self.tile_type[slot]
-        kernel: cython.longlong = self.tile_kernel[slot]
         delay: cython.longlong = self.latency[stage]
+        marks: cython.longlong = self.marks[stage]
+        kernel: cython.longlong
         active: cython.longlong
         self.serving[place] = NONE
         if self.queue_head[place] >= 0:
             self.waiting += 1
-        if self.port_tier[place] == NONE and self.end[kernel] == NONE:
-            self.computed[kernel * self.wide] = self.now
-            if self.wide == 1:  # in a stream, nothing works between a kernel's last computation and its end
-                self.worked_computed[kernel] = self.worked_until(self.now)
-        if stage == self.release[kind]:
-            active = self.tile_active[slot]
-            if self.active_kernel[active] == kernel:  # one that has ended may get it too: nobody takes it
-                self.active_free[active] += 1
+        if marks & (COMPUTES | RELEASES):
+            kernel = self.tile_kernel[slot]
+            if marks & COMPUTES and self.end[kernel] == NONE:
+                self.computed[kernel * self.wide] = self.now
+                if self.wide == 1:  # in a stream, nothing works between a kernel's last computation and its end
+                    self.worked_computed[kernel] = self.worked_until(self.now)
+            if marks & RELEASES:
+                active = self.tile_active[slot]
+                if self.active_kernel[active] == kernel:  # one that has ended may get it too: nobody takes it
+                    self.active_free[active] += 1
         if delay == 0:
             self.land(slot)
-        elif stage + 1 == self.stage_ptr[kind + 1] and stage != self.complete[kind]:
+        elif marks & (LAST | COMPLETES) == LAST:
             self.retire(slot, self.now + delay)
         else:
             self.fly(slot, place, self.now + delay)
@@ -155,10 +178,11 @@ class Machine(Repeats):
     @cython.exceptval(-1, check=False)
     def land(self, slot: cython.longlong) -> cython.longlong:
         """The data of a tile's stage has arrived: on to the next stage, or out."""
-        kind: cython.longlong = self.tile_type[slot]
         stage: cython.longlong = self.tile_stage[slot]
-        active: cython.longlong = self.tile_active[slot]
-        if stage == self.complete[kind]:
+        marks: cython.longlong = self.marks[stage]
+        active: cython.longlong
+        if marks & COMPLETES:
+            active = self.tile_active[slot]
             self.active_open[active] -= 1
             if self.active_left[active] == 0:
                 if self.now > self.active_time[active]:
@@ -166,7 +190,7 @@ class Machine(Repeats):
                     self.active_slot[active] = slot
                 elif self.tile_number[slot] < self.tile_number[self.active_slot[active]]:
                     self.active_slot[active] = slot
-        if stage + 1 == self.stage_ptr[kind + 1]:
+        if marks & LAST:
             self.retire(slot, self.now)
         else:
             self.tile_stage[slot] = stage + 1
@@ -236,6 +260,10 @@ class Machine(Repeats):
         place: cython.longlong
         slot: cython.longlong
         stage: cython.longlong
+        second: cython.longlong
+        end: cython.longlong
+        index: cython.longlong
+        now: cython.longlong = self.now
         place = 0
         while self.waiting > 0:
             slot = self.queue_head[place]
@@ -244,24 +272,34 @@ class Machine(Repeats):
                 continue
             if self.fair[place]:
                 slot = self.choose(place)
-            self.queue_head[place] = self.after[slot]
-            if self.after[slot] < 0:
+            second = self.after[slot]
+            self.queue_head[place] = second
+            if second < 0:
                 self.queue_tail[place] = NONE
             else:
-                self.before[self.after[slot]] = NONE
+                self.before[second] = NONE
             stage = self.tile_stage[slot]
-            self.granted[slot * self.longest + stage - self.stage_ptr[self.tile_type[slot]]] = self.now
+            end = now + self.ticks[stage]
+            self.granted[self.tile_base[slot] + stage] = now
             self.serving[place] = slot
             self.waiting -= 1
-            self.service_end[place] = self.now + self.ticks[stage]
-            self.due[place] = min(self.due[place], self.service_end[place])
-            self.next_due = min(self.next_due, self.service_end[place])
-            self.busy[place] += self.ticks[stage]
+            self.service_end[place] = end
+            self.due[place] = min(self.due[place], end)
+            self.next_due = min(self.next_due, end)
+            self.busy[place] += end - now
             self.stages += 1
-            if self.port_tier[place] < 0:
+            if self.marks[stage] & COMPUTES:
                 self.work(place, slot, stage)
             else:
-                self.remember(place, self.tile_kernel[slot], self.service_end[place])
+                index = place * self.past + self.past_count[place] - 1
+                if (  # adjoining services of one kernel are one
+                    self.past_count[place] > 0
+                    and self.past_end[index] == now
+                    and self.past_kernel[index] == self.tile_kernel[slot]
+                ):
+                    self.past_end[index] = end
+                else:
+                    self.remember(place, self.tile_kernel[slot], end)
             if self.keep_log:
                 self.record(slot, stage)
             place += 1
@@ -383,6 +421,7 @@ class Machine(Repeats):
             self.tile_kernel[slot] = self.active_kernel[active]
             self.tile_number[slot] = self.active_number[active]
             self.tile_type[slot] = kind
+            self.tile_base[slot] = slot * self.longest - self.stage_ptr[kind]
             self.tile_stage[slot] = self.stage_ptr[kind]
             self.tile_buffer[slot] = self.now
             self.tile_active[slot] = active

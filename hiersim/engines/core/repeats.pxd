@@ -19,6 +19,7 @@ cdef class Repeats(Book):
     cdef long long word_count
     cdef Saved saved_run, saved_loop
 
+    cdef long long make_room(self) except -1
     cdef long long put(self, long long value) noexcept
     cdef long long put_tile(self, long long slot, long long kernel, long long number, long long stages) noexcept
     cdef bint few_tiles(self) noexcept

@@ -20,6 +20,7 @@ INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
+SPARE = cython.declare(cython.longlong, 16)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
 LEAST_RUN = cython.declare(cython.longlong, 24)
 LEAST_LOOP = cython.declare(cython.longlong, 4)
@@ -63,16 +64,25 @@ class Repeats(Book):
     @cython.inline
     @cython.exceptval(check=False)
     def put(self, value: cython.longlong) -> cython.longlong:
-        """One more word of the state that is being written down."""
-        if self.word_count == len(self.words):
-            self.more_words()
+        """One more word of the state that is being written down; `write_down` has made room."""
         self.words[self.word_count] = value
         self.word_count += 1
         return 0
 
-    def more_words(self) -> None:
-        """Room for twice as many words."""
-        self.words = doubled(self.words)
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def make_room(self) -> cython.longlong:
+        """Room for all words that a state may have: tiles with a share and a time, pasts, works and drains."""
+        place: cython.longlong
+        most: cython.longlong = (self.live + 1) * (9 + self.longest) + 2 * self.work_count
+        if self.wide == 0:
+            most += 3 * self.drains
+        for place in range(self.resources):
+            most += 4 + 3 * self.past_count[place]
+        while most + SPARE > len(self.words):
+            self.words = doubled(self.words)
+        return 0
 
     @cython.final
     @cython.cfunc
@@ -108,6 +118,7 @@ class Repeats(Book):
         place: cython.longlong
         slot: cython.longlong
         index: cython.longlong
+        self.make_room()
         self.word_count = 0
         self.snapshots += 1
         for place in range(self.resources):

@@ -4,16 +4,19 @@ cdef class State:
     cdef long long resources, tiers, columns, row_size, longest
     cdef long long[::1] port_tier, unit_engine, depth, buffer_tier, total, nest, loop_ptr, loop_repeat, body_ptr
     cdef long long[::1] body_count, body_tile, type_nest, stage_ptr, release, complete, resource, ticks, latency
-    cdef long long[::1] useful, padding, fair
+    cdef long long[::1] useful, padding, fair, marks
+    # the columns of the program one after the other, and how much of them has its own name
+    cdef long long[::1] whole
+    cdef long long taken
     # time, and what waits where
     cdef long long now, next_start
     # the least `due`, and how many idle resources have a queue
     cdef long long next_due, waiting
     cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
-    # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot
+    # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot: at `tile_base` + stage
     cdef long long free_slot, slots, live
     cdef long long[::1] tile_kernel, tile_number, tile_type, tile_stage, tile_buffer, tile_time, tile_active, after
-    cdef long long[::1] before, granted, tile_share
+    cdef long long[::1] before, granted, tile_share, tile_base
     cdef long long last_slot, last_time
     # who waits at a fair port: the first slot of each kernel, and when a kernel was last found there
     cdef long long[::1] firsts, found
@@ -45,6 +48,7 @@ cdef class State:
     # counted work
     cdef long long stages, skipped, steps, snapshots, jumps
 
+    cdef long long[::1] part(self, long long length)
     cdef long long count_tiles(self) noexcept
     cdef long long more_slots(self) except -1
     cdef long long vacate(self, long long first) noexcept

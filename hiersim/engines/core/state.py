@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import cython
 import numpy as np
@@ -19,6 +19,16 @@ INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 LOG_WIDTH = cython.declare(cython.longlong, 7)
+LAST = cython.declare(cython.longlong, 1)
+COMPLETES = cython.declare(cython.longlong, 2)
+RELEASES = cython.declare(cython.longlong, 4)
+COMPUTES = cython.declare(cython.longlong, 8)
+"""Marks of a stage: the last of its chain, completes the tile, frees its buffer, runs on a unit."""
+PROGRAM_COLUMNS: Final = (
+    "nest", "depth", "buffer_tier", "loop_ptr", "loop_repeat", "body_ptr", "body_count", "body_tile", "stage_ptr",
+    "release_stage", "complete_stage", "stage_resource", "stage_ticks", "stage_latency", "stage_useful",
+    "stage_padding",
+)  # fmt: skip
 
 
 @cython.cclass
@@ -35,12 +45,15 @@ class State:
         self.empty_past()
         self.book = column(self.row_size * (kernels if wide else 2))
         self.keep_log, self.log_rows = keep_log, 0
-        self.log = column(int(keep_log) * int(LOG_WIDTH) * int(program.stage_counts().sum()))
+        self.log = column(int(LOG_WIDTH) * int(program.stage_counts().sum()) if keep_log else 0)
         self.fast = fast and not keep_log
         self.stages = self.skipped = self.steps = self.snapshots = self.jumps = 0
 
     def load(self, program: Any) -> None:
         """The program's columns; stages by their index among all stages instead of in their chain."""
+        parts = [getattr(program, name) for name in PROGRAM_COLUMNS]
+        self.whole, self.taken = loaded(np.concatenate(parts)), 0
+        sizes: cython.longlong[::1] = loaded([len(part) for part in parts])
         self.resources, self.tiers = len(program.resources), len(program.tiers)
         self.columns = ledger_width(len(program.tiers))
         self.row_size = self.columns * N_ENGINES
@@ -48,28 +61,33 @@ class State:
         self.fair = loaded([int(item.fair) for item in program.resources])
         names = [item.name for item in program.resources]
         self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES else NONE for name in names])
-        self.nest = loaded(program.nest)
-        self.depth, self.buffer_tier = loaded(program.depth), loaded(program.buffer_tier)
-        self.loop_ptr, self.loop_repeat = loaded(program.loop_ptr), loaded(program.loop_repeat)
-        self.body_ptr, self.body_count = loaded(program.body_ptr), loaded(program.body_count)
-        self.body_tile = loaded(program.body_tile)
-        self.stage_ptr = loaded(program.stage_ptr)
-        self.release, self.complete = loaded(program.release_stage), loaded(program.complete_stage)
-        self.total, self.type_nest = column(len(program.depth)), column(len(program.release_stage))
+        self.nest, self.depth, self.buffer_tier = self.part(sizes[0]), self.part(sizes[1]), self.part(sizes[2])
+        self.loop_ptr, self.loop_repeat, self.body_ptr = self.part(sizes[3]), self.part(sizes[4]), self.part(sizes[5])
+        self.body_count, self.body_tile, self.stage_ptr = self.part(sizes[6]), self.part(sizes[7]), self.part(sizes[8])
+        self.release, self.complete = self.part(sizes[9]), self.part(sizes[10])
+        self.resource, self.ticks, self.latency = self.part(sizes[11]), self.part(sizes[12]), self.part(sizes[13])
+        self.useful, self.padding = self.part(sizes[14]), self.part(sizes[15])
+        self.total, self.type_nest = column(len(self.depth)), column(len(self.release))
+        self.marks = column(len(self.resource))
         self.count_tiles()
-        self.resource, self.ticks = loaded(program.stage_resource), loaded(program.stage_ticks)
-        self.latency = loaded(program.stage_latency)
-        self.useful, self.padding = loaded(program.stage_useful), loaded(program.stage_padding)
+
+    @cython.final
+    @cython.cfunc
+    def part(self, length: cython.longlong) -> cython.longlong[::1]:
+        """The next of the program's columns."""
+        self.taken += length
+        return self.whole[self.taken - length : self.taken]
 
     @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def count_tiles(self) -> cython.longlong:
-        """Tiles of each nest, the nest of each tile type, the longest chain; chain positions become stages."""
+        """Tiles of each nest, the nest of each tile type, the longest chain; what is special of a stage is marked."""
         nest: cython.longlong
         loop: cython.longlong
         body: cython.longlong
         kind: cython.longlong
+        stage: cython.longlong
         for nest in range(len(self.total)):
             for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
                 for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
@@ -80,6 +98,12 @@ class State:
             self.longest = max(self.longest, self.stage_ptr[kind + 1] - self.stage_ptr[kind])
             self.release[kind] += self.stage_ptr[kind]
             self.complete[kind] += self.stage_ptr[kind]
+            self.marks[self.stage_ptr[kind + 1] - 1] |= LAST
+            self.marks[self.release[kind]] |= RELEASES
+            self.marks[self.complete[kind]] |= COMPLETES
+        for stage in range(len(self.marks)):
+            if self.port_tier[self.resource[stage]] == NONE:
+                self.marks[stage] |= COMPUTES
         return 0
 
     def empty_resources(self) -> None:
@@ -99,7 +123,7 @@ class State:
         self.tile_kernel, self.tile_number, self.tile_type = column(32), column(32), column(32)
         self.tile_stage, self.tile_buffer, self.tile_time = column(32), column(32), column(32)
         self.tile_active, self.before, self.granted = column(32), column(32), column(32 * self.longest)
-        self.after, self.tile_share = column(32), column(32)
+        self.after, self.tile_share, self.tile_base = column(32), column(32), column(32)
         self.slots = len(self.after)
         self.vacate(0)
 
@@ -114,7 +138,7 @@ class State:
         self.tile_buffer, self.tile_time = doubled(self.tile_buffer), doubled(self.tile_time)
         self.tile_active, self.after = doubled(self.tile_active), doubled(self.after)
         self.before, self.granted = doubled(self.before), doubled(self.granted)
-        self.tile_share = doubled(self.tile_share)
+        self.tile_share, self.tile_base = doubled(self.tile_share), doubled(self.tile_base)
         self.slots = len(self.after)
         self.vacate(old)
         return 0
@@ -175,15 +199,8 @@ class State:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def remember(self, place: cython.longlong, kernel: cython.longlong, end: cython.longlong) -> cython.longlong:
-        """The port `place` serves `kernel` from now on; adjoining services of one kernel are one."""
+        """The port `place` serves `kernel` from now on, and did not just before."""
         index: cython.longlong = place * self.past + self.past_count[place]
-        if (
-            self.past_count[place] > 0
-            and self.past_end[index - 1] == self.now
-            and self.past_kernel[index - 1] == kernel
-        ):
-            self.past_end[index - 1] = end
-            return 0
         if self.past_count[place] == self.past:
             self.forget()
             index = place * self.past + self.past_count[place]

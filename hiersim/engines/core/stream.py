@@ -56,7 +56,11 @@ class Stream(Landmarks):
     t_used: cython.longlong[::1]
     t_stages: cython.longlong[::1]
     t_busy: cython.longlong[::1]
-    t_rows: cython.longlong[::1]
+    t_first: cython.longlong[::1]
+    t_last: cython.longlong[::1]
+    cell_place: cython.longlong[::1]
+    cell_ticks: cython.longlong[::1]
+    cell_count: cython.longlong
     t_count: cython.longlong
 
     # distinct rows of the ledger
@@ -65,6 +69,7 @@ class Stream(Landmarks):
     row_ids: dict[Any, int]
     rows: list[Any]
     scratch: cython.longlong[::1]
+    pairs: cython.longlong[::1]
     ledger_row: cython.longlong[::1]
     late: cython.longlong[::1]
     remembered: cython.longlong
@@ -72,8 +77,10 @@ class Stream(Landmarks):
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
         Landmarks.__init__(self, program, False, keep_log, fast)
         kernels = len(program)
-        self.host_ticks, self.host_sync = loaded(program.host_ticks), loaded(program.host_sync)
-        self.launch_latency, self.start_ticks = loaded(program.launch_latency), loaded(program.start_ticks)
+        parts = (program.host_ticks, program.host_sync, program.launch_latency, program.start_ticks)
+        self.whole, self.taken = loaded(np.concatenate(parts)), 0
+        self.host_ticks, self.host_sync = self.part(kernels), self.part(kernels)
+        self.launch_latency, self.start_ticks = self.part(kernels), self.part(kernels)
         self.host_begin, self.launched = column(kernels), column(kernels)
         self.queue = program.queue
         self.reached, self.seen, self.total_busy = column(N_ENGINES), 0, column(self.resources)
@@ -82,10 +89,13 @@ class Stream(Landmarks):
         self.t_next, self.t_length, self.t_computed = column(64), column(64), column(64)
         self.t_of_key = column(64)
         self.t_reached, self.t_used, self.t_stages = column(64 * N_ENGINES), column(64), column(64)
-        self.t_busy, self.t_rows = column(64 * self.resources), column(128 * self.row_size)
+        self.t_busy = column(64 * self.resources)
+        self.t_first, self.t_last, self.cell_count = column(64), column(64), 0
+        self.cell_place, self.cell_ticks = column(4 * self.row_size), column(4 * self.row_size)
         self.row_keys, self.row_of_key = Index(5), column(128)
         self.row_ids, self.rows = {}, []
-        self.scratch, self.ledger_row = column(self.row_size), column(kernels)
+        self.scratch, self.pairs = column(self.row_size), column(2 * self.row_size)
+        self.ledger_row = column(kernels)
         self.late = column(2 * N_ENGINES)
         self.remembered = 0
 
@@ -152,17 +162,11 @@ class Stream(Landmarks):
         stages: cython.longlong = self.stages + self.skipped
         self.open_books()
         self.next_start = start
-        while True:
-            if self.next_start == self.now:
-                self.next_start = INFINITY
-                self.activate(kernel)
-            if self.actives > 0 and self.active_left[0] == 0 and self.active_open[0] == 0:
-                break
-            if self.actives > 0:
-                self.issue(0)
-            self.grants()
-            self.advance()
-            self.completions()
+        if start > self.now:
+            self.until_done()
+        self.next_start = INFINITY
+        self.activate(kernel)
+        self.until_done()
         self.finish(0)
         known: cython.longlong = self.transition(kernel)
         self.t_stages[known] = self.stages + self.skipped - stages
@@ -214,16 +218,32 @@ class Stream(Landmarks):
             self.t_reached[known * N_ENGINES + index] = self.covered[index] - ready if self.begun[index] else NONE
         for index in range(self.resources):
             self.t_busy[known * self.resources + index] = self.busy[index]
-        for index in range(2 * self.row_size):
-            self.t_rows[known * 2 * self.row_size + index] = self.book[index]
+        self.write_cells(known)
         return known
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def write_cells(self, known: cython.longlong) -> cython.longlong:
+        """Keep the entries of both rows that are not zero: few are."""
+        index: cython.longlong
+        count: cython.longlong = self.cell_count if self.fast else known * 2 * self.row_size
+        if count + 2 * self.row_size > len(self.cell_place):
+            self.cell_place, self.cell_ticks = doubled(self.cell_place), doubled(self.cell_ticks)
+        self.t_first[known] = count
+        for index in range(2 * self.row_size):
+            if self.book[index] != 0:
+                self.cell_place[count], self.cell_ticks[count] = index, self.book[index]
+                count += 1
+        self.cell_count = self.t_last[known] = count
+        return 0
 
     def more_transitions(self) -> None:
         """Room for twice as many."""
         self.t_next, self.t_length, self.t_of_key = doubled(self.t_next), doubled(self.t_length), doubled(self.t_of_key)
         self.t_computed, self.t_used = doubled(self.t_computed), doubled(self.t_used)
         self.t_reached, self.t_stages = doubled(self.t_reached), doubled(self.t_stages)
-        self.t_busy, self.t_rows = doubled(self.t_busy), doubled(self.t_rows)
+        self.t_busy = doubled(self.t_busy)
+        self.t_first, self.t_last = doubled(self.t_first), doubled(self.t_last)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -255,10 +275,13 @@ class Stream(Landmarks):
             key = self.row_keys.add()
             if key < index:
                 return self.row_of_key[key]
-        for index in range(self.row_size):
-            self.scratch[index] = self.t_rows[known * 2 * self.row_size + index]
-            if following != NONE:
-                self.scratch[index] += self.t_rows[(2 * following + 1) * self.row_size + index]
+        for index in range(self.t_first[known], self.t_last[known]):
+            if self.cell_place[index] < self.row_size:
+                self.scratch[self.cell_place[index]] += self.cell_ticks[index]
+        if following != NONE:
+            for index in range(self.t_first[following], self.t_last[following]):
+                if self.cell_place[index] >= self.row_size:
+                    self.scratch[self.cell_place[index] - self.row_size] += self.cell_ticks[index]
         for index in range(N_ENGINES):
             self.scratch[index * self.columns + DEPENDENCY] += self.late[index]
         found: cython.longlong = self.row_like_scratch()
@@ -269,8 +292,18 @@ class Stream(Landmarks):
         return found
 
     def row_like_scratch(self) -> int:
-        """Id of the row whose entries are in `scratch`."""
-        entries = frozen(self.scratch, self.row_size)
+        """Id of the row whose entries are in `scratch`, which is empty again afterwards.
+
+        A row is kept as pairs of a place and its ticks, without zeros.
+        """
+        index: cython.longlong
+        count: cython.longlong = 0
+        for index in range(self.row_size):
+            if self.scratch[index] != 0:
+                self.pairs[count], self.pairs[count + 1] = index, self.scratch[index]
+                self.scratch[index] = 0
+                count += 2
+        entries = frozen(self.pairs, count)
         found: int = self.row_ids.setdefault(entries, len(self.rows))
         if found == len(self.rows):
             self.rows.append(entries)
@@ -311,19 +344,34 @@ class Stream(Landmarks):
         for index in range(self.row_size):
             self.book[index] = 0
         self.trailing(self.makespan())
-        entries = self.rows[self.ledger_row[kernel]]
-        before: cython.longlong[::1] = loaded(np.frombuffer(entries, np.int64) if cython.compiled else entries)
+        pairs: cython.longlong[::1] = self.pairs_of([self.ledger_row[kernel]])
         for index in range(self.row_size):
-            self.scratch[index] = self.book[index] + before[index]
+            self.scratch[index] = self.book[index]
+        for index in range(0, len(pairs), 2):
+            self.scratch[pairs[index]] += pairs[index + 1]
         self.ledger_row[kernel] = self.row_like_scratch()
+
+    def pairs_of(self, rows: list[int]) -> Any:
+        """The pairs of some rows, one row after the other."""
+        if cython.compiled:
+            return loaded(np.frombuffer(b"".join([self.rows[row] for row in rows]), np.int64))
+        return [number for row in rows for number in self.rows[row]]
 
     def ledger(self) -> dict[str, Any]:
         """Distinct rows in the order in which kernels first have them, and the row of each kernel."""
         order = self.order_of_first_use()
-        if cython.compiled:
-            table = np.frombuffer(b"".join([self.rows[row] for row in order]), np.int64)
-        else:
-            table = np.array([self.rows[row] for row in order], np.int64)
+        words: cython.longlong = 8 if cython.compiled else 1  # bytes, or numbers
+        pairs: cython.longlong[::1] = self.pairs_of(order)
+        table = np.zeros(len(order) * self.row_size, np.int64)
+        cells: cython.longlong[::1] = table
+        number: cython.longlong
+        index: cython.longlong = 0
+        end: cython.longlong = 0
+        for number in range(len(order)):
+            end += len(self.rows[order[number]]) // words
+            while index < end:
+                cells[number * self.row_size + pairs[index]] = pairs[index + 1]
+                index += 2
         return {
             "ledger_rows": table.reshape(-1, int(N_ENGINES), int(self.columns)),
             "ledger_row": array(self.ledger_row),
@@ -360,15 +408,29 @@ class Stream(Landmarks):
         }  # fmt: skip
 
 
-def computes_late(program: Any) -> bool:
-    """True when a tile computes after it has completed: then something may compute after its kernel has ended."""
-    stage_ptr: cython.longlong[::1] = loaded(program.stage_ptr)
-    complete: cython.longlong[::1] = loaded(program.complete_stage)
-    access: cython.longlong[::1] = loaded(program.stage_access)
+def suits(program: Any) -> bool:
+    """True when every kernel needs exactly the one before it, and no tile computes after it has completed.
+
+    After a tile has completed its kernel may end: then something would compute that is of no kernel's time.
+    """
+    names = ("needs_ptr", "needs", "stage_ptr", "complete_stage", "stage_access")
+    parts = [getattr(program, name) for name in names]
+    whole: cython.longlong[::1] = loaded(np.concatenate(parts))
+    kernels: cython.longlong = len(parts[0]) - 1
+    needs: cython.longlong = kernels + 1
+    stage_ptr: cython.longlong = needs + len(parts[1])
+    complete: cython.longlong = stage_ptr + len(parts[2])
+    access: cython.longlong = complete + len(parts[3])
+    kinds: cython.longlong = len(parts[3])
     kind: cython.longlong
     stage: cython.longlong
-    for kind in range(len(complete)):
-        for stage in range(stage_ptr[kind] + complete[kind] + 1, stage_ptr[kind + 1]):
-            if access[stage] == COMPUTE:
-                return True
-    return False
+    if len(parts[1]) != max(kernels - 1, 0) or whole[0] != 0:
+        return False
+    for kind in range(kernels):
+        if whole[1 + kind] != kind or (kind > 0 and whole[needs + kind - 1] != kind - 1):
+            return False
+    for kind in range(kinds):
+        for stage in range(whole[stage_ptr + kind] + whole[complete + kind] + 1, whole[stage_ptr + kind + 1]):
+            if whole[access + stage] == COMPUTE:
+                return False
+    return True

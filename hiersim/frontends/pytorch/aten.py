@@ -17,7 +17,7 @@ from math import prod
 from typing import Final
 
 from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, words
-from hiersim.frontends.pytorch.aten_rules import RULES
+from hiersim.frontends.pytorch.aten_rules import RULES, groups_in_use
 from hiersim.model.operators import DType, Kind
 
 __all__ = ["Call", "Cost", "Operand", "arithmetic_dtype", "cost_of", "functional", "limited", "packet"]
@@ -131,9 +131,9 @@ OVERWRITES: Final = frozenset(words("fill zero copy normal uniform random bernou
 
 TABLE_READS: Final[Mapping[str, int]] = {
     "embedding": 0, "index": 0, "_unsafe_index": 0, "index_select": 0, "gather": 0, "take": 0, "nll_loss_forward": 0,
-    "nll_loss2d_forward": 0,
+    "nll_loss2d_forward": 0, "_grouped_mm": 1,
 }  # fmt: skip
-"""Packet -> position of the table of which only the gathered elements are read."""
+"""Packet -> position of the table of which only the gathered elements are read (weights of experts: those in use)."""
 
 PARTIAL_WRITES: Final[Mapping[str, int]] = {
     "index_copy": 3, "index_put": 2, "_index_put_impl": 2, "_unsafe_index_put": 2, "scatter": 2, "scatter_add": 2,
@@ -151,6 +151,9 @@ def gathered_elements(call: Call) -> int:
     if name.startswith("nll_loss"):
         elements: int = call.args[1].elements
         return elements
+    if name == "_grouped_mm":
+        weight = call.shape(1)
+        return groups_in_use(call)[0] * prod(weight[1:]) if len(weight) == 3 else prod(weight)
     return call.size
 
 

@@ -30,6 +30,38 @@ def _matmul(first: int) -> Rule:
     return rule
 
 
+def groups_in_use(call: Call) -> tuple[int, int]:
+    """Groups that a grouped product works on, and rows of the dimension that it shares out among them.
+
+    Which group a row belongs to is data. Balanced routing is assumed: the rows are spread evenly over as many groups
+    as there are, or as there are rows.
+    """
+    a, b, groups = call.shape(0), call.shape(1), call.args[2]
+    if len(a) == 3 and len(b) == 3:
+        return a[0], a[0] * a[1]
+    rows = b[-1] if len(a) == 3 else a[-1] if len(b) == 2 else a[0]
+    count = groups.elements if isinstance(groups, Operand) else max(a[0], b[0])
+    return max(1, min(count, rows)), rows
+
+
+def _grouped_product(call: Call) -> Cost:
+    """Products of the groups of rows (2-D by 3-D), columns (3-D by 2-D) or inner elements (2-D by 2-D)."""
+    a, b = call.shape(0), call.shape(1)
+    used, rows = groups_in_use(call)
+    m, k, n = a[-2], a[-1], b[-1]
+    share = -(-rows // used)
+    if len(a) == 3 and len(b) == 3:
+        return _gemm(a[0], m, n, k)
+    total, dims = 2 * m * n * k, (used, m, n, k)
+    if len(a) == 2 and len(b) == 3:
+        dims = (used, share, n, k)
+    elif len(a) == 3:
+        dims = (used, m, share, k)
+    else:
+        dims = (used, m, n, share)
+    return Cost(kind=Kind.GEMM, dims=dims, matrix_flops=total)
+
+
 def _convolution(call: Call) -> Cost:
     """Implicit GEMM of one group; a bias costs one FLOP per result."""
     x, weight = call.shape(0), call.shape(1)
@@ -326,6 +358,52 @@ def _pool(call: Call) -> Cost:
     return Cost(kind=Kind.REDUCTION, dims=(max(1, call.size), window), vector_flops=window * call.size)
 
 
+def _sampled(call: Call) -> Cost:
+    """Bilinear samples at given places: four weights, four tests of the border and four products for each result."""
+    return Cost(kind=Kind.GATHER, vector_flops=67 * call.size)
+
+
+def _spread(work: int) -> Rule:
+    """The gradient of an interpolation: `work` FLOPs for each element of the gradient that comes in."""
+
+    def rule(call: Call) -> Cost:
+        return Cost(kind=Kind.SCATTER, vector_flops=work * call.args[0].elements)
+
+    return rule
+
+
+def _pool_backward(call: Call) -> Cost:
+    """One addition per tap and element of the gradient."""
+    window = prod(_tuple(call.args[2], max(1, len(call.shape(0)) - 2)))
+    return Cost(kind=Kind.SCATTER, vector_flops=window * call.args[0].elements)
+
+
+def _group_norm_backward(call: Call) -> Cost:
+    """Two sums of two operations each and three operations for the result, per element."""
+    elements, rows = call.args[0].elements, int(call.args[5]) * int(call.args[8])
+    return Cost(kind=Kind.REDUCTION, dims=_reduction_dims(call, rows), vector_flops=7 * elements)
+
+
+def _histogram(call: Call) -> Cost:
+    """One addition per element, to where its value says."""
+    return Cost(kind=Kind.SCATTER, vector_flops=call.args[0].elements)
+
+
+def _weight_norm(call: Call) -> Cost:
+    """v * g / ||v||: square and sum per element, root and division per row, product per element."""
+    elements, rows = call.args[0].elements, call.args[1].elements
+    dims = _reduction_dims(call, rows)
+    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=3 * elements + rows, special_ops=rows)
+
+
+def _logsumexp(call: Call) -> Cost:
+    """Maximum, subtract and sum per element, with one exp; a logarithm, an addition and three tests per row."""
+    elements, rows = call.args[0].elements, max(1, call.size)
+    dims = _reduction_dims(call, rows)
+    vector, special = 3 * elements + 4 * rows, elements + rows
+    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=vector, special_ops=special)
+
+
 _ONE: Final = words(
     "mul div neg abs sign maximum minimum clamp_min clamp_max eq ne lt le gt ge where masked_fill logical_and "
     "logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor floor ceil round trunc fmod "
@@ -349,7 +427,7 @@ RULES: Final[dict[str, Rule]] = {
     **{name: _pointwise(0, 1) for name in _SPECIAL},
     **{name: _plain(Kind.COPY) for name in _COPIES},
     "mm": _matmul(0), "bmm": _matmul(0), "addmm": _matmul(1), "baddbmm": _matmul(1), "_addmm_activation": _matmul(1),
-    "_scaled_mm": _matmul(0),
+    "_scaled_mm": _matmul(0), "_grouped_mm": _grouped_product,
     "convolution": _convolution, "_convolution": _convolution,
     "convolution_backward": _convolution_backward,
     "_scaled_dot_product_flash_attention": _attention(4),
@@ -365,6 +443,14 @@ RULES: Final[dict[str, Rule]] = {
     "hardswish_backward": _pointwise(7), "hardsigmoid": _pointwise(4), "hardsigmoid_backward": _pointwise(5),
     "hardtanh": _pointwise(2), "mish": _pointwise(3, 3), "elu_backward": _pointwise(7, 1),
     "leaky_relu_backward": _pointwise(3), "native_dropout_backward": _pointwise(2),
+    "softplus_backward": _pointwise(7, 1), "log_sigmoid_backward": _pointwise(10, 1), "mish_backward": _pointwise(8, 4),
+    "hardtanh_backward": _pointwise(4), "_prelu_kernel": _pointwise(3), "celu": _pointwise(2, 1),
+    "grid_sampler_2d": _sampled, "upsample_linear1d": _pointwise(4), "avg_pool2d_backward": _pool_backward,
+    "upsample_bilinear2d_backward": _spread(8), "upsample_bicubic2d_backward": _spread(32),
+    "native_group_norm_backward": _group_norm_backward,
+    "polar": _pointwise(2, 2), "upsample_bicubic2d": _pointwise(46), "upsample_bilinear2d": _pointwise(9),
+    "_weight_norm_interface": _weight_norm, "logsumexp": _logsumexp,
+    "histc": _histogram, "bincount": _histogram,
     "log_sigmoid_forward": _pointwise(4, 2), "max_pool2d_with_indices_backward": _scatter_add(0),
     "upsample_nearest2d_backward": _scatter_add(0),
     "hardswish": _pointwise(5), "elu": _pointwise(5, 1), "leaky_relu": _pointwise(3), "softplus": _pointwise(2, 2),

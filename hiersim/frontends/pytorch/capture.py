@@ -13,8 +13,8 @@ from pathlib import Path
 from hiersim import errors
 from hiersim.errors import HiersimError, MissingExtraError, TraceError
 from hiersim.frontends.archive import load_archive
+from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.trace import Trace
-from hiersim.units import show_bytes, show_flops
 
 
 def require_torch() -> None:
@@ -25,18 +25,20 @@ def require_torch() -> None:
         raise MissingExtraError("capture", "torch", "torch") from None
 
 
-def capture_torch(target: str, mode: str = "eager", train: bool = False) -> Trace:
+def capture_torch(target: str, mode: str = "eager", train: bool = False, workload: Workload = PLAIN) -> Trace:
     """Capture a model.
 
     Parameters
     ----------
     target : str
-        A bundled name, or `package.module:function` returning (model, args) or (model, args, kwargs);
-        the function is called under the meta device.
+        A bundled name; `hf:NAME` or `hf:config.json` of transformers; `timm:NAME`; or `package.module:function`
+        returning (model, args) or (model, args, kwargs), which is called under the meta device.
     mode : str
         `eager`, or `inductor` for the eager graph and TorchInductor's schedule beside it.
     train : bool
         Record a training step: forward, loss, backward, AdamW. Bundled names know it themselves.
+    workload : Workload
+        Batch, sequence, phase, image size, element type and settings of an `hf:` or `timm:` target.
 
     Raises
     ------
@@ -49,13 +51,13 @@ def capture_torch(target: str, mode: str = "eager", train: bool = False) -> Trac
     if mode not in ("eager", "inductor"):
         raise TraceError(f"'{mode}' is not a capture mode", expected="'eager' or 'inductor'")
     if mode == "inductor":
-        return capture_in_subprocess(target, train)
+        return capture_in_subprocess(target, train, workload)
     from hiersim.frontends.pytorch.record import record
 
-    return record(target, train)[0]
+    return record(target, train, workload=workload)[0]
 
 
-def capture_in_subprocess(target: str, train: bool) -> Trace:
+def capture_in_subprocess(target: str, train: bool, workload: Workload = PLAIN) -> Trace:
     """The eager graph and Inductor's schedule of `target`; see `capture_torch`."""
     from hiersim.frontends.pytorch.inductor import check_version
 
@@ -63,7 +65,8 @@ def capture_in_subprocess(target: str, train: bool) -> Trace:
     path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[3]), str(Path.cwd()), *filter(None, sys.path)]))
     with tempfile.TemporaryDirectory(prefix="hiersim-") as folder:
         output = Path(folder) / "trace.npz"
-        command = [sys.executable, "-m", "hiersim.frontends.pytorch.child", target, str(output), str(int(train))]
+        words = [target, str(output), str(int(train)), workload.to_json()]
+        command = [sys.executable, "-m", "hiersim.frontends.pytorch.child", *words]
         # Hash seeds must not order sets of nodes differently from run to run.
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "TORCHINDUCTOR_CACHE_DIR": folder}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -78,21 +81,9 @@ def _error_of(stderr: str) -> HiersimError:
     try:
         report = json.loads(last)
         kind: type[HiersimError] = getattr(errors, report.pop("kind"))
-        return kind(**report)
+        return (HiersimError if kind is MissingExtraError else kind)(**report)
     except (ValueError, AttributeError, TypeError, KeyError):
         raised = [line for line in stderr.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
         return TraceError(
             f"inductor capture failed: {(raised or [last])[-1]}", expected="a model that torch.compile accepts"
         )
-
-
-def summary(trace: Trace) -> str:
-    """One line on what a trace holds."""
-    graph = trace.graph
-    moved = int(graph.reads.size.sum() + graph.writes.size.sum())
-    flops = int(graph.operators.matrix_flops.sum())
-    parts = [f"{len(graph.operators)} operators, {show_flops(flops)} of matrix work, {show_bytes(moved)} moved"]
-    for name, schedule in trace.schedules.items():
-        moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
-        parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
-    return "; ".join(parts)

@@ -1,10 +1,11 @@
-"""The process that captures an Inductor schedule: `python -m hiersim.frontends.pytorch.child TARGET OUTPUT TRAIN(0|1)`.
+"""Captures an Inductor schedule: `python -m hiersim.frontends.pytorch.child TARGET OUTPUT TRAIN WORKLOAD`.
 
-Its last line on standard error is the error as JSON, when there is one.
+TRAIN is 0 or 1, WORKLOAD is JSON. Its last line on standard error is the error as JSON, when there is one.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
@@ -13,12 +14,15 @@ from hiersim.frontends.archive import save_trace
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.pytorch.inductor import capture_schedule
 from hiersim.frontends.pytorch.record import record, with_schedule
+from hiersim.frontends.pytorch.workload import Workload
 
 
-def main(target: str, output: str, train: str) -> int:
+def main(target: str, output: str, train: str, workload: str) -> int:
     """Capture `target` and write it to `output`."""
     try:
-        trace, loaded = record(target, train == "1", "inductor")
+        trace, loaded = record(target, train == "1", "inductor", Workload.from_json(workload))
+        if target.startswith("hf:"):
+            importlib.import_module("hiersim.frontends.pytorch.huggingface").as_on_a_device()
         schedule, notes = capture_schedule(loaded, trace.graph)
         save_trace(check_trace(with_schedule(trace, "inductor", schedule, notes)), output)
     except HiersimError as error:

@@ -7,10 +7,12 @@ references tell when each storage dies. Views keep a row, because the host pays 
 from __future__ import annotations
 
 import gc
+import traceback
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
-from hiersim.errors import TraceError
-from hiersim.frontends.pytorch import aten
+from hiersim.errors import HiersimError, TraceError
+from hiersim.frontends.pytorch import aten, meta_values
 from hiersim.frontends.pytorch.aten import Call, Cost, Operand
 from hiersim.frontends.pytorch.target import GpuAttention, Target, dtype_of, loss_of, named_tensors, operand
 from hiersim.frontends.tables import (
@@ -48,6 +50,8 @@ class EagerCapture:
     graph: OperatorGraph
     opaque: tuple[str, ...]
     """Names of operators without a cost rule."""
+    assumed: tuple[str, ...]
+    """What had to be assumed of data."""
 
 
 class Recorder(TorchDispatchMode):
@@ -66,6 +70,11 @@ class Recorder(TorchDispatchMode):
         self.writes: list[list[Access]] = []
         self.modules: Any = make_tracker()
         self.closed = False
+        self.assumed: set[str] = set()
+        """What had to be assumed of data."""
+        self.checkpointed = False
+        """Whether an operator ran for the second time."""
+        self._collected = Phase.FORWARD
         self._live: dict[int, int] = {}
 
     def __enter__(self) -> Any:
@@ -119,22 +128,17 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._scalar(args[0])
-        try:
-            out = func(*args, **kwargs)
-        except (NotImplementedError, RuntimeError) as error:
-            raise _unsupported(func, error) from None
+        out = meta_values.call(func, args, kwargs, self.assumed)
         if func.namespace in ("aten", "prims") and aten.packet(str(func)) not in aten.NOT_OPERATORS:
             self._record(func, args, kwargs, out)
         return out
 
     def _scalar(self, tensor: Tensor) -> Any:
-        """The value of `.item()`: there is none on meta, so True, or 1, which keeps optimizers finite."""
+        """The value of `.item()`, for which the host waits."""
         if tensor.device.type != "meta":
             return torch.ops.aten._local_scalar_dense.default(tensor)
         self._append("aten._local_scalar_dense.default", Cost(kind=Kind.SYNC), Flag.NONE, (operand(tensor),), [], [])
-        if tensor.dtype == torch.bool:
-            return True
-        return 1.0 if tensor.is_floating_point() else 1
+        return meta_values.scalar_of(tensor)
 
     def _record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if _on_device(leaf)]
@@ -160,6 +164,8 @@ class Recorder(TorchDispatchMode):
         An operator whose tensors all live on the host (AdamW's step counters) launches nothing either.
         """
         if not inputs and not outputs:
+            return True
+        if torch.Tag.inplace_view in func.tags:
             return True
         if func._schema.is_mutable or not inputs:
             return False
@@ -211,8 +217,10 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         dtype = aten.arithmetic_dtype(cost.kind, operands, ())
         module = (self.running or [""])[-1] if flags & Flag.RECOMPUTED else self._module()
-        if self.phase is not Phase.FORWARD:
+        self.checkpointed |= bool(flags & Flag.RECOMPUTED)
+        if self.checkpointed or self.phase is not self._collected:
             gc.collect()  # checkpoints refer to themselves: without this, when their tensors die would be chance
+            self._collected = self.phase
         row = Row(name=name, module=module, phase=self.phase, flags=flags, dtype=dtype, cost=cost)
         self.operators.rows.append(row)
         self.reads.append(reads)
@@ -226,13 +234,6 @@ class Recorder(TorchDispatchMode):
 
 def _on_device(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.device.type == "meta"
-
-
-def _unsupported(func: Any, error: Exception) -> Exception:
-    text = str(error)
-    if "meta" in text.lower() or isinstance(error, NotImplementedError):
-        return TraceError(f"{func} needs real data; there is none on meta", expected="a model of fixed shapes")
-    return error
 
 
 def distinct_bytes(tensor: Tensor) -> int:
@@ -276,17 +277,38 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
 def capture_eager(target: Target) -> EagerCapture:
     """Run `target` once and record it; a training target runs one step of warm-up first."""
     recorder = Recorder(target.model)
-    if target.train:
-        outputs = _train(target, recorder)
-    else:
-        _register(target, recorder)
-        with torch.device("meta"), torch.no_grad(), GpuAttention(), recorder:
-            outputs = tree_leaves(target.model(**target.kwargs))
+    with runs(target):
+        if target.train:
+            outputs = _train(target, recorder)
+        else:
+            target.model.requires_grad_(False)
+            _register(target, recorder)
+            with torch.device("meta"), torch.no_grad(), GpuAttention(), recorder:
+                outputs = tree_leaves(target.model(**target.kwargs))
     for tensor in outputs:
         if _on_device(tensor):
             recorder.tensors.storages[recorder.storage(tensor)].output = True
     recorder.closed = True
     return _finish(recorder)
+
+
+@contextmanager
+def runs(target: Target) -> Iterator[None]:
+    """What a model raises becomes one line that says where in the model."""
+    try:
+        yield
+    except HiersimError:
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_model(frame.filename)]
+        place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        text = " ".join(str(error).split())[:200] or "no message"
+        problem = f"'{target.name}' does not run on meta tensors: {type(error).__name__}: {text}{place}"
+        raise TraceError(problem, expected="a model whose shapes do not depend on data") from error
+
+
+def _is_model(file: str) -> bool:
+    return not file.startswith((str(Path(torch.__file__).parent), str(Path(__file__).parent)))
 
 
 def _register(target: Target, recorder: Recorder) -> None:
@@ -301,8 +323,9 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
     parameters = dict(target.model.named_parameters())
     optimizer = torch.optim.AdamW(list(parameters.values()), lr=1e-4, foreach=True)
     with GpuAttention():
-        backward(_forward(target))
-        optimizer.step()
+        with meta_values.MetaValues():
+            backward(_forward(target))
+            optimizer.step()
         optimizer.zero_grad()
         _register(target, recorder)
         states = _register_state(optimizer, parameters, recorder)
@@ -382,7 +405,7 @@ def _finish(recorder: Recorder) -> EagerCapture:
         tensors=tensors.build(), operators=recorder.operators.build(), reads=moved[0], writes=moved[1]
     )
     opaque = tuple(sorted({row.name for row in rows if row.cost.kind is Kind.OPAQUE}))
-    return EagerCapture(graph=graph, opaque=opaque)
+    return EagerCapture(graph=graph, opaque=opaque, assumed=tuple(sorted(recorder.assumed)))
 
 
 def _drop_unused(recorder: Recorder, used: set[int]) -> None:

@@ -270,13 +270,15 @@ def _lowered_flops(node: Any, row: Any) -> int:
 
 def _module(node: Any) -> str:
     """Path of the module that issued the node; a backward node names the module of its forward node."""
+    from hiersim.frontends.pytorch.inductor_graphs import LOSS_PREFIX
+
     stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
     if not stack:
         return ""
     path = str(list(stack.values())[-1][0])
-    for prefix in ("L['self'].", "L['self']", "model."):
+    for prefix in ("L['self'].", "L['self']"):
         path = path.removeprefix(prefix)
-    return path
+    return "" if path == LOSS_PREFIX else path.removeprefix(f"{LOSS_PREFIX}.")
 
 
 def compare(eager: OperatorGraph, schedule: KernelGraph, lowered: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from hiersim.errors import TraceError
 from hiersim.frontends.pytorch.target import GpuAttention, Named, Target, input_names, loss_of, named_tensors
 from hiersim.model.operators import Role
 
+LOSS_PREFIX = "hiersim_model"
+"""Attribute under which a loss holds its model; no part of the model's paths."""
 _CHECKPOINT = "hiersim_checkpoint"
 DEVICE = torch.device("cuda:0")
 
@@ -39,10 +42,10 @@ class _Loss(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        setattr(self, LOSS_PREFIX, model)
 
     def forward(self, **kwargs: Any) -> Tensor:
-        return loss_of(self.model(**kwargs))
+        return loss_of(getattr(self, LOSS_PREFIX)(**kwargs))
 
 
 def _fake(value: Any, mode: FakeTensorMode, device: torch.device) -> Any:
@@ -66,7 +69,7 @@ def make_fake(target: Target, mode: FakeTensorMode, device: torch.device) -> Tar
                     seen[id(buffer)] = (buffer, _fake(buffer, mode, device))
                 module._buffers[name] = seen[id(buffer)][1]
     kwargs = tree_map(lambda value: _fake(value, mode, device), target.kwargs)
-    return Target(name=target.name, model=target.model, kwargs=kwargs, train=target.train, builder=target.builder)
+    return dataclasses.replace(target, kwargs=kwargs)
 
 
 def export(target: Target, mode: FakeTensorMode) -> Traced:
@@ -89,7 +92,7 @@ def export(target: Target, mode: FakeTensorMode) -> Traced:
         if spec.kind.name == "USER_INPUT":
             item = next(inputs) if isinstance(value, Tensor) else None
         elif spec.kind.name in ("PARAMETER", "BUFFER"):
-            item = canonical[id(aliases[str(spec.target).removeprefix("model.") if target.train else str(spec.target)])]
+            item = canonical[id(aliases[str(spec.target).removeprefix(f"{LOSS_PREFIX}.")])]
         else:
             item = Named(name=str(spec.target), role=Role.CONSTANT, tensor=value)
         values.append(item.tensor if item is not None and spec.kind.name != "CONSTANT_TENSOR" else value)

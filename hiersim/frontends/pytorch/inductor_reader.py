@@ -211,6 +211,7 @@ class Reader:
     def _extern_reads(self, node: Any) -> list[Access]:
         kernel, reads = node.node, []
         mutated = set(kernel.get_mutation_names())
+        experts = _expert_reads(kernel)
         for value in _flat(kernel.inputs):
             if not isinstance(value, ir.IRNode) or value.maybe_get_name() is None:
                 continue
@@ -221,7 +222,8 @@ class Reader:
             offset = start + _int(layout.offset) * layout.dtype.itemsize
             shape, stride = tuple(map(_int, value.get_size())), tuple(map(_int, layout.stride))
             key = _key(storage, offset, shape, stride, layout.dtype)
-            reads.append((key, key.size))
+            elements = experts if experts and len(shape) == 3 else key.size
+            reads.append((key, min(key.size, elements * int(layout.dtype.itemsize))))
         return merged(reads)
 
     def _extern_writes(self, node: Any, origins: list[FxNode]) -> list[Access]:
@@ -326,6 +328,14 @@ def _points(node: Any) -> int:
 def _flat(values: Any) -> Iterable[Any]:
     for value in values:
         yield from value if isinstance(value, list | tuple) else [value]
+
+
+def _expert_reads(kernel: Any) -> int:
+    """Elements that a grouped product reads of its weights; 0 for every other kernel."""
+    origin = kernel.get_origin_node()
+    if origin is None or aten.packet(str(origin.target)) != "_grouped_mm":
+        return 0
+    return aten.gathered_elements(call_of_node(origin))
 
 
 def _accumulates(kernel: Any) -> bool:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.pytorch.eager import capture_eager
 from hiersim.frontends.pytorch.target import Target, dtype_of, load_target
+from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace, TraceHeader
+from hiersim.version import package_version
 
 
-def _version() -> str:
-    try:
-        return version("hiersim")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
-def record(target: str, train: bool, mode: str = "eager") -> tuple[Trace, Target]:
+def record(target: str, train: bool, mode: str = "eager", workload: Workload = PLAIN) -> tuple[Trace, Target]:
     """The eager capture in this process, and the loaded target."""
-    loaded = load_target(target, train)
+    loaded = load_target(target, train, workload=workload)
     eager = capture_eager(loaded)
     notes = [*(loaded.builder.notes if loaded.builder else ())]
+    notes += eager.assumed
     if eager.opaque:
         notes.append(f"operators without a cost formula: {', '.join(eager.opaque)}")
     header = _header(loaded, mode, tuple(notes))
@@ -34,14 +29,16 @@ def record(target: str, train: bool, mode: str = "eager") -> tuple[Trace, Target
 
 def _header(target: Target, mode: str, notes: tuple[str, ...]) -> TraceHeader:
     builder = target.builder
-    name = target.name if builder else target.name.replace(":", ".")
-    train = " --train" if target.train and not builder else ""
+    name = builder.name if builder else target.name.replace(":", ".")
+    given = bool(builder and builder.function)  # a bundled name says all by itself
+    options = f" {target.workload.options()}" if target.workload != PLAIN else ""
+    train = " --train" if target.train and not given else ""
     return TraceHeader(
         name=name,
         model=builder.model if builder else type(target.model).__name__,
         workload=builder.workload if builder else ("one training step" if target.train else "inference"),
-        producer=f"hiersim {_version()}, torch {torch.__version__.partition('+')[0]}",
-        command=f"hiersim capture torch {target.name} --mode {mode}{train} -o traces/{name}.npz",
+        producer=f"hiersim {package_version()}, torch {torch.__version__.partition('+')[0]}",
+        command=f"hiersim capture torch {target.name} --mode {mode}{train}{options} -o traces/{name}.npz",
         dtype=builder.dtype if builder else _dtype(target),
         notes=notes,
     )

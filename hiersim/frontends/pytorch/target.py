@@ -18,6 +18,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.pytorch.aten import Operand
+from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.operators import DType, Role
 from hiersim.zoo import BUILDERS, Builder
 
@@ -27,6 +28,10 @@ _DTYPES = {
     torch.int32: DType.INT32, torch.uint32: DType.INT32, torch.int16: DType.INT16, torch.uint16: DType.INT16,
     torch.int8: DType.INT8, torch.uint8: DType.INT8, torch.bool: DType.BOOL, torch.complex64: DType.COMPLEX64,
 }  # fmt: skip
+_LIBRARIES = {
+    "hf": "hiersim.frontends.pytorch.huggingface",
+    "timm": "hiersim.frontends.pytorch.timm_models",
+}
 _CACHE = re.compile(r"(^|[^a-z])(kv|past|cache|[kv]_cache|key_cache|value_cache|kv_cache|past_key_values)([^a-z]|$)")
 
 
@@ -40,6 +45,7 @@ class Target:
     """Arguments of `model.forward` by name, in its own order."""
     train: bool
     builder: Builder | None = None
+    workload: Workload = PLAIN
 
 
 def dtype_of(dtype: torch.dtype) -> DType:
@@ -54,13 +60,25 @@ def operand(tensor: Tensor) -> Operand:
     return Operand(shape=tuple(int(size) for size in tensor.shape), dtype=dtype_of(tensor.dtype))
 
 
-def load_target(target: str, train: bool, device: str | torch.device = "meta") -> Target:
-    """Build a bundled model, or call the user's `package.module:function`, under the meta device or another one."""
+def load_target(target: str, train: bool, device: str | torch.device = "meta", workload: Workload = PLAIN) -> Target:
+    """Build a model under the meta device or another one.
+
+    A bundled model, one of transformers (`hf:`) or timm (`timm:`), or the user's `package.module:function`.
+    """
+    library = _LIBRARIES.get(target.partition(":")[0])
+    if library is not None:
+        build = importlib.import_module(library).build
+        with torch.device(device):
+            builder, model, kwargs = build(target, workload, train)
+        named = _bind(model, (), kwargs, target)
+        return Target(name=target, model=model, kwargs=named, train=train, builder=builder, workload=workload)
+    if workload != PLAIN:
+        wanted = "an hf: or timm: target; a function chooses its own inputs"
+        raise TraceError(f"'{target}' takes no {workload.options().split()[0]}", expected=wanted)
     builder = BUILDERS.get(target)
     if builder is None and ":" not in target:
-        raise TraceError(
-            f"'{target}' is not a bundled model", expected=f"{nearest(target, BUILDERS)}, or package.module:function"
-        )
+        wanted = f"{nearest(target, BUILDERS)}, package.module:function, hf:NAME or timm:NAME"
+        raise TraceError(f"'{target}' is not a bundled model", expected=wanted)
     function = _resolve(builder.function if builder else target)
     train = builder.train if builder else train
     with torch.device(device):
@@ -164,10 +182,10 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Flash attention for unmasked half precision, memory-efficient attention otherwise."""
+    """Flash attention for unmasked half precision with one head width, memory-efficient attention otherwise."""
     aten, width = torch.ops.aten, query.shape[-1]
     half = query.dtype in (torch.float16, torch.bfloat16)
-    if attn_mask is None and half and width <= 256 and width % 8 == 0:
+    if attn_mask is None and half and width <= 256 and width % 8 == 0 and value.shape[-1] == width:
         out: Tensor = aten._scaled_dot_product_flash_attention(
             query, key, value, dropout_p, is_causal, False, scale=scale
         )[0]

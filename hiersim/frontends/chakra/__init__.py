@@ -1,0 +1,1 @@
+"""Chakra execution traces (MLCommons): protobuf and its JSON forms, in and out."""

@@ -1,0 +1,1 @@
+"""Tables of operators in CSV or YAML."""
