@@ -44,7 +44,7 @@ def partition(graph: OperatorGraph) -> Partition:
     anchors = product.tolist()  # products in a group, by the group's name
     for producer, consumer in chain_edges(graph, links, facts, product | facts.elementwise):
         _join(groups, anchors, producer, consumer)
-    for norm, consumer in _prologues(graph, links, facts):
+    for norm, consumer in prologues(graph, links, facts):
         if anchors[groups.group(norm)] == 0:
             _join(groups, anchors, norm, consumer)
     return of_groups(graph, labels(graph, groups))
@@ -59,7 +59,7 @@ def _join(groups: Contraction, anchors: list[int], producer: int, consumer: int)
     anchors[groups.merge(one, other)] = count
 
 
-def _prologues(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[tuple[int, int]]:
+def prologues(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[tuple[int, int]]:
     """(norm, product): the product is the only reader of the norm's results, as its left operand."""
     readers = np.unique(links.source * len(graph.operators) + links.target) // max(len(graph.operators), 1)
     alone = np.bincount(readers, minlength=len(graph.operators)) == 1

@@ -1,4 +1,4 @@
-"""Optimal: the partition that asks for the fewest bytes when values may stay in the cores' memory, block by block.
+"""Optimal: the partition that asks for the fewest bytes when values may stay in the cores' memory, or a bound of it.
 
 A bound to hold other policies against, not a compiler: any operators may share a kernel as long as what they hand on
 to each other fits. Element-wise users and reductions along rows take a value as it is made, which needs no room; every
@@ -7,41 +7,77 @@ other user needs the whole value in the cores' memory, all cores together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 import numpy as np
 
+from hiersim.errors import FusionError
+from hiersim.fusion import epilogue, pointwise
 from hiersim.fusion.build import kernel_graph
-from hiersim.fusion.dependences import Dependences, dependences
-from hiersim.fusion.partition import launching, of_groups, segments
-from hiersim.fusion.traits import Traits, traits, whole_results
+from hiersim.fusion.dependences import dependences
+from hiersim.fusion.inductor import policy as inductor
+from hiersim.fusion.kernel_bytes import Costs
+from hiersim.fusion.partition import launching, of_groups, ordered, segments
+from hiersim.fusion.search import Found, intervals, search
+from hiersim.fusion.window import Window
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
+from hiersim.model.operators import IntArray
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 NAME: Final = "optimal"
-BLOCK: Final = 9
-"""Operators that are searched together; the time of a search grows like 3 to that power."""
-ALONE: Final = (Kind.COMM, Kind.OPAQUE, Kind.SORT)
-"""Kinds of which too little is known to fuse them."""
+BLOCK: Final = 32
+"""Operators that are searched together."""
+REACH: Final = 96
+"""Operators of the largest kernel of consecutive operators in a stretch that is longer than a block."""
+PART: Final = 8192
+"""Operators of a stretch beyond which nothing is fused: sets of operators are numbers of so many bits."""
+NODES: Final = 20_000
+"""Kernels that one search looks at before it says how far it got."""
+STARTS: Final = (pointwise.partition, epilogue.partition, inductor.partition)
+"""Policies whose kernels, as far as they fit, are something to begin with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """A partition, and a bound of all others."""
+
+    partition: Partition
+    bytes: int
+    """What its kernels ask for."""
+    least: int
+    """No convex partition whose kernels fit, without computing anything twice, asks for fewer bytes."""
+    nodes: int
+    """Kernels that were looked at; the same on every machine."""
+
+    @property
+    def gap(self) -> float:
+        """Bytes above the bound, as a share of the bound; 0 where the partition is the best."""
+        return (self.bytes - self.least) / max(self.least, 1)
 
 
 def optimal(trace: Trace, design: Design) -> KernelGraph:
-    """The fewest bytes that kernels can ask for, in blocks of at most `BLOCK` operators in issue order.
-
-    Within a block the search is exact: dynamic programming over all sets of operators that can have run. Across blocks
-    nothing is fused, so that the whole is a bound only for traces of one block.
+    """The fewest bytes that kernels can ask for; where that is not certain, the policy's name states the gap.
 
     Raises
     ------
     FusionError
         When nothing is launched.
     """
-    return kernel_graph(trace, partition(trace.graph, room(design)), NAME)
+    found = solve(trace.graph, room(design))
+    return kernel_graph(trace, found.partition, title(found))
+
+
+def title(found: Solution) -> str:
+    """`optimal`, or `optimal (gap 3.2 %)`, rounded up, where fewer bytes may be possible."""
+    if found.bytes == found.least:
+        return NAME
+    return f"{NAME} (gap {ceil(1000 * found.gap) / 10:.1f} %)"
 
 
 def room(design: Design) -> int:
@@ -51,192 +87,177 @@ def room(design: Design) -> int:
 
 def partition(graph: OperatorGraph, capacity: int) -> Partition:
     """The groups of `optimal`; `capacity` in bytes."""
+    return solve(graph, capacity).partition
+
+
+def solve(graph: OperatorGraph, capacity: int, *, block: int = BLOCK, nodes: int = NODES) -> Solution:
+    """The best partition found, and a bound.
+
+    Stretches between two host syncs are solved apart, as no kernel spans a sync. One of at most `block` operators is
+    searched as a whole; a longer one begins with the best of kernels of consecutive operators (by dynamic programming,
+    exact for chains) and of other policies' kernels, is improved window by window, and is held against the sum of the
+    bounds of its blocks.
+
+    Parameters
+    ----------
+    graph : OperatorGraph
+        The N eager operators.
+    capacity : int
+        Bytes that the values of one kernel may take in the cores' memory.
+    block, nodes : int
+        Operators that are searched together, and kernels that one search looks at.
+    """
+    costs = Costs(graph, capacity)
     group = np.arange(len(graph.operators))
-    costs = _Costs(graph, capacity)
-    for block in blocks(graph):
-        for members in _search(costs, block):
+    starts = _starts(graph) if max(map(len, stretches(graph)), default=0) > block else []
+    total = least = looked = 0
+    for stretch in stretches(graph):
+        if len(stretch) <= block:
+            window = Window(costs, stretch)
+            found = search(window, intervals(window, block).kernels, nodes)
+        else:
+            found = _long(costs, stretch, starts, block, nodes)
+        for kernel in found.kernels:
+            members = _rows(stretch, kernel)
             group[members] = members[0]
-    return of_groups(graph, group)
+        total, least, looked = total + found.bytes, least + found.least, looked + found.nodes
+    return Solution(partition=of_groups(graph, group), bytes=total, least=least, nodes=looked)
 
 
-def blocks(graph: OperatorGraph) -> Iterator[list[int]]:
-    """Launching operators in issue order, at most `BLOCK` at a time and never across a host sync."""
-    segment = segments(graph)
-    found: list[int] = []
-    for row in launching(graph).tolist():
-        if found and (len(found) == BLOCK or segment[row] != segment[found[0]]):
-            yield found
-            found = []
-        found.append(row)
-    if found:
-        yield found
+def stretches(graph: OperatorGraph) -> Iterator[list[int]]:
+    """Launching operators in issue order, from one host sync to the next."""
+    segment, rows = segments(graph), launching(graph)
+    for part in np.split(rows, np.flatnonzero(np.diff(segment[rows])) + 1):
+        if len(part):
+            yield part.tolist()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Touch:
-    """A read or write of an operator, for counting bytes."""
-
-    place: tuple[int, int, int]
-    """Storage, offset, bytes of the region."""
-    size: int
-    others: frozenset[int]
-    """Of a read: the operators whose writes it may see. Of a write: those that may see it."""
-    always: bool
-    """Whether it goes through memory whoever is in the kernel."""
-    first: bool = True
-    """Of a write: whether it is the first of its storage."""
-
-
-class _Costs:
-    """Bytes of kernels, and the room that they need."""
-
-    def __init__(self, graph: OperatorGraph, capacity: int) -> None:
-        links, facts = dependences(graph), traits(graph)
-        self.capacity = capacity
-        self.graph = graph
-        self.size: list[int] = graph.tensors.storage_bytes.tolist()
-        self.reads, self.writes = _touches(graph, links)
-        self.before = _before(graph, links)
-        self.held = _held(graph, links, facts)
-        self.alone = np.isin(graph.operators.kind, [int(kind) for kind in ALONE]).tolist()
-
-    def fits(self, members: list[int]) -> bool:
-        """Whether operators may share a kernel; a larger kernel never fits where a smaller one does not."""
-        if len(members) == 1:
-            return True
-        if any(self.alone[row] for row in members):
-            return False
-        inside = frozenset(members)
-        if any(touch.always and touch.others & inside for row in members for touch in self.reads[row]):
-            return False  # half of what it reads would be the kernel's own, half from memory
-        room = sum(size for row in members for size, users in self.held[row] if users & inside)
-        return room <= self.capacity
-
-    def bytes(self, members: list[int]) -> int:
-        """What a kernel of these operators reads and writes outside itself."""
-        inside = frozenset(members)
-        reads = [touch for row in members for touch in self.reads[row] if touch.always or touch.others - inside]
-        writes, out = [], set[int]()
-        for row in members:
-            for touch in self.writes[row]:
-                unread = not touch.others and (len(members) == 1 or not touch.first)
-                if touch.always or touch.others - inside or unread or touch.place[0] in out:
-                    out.add(touch.place[0])
-                    writes.append(touch)
-        return self._distinct(reads) + self._distinct(writes)
-
-    def _distinct(self, touches: list[_Touch]) -> int:
-        """Bytes of regions, each once, and of a whole storage instead of its parts."""
-        regions: dict[tuple[int, int, int], int] = {}
-        for touch in touches:
-            regions[touch.place] = max(regions.get(touch.place, 0), touch.size)
-        whole = {place[0] for place, size in regions.items() if size >= self.size[place[0]]}
-        parts = sum(size for place, size in regions.items() if place[0] not in whole)
-        return parts + sum(self.size[storage] for storage in whole)
+def _long(costs: Costs, rows: list[int], starts: Sequence[IntArray], block: int, nodes: int) -> Found:
+    """A stretch that is too long to be searched as a whole; of more than `PART` operators, part by part."""
+    kernels: list[int] = []
+    price = looked = 0
+    windows = [Window(costs, rows[at : at + PART]) for at in range(0, len(rows), PART)]
+    for number, window in enumerate(windows):
+        best = intervals(window, REACH)
+        if len(windows) == 1 and best.bytes == best.least:
+            return best
+        found = _cheapest(window, [best.kernels, *(_fitting(costs, window, labels) for labels in starts)])
+        found, more = _improved(costs, window, found, block, nodes)
+        price, looked = price + sum(map(window.price, found)), looked + best.nodes + more
+        kernels += [kernel << number * PART for kernel in found]
+    least, more = _least(costs, rows, block, nodes)
+    if len(windows) == 1:
+        least = max(least, windows[0].bound(0))
+    return Found(kernels=tuple(kernels), bytes=price, least=min(least, price), nodes=looked + more)
 
 
-def _search(costs: _Costs, block: list[int]) -> list[list[int]]:
-    """The cheapest kernels of a block, by dynamic programming over the sets of operators that can have run."""
-    place = {row: bit for bit, row in enumerate(block)}
-    needs = [sum(1 << place[first] for first in costs.before[row] if first in place) for row in block]
-    best: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, 0, ())}  # done → bytes, kernels, the last kernel
-    for done in range(1 << len(block)):
-        if done not in best:
-            continue
-        spent, kernels, _ = best[done]
-        for chosen in _kernels(costs, block, needs, done):
-            after = done | sum(1 << bit for bit in chosen)
-            price = spent + costs.bytes([block[bit] for bit in chosen])
-            if after not in best or (price, kernels + 1, chosen) < best[after]:
-                best[after] = (price, kernels + 1, chosen)
-    found, done = [], (1 << len(block)) - 1
-    while done:
-        chosen = best[done][2]
-        found.append([block[bit] for bit in chosen])
-        done &= ~sum(1 << bit for bit in chosen)
+def _cheapest(window: Window, offers: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The first of those partitions that ask for the fewest bytes."""
+    return min(offers, key=lambda kernels: sum(map(window.price, kernels)))
+
+
+def _improved(
+    costs: Costs, window: Window, kernels: tuple[int, ...], block: int, nodes: int
+) -> tuple[tuple[int, ...], int]:
+    """Kernels that follow each other are searched together, each window half a block after the one before."""
+    done, looked = list(kernels), 0
+    place = 0
+    while place < len(done):
+        end, size = place, 0
+        while end < len(done) and size + done[end].bit_count() <= block:
+            size += done[end].bit_count()
+            end += 1
+        if end - place > 1:
+            chosen = sorted(row for kernel in done[place:end] for row in _rows(window.rows, kernel))
+            small = Window(costs, chosen)
+            index = {row: 1 << at for at, row in enumerate(chosen)}
+            now = [sum(index[row] for row in _rows(window.rows, kernel)) for kernel in done[place:end]]
+            found = search(small, now, nodes)
+            looked += found.nodes
+            back = {row: 1 << at for at, row in enumerate(window.rows)}
+            done[place:end] = [sum(back[row] for row in _rows(chosen, kernel)) for kernel in found.kernels]
+            end = place + len(found.kernels)
+        place = max(place + 1, (place + end) // 2)
+    return tuple(done), looked
+
+
+def _least(costs: Costs, rows: Sequence[int], block: int, nodes: int) -> tuple[int, int]:
+    """A bound of a long stretch, and the kernels looked at: the sum of the best of each of its blocks.
+
+    A kernel's operators in one block are a legal kernel there (a part of what fits fits, and no path leaves a block and
+    comes back). What it pays for a storage is counted in one block only, where it may first be paid, and only as far as
+    operators of that block decide it.
+    """
+    parts = [rows[at : at + block] for at in range(0, len(rows), block)]
+    homes: list[set[tuple[int, int, int]]] = [set() for _ in parts]
+    taken: set[tuple[int, int, int]] = set()
+    for part, home in zip(parts, homes, strict=True):
+        inside = frozenset(part)
+        for row in part:
+            for side, touches in enumerate((costs.reads[row], costs.writes[row])):
+                for touch in touches:
+                    key = (side, costs.segment[row], touch.place[0])
+                    if key in taken:
+                        continue
+                    apart = any(not costs.together(row, other) for other in touch.others - inside)
+                    if touch.always or apart or touch.others & inside:
+                        taken.add(key)
+                        home.add(key)
+    least = looked = 0
+    for part, home in zip(parts, homes, strict=True):
+        relaxed = Window(costs, part, frozenset(home))
+        found = search(relaxed, intervals(relaxed, block).kernels, nodes)
+        least, looked = least + found.least, looked + found.nodes
+    return least, looked
+
+
+def _fitting(costs: Costs, window: Window, labels: IntArray) -> tuple[int, ...]:
+    """Another policy's kernels of a stretch, as bits; those that do not fit as single operators."""
+    place = {row: at for at, row in enumerate(window.rows)}
+    groups: dict[int, list[int]] = {}
+    for row in window.rows:
+        groups.setdefault(int(labels[row]), []).append(row)
+    kernels: list[int] = []
+    for members in sorted(groups.values(), key=lambda members: min(labels[members])):
+        if costs.fits(members):
+            kernels.append(sum(1 << place[row] for row in members))
+        else:
+            kernels.extend(1 << place[row] for row in members)
+    return tuple(kernels)
+
+
+def _starts(graph: OperatorGraph) -> list[IntArray]:
+    """The kernels of other policies, as labels of operators."""
+    found = []
+    for make in STARTS:
+        with suppress(FusionError):  # legal only with operators that are computed twice
+            found.append(_labels(graph, make(graph)))
     return found
 
 
-def _kernels(costs: _Costs, block: list[int], needs: list[int], done: int) -> Iterator[tuple[int, ...]]:
-    """All kernels that can run when `done` has, as bits in issue order."""
-    waiting: list[tuple[int, tuple[int, ...], int]] = [(0, (), done)]
-    while waiting:
-        bit, chosen, seen = waiting.pop()
-        if bit == len(block):
-            if chosen:
-                yield chosen
-            continue
-        waiting.append((bit + 1, chosen, seen))
-        if not seen >> bit & 1 and not needs[bit] & ~seen and costs.fits([block[other] for other in (*chosen, bit)]):
-            waiting.append((bit + 1, (*chosen, bit), seen | 1 << bit))
+def _labels(graph: OperatorGraph, found: Partition) -> IntArray:
+    """(N,) the kernel of each operator, in launch order and nothing computed twice; -1 for those without one.
+
+    Raises
+    ------
+    FusionError
+        When kernels would wait for each other without the copies.
+    """
+    label = np.full(len(graph.operators), -1, np.int64)
+    own = found.copy == 0
+    label[found.operators[own]] = found.kernels()[own]
+    plain = ordered(graph, of_groups(graph, label), dependences(graph), "")
+    label[plain.operators] = plain.kernels()
+    return label
 
 
-def _before(graph: OperatorGraph, links: Dependences) -> list[set[int]]:
-    """(N,) operators that must have run before each, or with it."""
-    found: list[set[int]] = [set() for _ in range(len(graph.operators))]
-    pairs = ((links.source, links.target), (links.before, links.after))
-    for first, second in (pair for sides in pairs for pair in zip(sides[0].tolist(), sides[1].tolist(), strict=True)):
-        if first != second:
-            found[second].add(first)
-    return found
-
-
-def _touches(graph: OperatorGraph, links: Dependences) -> tuple[list[list[_Touch]], list[list[_Touch]]]:
-    """Reads and writes of every operator."""
-    table = graph.tensors
-    produced = np.isin(table.storage_role, [int(role) for role in PRODUCED])
-    writers: list[set[int]] = [set() for _ in range(len(graph.reads.tensor))]
-    readers: list[set[int]] = [set() for _ in range(len(graph.writes.tensor))]
-    for access, write, source, target in zip(
-        links.access.tolist(), links.write.tolist(), links.source.tolist(), links.target.tolist(), strict=True
-    ):
-        writers[access].add(source)
-        readers[write].add(target)
-    storage = table.tensor_storage[graph.writes.tensor]
-    first = np.zeros(len(storage), np.bool_)
-    first[np.unique(storage, return_index=True)[1]] = True
-    kept = (links.kept == 1) | ~produced[storage] | (table.storage_output[storage] == 1)
-
-    reads, writes = graph.reads, graph.writes
-    from_memory = [bool(flag) or not found for flag, found in zip(links.initial.tolist(), writers, strict=True)]
-    every = [True] * len(reads.tensor)
-    return (
-        _listed(table, reads, writers, from_memory, every),
-        _listed(table, writes, readers, kept.tolist(), first.tolist()),
-    )
-
-
-def _listed(
-    table: TensorTable, access: Accesses, others: list[set[int]], always: list[bool], first: list[bool]
-) -> list[list[_Touch]]:
-    """The accesses of every operator."""
-    storage, offset = table.tensor_storage[access.tensor].tolist(), table.tensor_offset[access.tensor].tolist()
-    extent, size = table.tensor_bytes[access.tensor].tolist(), access.size.tolist()
-    touches = [
-        _Touch(
-            place=(storage[at], offset[at], extent[at]),
-            size=size[at],
-            others=frozenset(others[at]),
-            always=always[at],
-            first=first[at],
-        )
-        for at in range(len(size))
-    ]
-    ptr = access.ptr.tolist()
-    return [touches[ptr[row] : ptr[row + 1]] for row in range(len(ptr) - 1)]
-
-
-def _held(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[list[tuple[int, frozenset[int]]]]:
-    """(N,) bytes of each result, and the users that need it whole."""
-    streams = (whole_results(graph, links) == 1) & (
-        (facts.elementwise[links.target] == 1) & (facts.results[links.source] == facts.results[links.target])
-        | (facts.reduces[links.target] == 1) & (facts.outer[links.target] == 0)
-    )
-    users: dict[int, set[int]] = {}
-    for write, target in zip(links.write[~streams].tolist(), links.target[~streams].tolist(), strict=True):
-        users.setdefault(write, set()).add(target)
-    rows = np.repeat(np.arange(len(graph.operators)), np.diff(graph.writes.ptr)).tolist()
-    found: list[list[tuple[int, frozenset[int]]]] = [[] for _ in range(len(graph.operators))]
-    for write, targets in sorted(users.items()):
-        found[rows[write]].append((int(graph.writes.size[write]), frozenset(targets - {rows[write]})))
+def _rows(rows: Sequence[int], kernel: int) -> list[int]:
+    """The operators that a kernel's bits stand for."""
+    found, at = [], 0
+    while kernel:
+        skip = (kernel & -kernel).bit_length() - 1
+        at += skip
+        found.append(rows[at])
+        kernel >>= skip + 1
+        at += 1
     return found

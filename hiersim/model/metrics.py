@@ -202,7 +202,7 @@ _DECLARED: Final = (
     ("working", "0-1", "Share of the makespan in which the cores work: useful, padding and tail.", ""),
     ("eager", "-", "Fusion policy: one kernel per operator, as the framework launches them.", ""),
     ("attention", "-", "Fusion policy: attention that is written out becomes one operator that never stores the scores; all else as eager.", ""),
-    ("optimal", "-", "Fusion policy: the fewest bytes that kernels can ask for when values may stay in the cores' memory, searched in blocks; a bound, not a compiler.", ""),
+    ("optimal", "-", "Fusion policy: the fewest bytes that kernels can ask for when values may stay in the cores' memory, with the gap to a bound where the search is not exact; no compiler.", ""),
     ("pointwise", "-", "Fusion policy: chains and DAGs of element-wise operators share a kernel, nothing else does.", ""),
     ("epilogue", "-", "Fusion policy: a product takes the element-wise operators that follow it into its kernel, and a norm before it.", ""),
     ("inductor", "-", "Fusion policy: the kernels that TorchInductor (torch.compile) makes: captured where the trace carries them, else by its rules.", ""),
