@@ -52,7 +52,8 @@ def attention(trace: Trace, design: Design) -> KernelGraph:
     FusionError
         When nothing is launched.
     """
-    found = [chain for chain in chains(trace.graph) if fits(trace.graph, chain, design)]
+    moved = operator_bytes(trace.graph)
+    found = [chain for chain in chains(trace.graph) if fits(trace.graph, chain, design, moved)]
     partition, kept = grouped(trace.graph, found)
     graph = kernel_graph(trace, partition, NAME)
     if not kept:
@@ -76,18 +77,20 @@ def passes_bytes(chain: Chain, element: int, keys: int) -> int:
     return heads * moved
 
 
-def fits(graph: OperatorGraph, chain: Chain, design: Design) -> bool:
+def operator_bytes(graph: OperatorGraph) -> list[int]:
+    """(N,) bytes that each operator reads and writes."""
+    sums = [np.concatenate(([0], np.cumsum(access.size)))[access.ptr] for access in (graph.reads, graph.writes)]
+    found: list[int] = np.diff(sums[0] + sums[1]).tolist()
+    return found
+
+
+def fits(graph: OperatorGraph, chain: Chain, design: Design, moved: list[int]) -> bool:
     """Whether blocks fit the cores' memory, and all passes over them move less than the operators do one by one."""
     element = -(-BITS[DType(int(graph.operators.dtype[chain.scores]))] // 8)
     keys = block(design, max(1, chain.dims[3]), element)
     if keys < LEAST_BLOCK:
         return False
-    rows = (*chain.rows, *chain.backward)
-    plain = sum(
-        int(access.size[access.ptr[row] : access.ptr[row + 1]].sum())
-        for access in (graph.reads, graph.writes)
-        for row in rows
-    )
+    plain = sum(moved[row] for row in (*chain.rows, *chain.backward))
     return passes_bytes(chain, element, keys) <= plain
 
 

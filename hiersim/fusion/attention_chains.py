@@ -15,7 +15,7 @@ from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.partition import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import IntArray, Kind, OperatorTable, Phase
+from hiersim.model.operators import Kind, Phase
 from hiersim.model.trace import OperatorGraph
 
 
@@ -42,11 +42,24 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ways:
-    """Who reads what, for one graph."""
+    """Who reads what, and what operators are, for one graph; plain lists, which are looked up one by one."""
 
     graph: OperatorGraph
-    facts: Traits
-    segment: IntArray
+    phases: list[int]
+    products: list[bool]
+    elementwise: list[bool]
+    pointwise: list[bool]
+    results: list[int]
+    """Elements of the largest result."""
+    rows: list[int]
+    points: list[int]
+    segment: list[int]
+    dims_ptr: list[int]
+    dims: list[int]
+    reads: tuple[list[int], list[int]]
+    """CSR: storages that each operator reads."""
+    writes: tuple[list[int], list[int]]
+    """CSR: storages that each operator writes."""
     before: dict[int, list[tuple[int, bool]]]
     """consumer → (producer, whether it takes the whole result)."""
     after: dict[int, list[tuple[int, bool]]]
@@ -56,7 +69,11 @@ class Ways:
 
     def phase(self, row: int) -> int:
         """Forward, backward or optimizer."""
-        return int(self.graph.operators.phase[row])
+        return self.phases[row]
+
+    def sizes(self, row: int) -> tuple[int, ...]:
+        """Its dims."""
+        return tuple(self.dims[self.dims_ptr[row] : self.dims_ptr[row + 1]])
 
     def readers(self, row: int, phase: int | None = None) -> list[int]:
         """Who reads what a row writes, in that phase or in any."""
@@ -95,8 +112,24 @@ def _ways(graph: OperatorGraph, facts: Traits, links: Dependences) -> Ways:
         before.setdefault(pair % count, []).append((pair // count, takes))
     tensors = graph.tensors
     kept = rows_of(graph.writes)[tensors.storage_output[tensors.tensor_storage[graph.writes.tensor]] == 1]
+    table, storage = graph.operators, tensors.tensor_storage
     return Ways(
-        graph=graph, facts=facts, segment=segments(graph), before=before, after=after, kept=frozenset(kept.tolist())
+        graph=graph,
+        phases=table.phase.tolist(),
+        products=(table.kind == Kind.GEMM).tolist(),
+        elementwise=(facts.elementwise == 1).tolist(),
+        pointwise=(table.kind == Kind.POINTWISE).tolist(),
+        results=facts.results.tolist(),
+        rows=facts.rows.tolist(),
+        points=facts.points.tolist(),
+        segment=segments(graph).tolist(),
+        dims_ptr=table.dims_ptr.tolist(),
+        dims=table.dims.tolist(),
+        reads=(graph.reads.ptr.tolist(), storage[graph.reads.tensor].tolist()),
+        writes=(graph.writes.ptr.tolist(), storage[graph.writes.tensor].tolist()),
+        before=before,
+        after=after,
+        kept=frozenset(kept.tolist()),
     )
 
 
@@ -124,10 +157,10 @@ def _back(ways: Ways, row: int, known: frozenset[int]) -> list[int]:
     found = [row]
     while True:
         last = found[-1]
-        if len(found) > 1 and not ways.facts.elementwise[last]:
+        if len(found) > 1 and not ways.elementwise[last]:
             return found
         producers = [
-            (int(ways.facts.results[other]), -other)
+            (ways.results[other], -other)
             for other, whole in ways.before.get(last, ())
             if whole and other not in known and ways.phase(other) == ways.phase(row)
         ]
@@ -139,7 +172,7 @@ def _back(ways: Ways, row: int, known: frozenset[int]) -> list[int]:
 def _ahead(ways: Ways, row: int) -> list[int]:
     """From a row along its only readers in the same phase to the first that is not element-wise."""
     found = [row]
-    while len(found) == 1 or ways.facts.elementwise[found[-1]]:
+    while len(found) == 1 or ways.elementwise[found[-1]]:
         readers = [pair for pair in ways.after.get(found[-1], ()) if ways.phase(pair[0]) == ways.phase(row)]
         if len(readers) != 1 or not readers[0][1]:
             return found
@@ -149,19 +182,13 @@ def _ahead(ways: Ways, row: int) -> list[int]:
 
 def _sizes(ways: Ways, softmax: int, scores: int, weigh: int) -> tuple[int, ...] | None:
     """The dims of the attention, where both ends are products that fit the softmax."""
-    table = ways.graph.operators
-    if table.kind[scores] != Kind.GEMM or table.kind[weigh] != Kind.GEMM:
+    if not ways.products[scores] or not ways.products[weigh]:
         return None
-    batch, queries, keys, head = _dims(table, scores)
-    other, rows, width, inner = _dims(table, weigh)
+    batch, queries, keys, head = ways.sizes(scores)
+    other, rows, width, inner = ways.sizes(weigh)
     same = (other, rows, inner, width) == (batch, queries, keys, head)
-    points = int(ways.facts.points[softmax])
-    whole = int(ways.facts.rows[softmax]) == batch * queries and points == batch * queries * keys
+    whole = ways.rows[softmax] == batch * queries and ways.points[softmax] == batch * queries * keys
     return (batch, queries, keys, head) if same and whole else None
-
-
-def _dims(table: OperatorTable, row: int) -> tuple[int, ...]:
-    return tuple(table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist())
 
 
 def _backward(
@@ -189,17 +216,16 @@ def _to_products(ways: Ways, row: int) -> list[int]:
     found = [row]
     while True:
         readers = ways.after.get(found[-1], ())
-        if len(readers) != 1 or not readers[0][1] or not ways.facts.elementwise[readers[0][0]]:
+        if len(readers) != 1 or not readers[0][1] or not ways.elementwise[readers[0][0]]:
             return found
         found.append(readers[0][0])
 
 
 def _fits(ways: Ways, row: int, dims: tuple[int, ...]) -> bool:
     """Whether a row is a product over the same heads, queries, keys and head dimension."""
-    table = ways.graph.operators
-    if table.kind[row] != Kind.GEMM:
+    if not ways.products[row]:
         return False
-    batch, *sides = _dims(table, row)
+    batch, *sides = ways.sizes(row)
     return batch == dims[0] and sorted(sides) == sorted(dims[1:])
 
 
@@ -208,9 +234,9 @@ def _scaled(ways: Ways, row: int) -> list[int]:
     readers = ways.after.get(row, [])
     if len(readers) != 1 or row in ways.kept or not readers[0][1]:
         return []
-    other, reads = readers[0][0], ways.graph.reads.ptr
-    alone = int(reads[other + 1] - reads[other]) == 1 and ways.graph.operators.kind[other] == Kind.POINTWISE
-    return [other] if alone and ways.facts.elementwise[other] and ways.phase(other) == ways.phase(row) else []
+    other, reads = readers[0][0], ways.reads[0]
+    alone = reads[other + 1] - reads[other] == 1 and ways.pointwise[other]
+    return [other] if alone and ways.elementwise[other] and ways.phase(other) == ways.phase(row) else []
 
 
 def _may_be_one(ways: Ways, chain: Chain) -> bool:
@@ -218,26 +244,17 @@ def _may_be_one(ways: Ways, chain: Chain) -> bool:
     members = (*chain.rows, *chain.backward)
     if any(row in ways.kept for row in chain.rows if row != chain.weigh):
         return False
-    if len(set(ways.segment[list(members)].tolist())) > 1:
+    if len({ways.segment[row] for row in members}) > 1:
         return False
-    return not chain.backward or not _overwritten(ways.graph, chain)
+    return not chain.backward or not _overwritten(ways, chain)
 
 
-def _overwritten(graph: OperatorGraph, chain: Chain) -> bool:
-    """Whether something that backward reads again is written between forward and backward."""
-    tensors, reads, writes = graph.tensors, graph.reads, graph.writes
-    inside = (*chain.again, chain.weigh)
-    held = set[int]()
-    for row in chain.again:
-        held |= set(tensors.tensor_storage[reads.tensor[reads.ptr[row] : reads.ptr[row + 1]]].tolist())
-    own = {
-        int(tensors.tensor_storage[tensor])
-        for row in chain.again
-        for tensor in writes.tensor[writes.ptr[row] : writes.ptr[row + 1]].tolist()
-    }
-    results = tensors.tensor_storage[writes.tensor[writes.ptr[chain.weigh] : writes.ptr[chain.weigh + 1]]]
-    held = (held - own) | set(results.tolist())
-    low, high = int(writes.ptr[min(inside)]), int(writes.ptr[max(chain.backward) + 1])
-    between = tensors.tensor_storage[writes.tensor[low:high]]
-    by = np.repeat(np.arange(len(writes.ptr) - 1), np.diff(writes.ptr))[low:high]
-    return bool(np.any(np.isin(between, sorted(held)) & ~np.isin(by, inside)))
+def _overwritten(ways: Ways, chain: Chain) -> bool:
+    """Whether something that backward reads again, or results, is written between forward and backward."""
+    (read_ptr, read), (write_ptr, written) = ways.reads, ways.writes
+    inside = {*chain.again, chain.weigh}
+    held = {storage for row in chain.again for storage in read[read_ptr[row] : read_ptr[row + 1]]}
+    held -= {storage for row in chain.again for storage in written[write_ptr[row] : write_ptr[row + 1]]}
+    held |= set(written[write_ptr[chain.weigh] : write_ptr[chain.weigh + 1]])
+    others = (row for row in range(min(inside), max(chain.backward) + 1) if row not in inside)
+    return any(not held.isdisjoint(written[write_ptr[row] : write_ptr[row + 1]]) for row in others)

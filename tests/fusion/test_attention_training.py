@@ -7,6 +7,7 @@ Figure 2 of Dao et al., FlashAttention (arXiv:2205.14135v1), is the setting: GPT
 from __future__ import annotations
 
 import dataclasses
+import time
 from itertools import pairwise
 from math import ceil, exp
 
@@ -24,7 +25,7 @@ from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import eager
 from hiersim.fusion.partition import ordered
 from hiersim.model.design import Design
-from hiersim.model.operators import Accesses
+from hiersim.model.operators import Accesses, IntArray
 from hiersim.model.trace import Trace
 from hiersim.results import Result, recomputed_flops
 from hiersim.run import replay
@@ -258,3 +259,59 @@ def test_what_is_overwritten_before_backward_is_not_read_again(name: str) -> Non
         ),
     )
     assert chains(changed) == []
+
+
+def repeated(trace: Trace, times: int) -> Trace:
+    """The operators of a trace again and again, each time on storages of their own."""
+    graph = trace.graph
+    tensors, table = graph.tensors, graph.operators
+    storages, count, rows = len(tensors.storage_bytes), len(tensors.tensor_storage), len(table)
+
+    def tiled(column: IntArray, step: int = 0) -> IntArray:
+        return (column + step * np.arange(times)[:, None]).reshape(-1)
+
+    def pointer(ptr: IntArray) -> IntArray:
+        return np.concatenate(([0], tiled(ptr[1:], int(ptr[-1]))))
+
+    free = tiled(tensors.storage_free, rows)
+    free[np.tile(tensors.storage_free, times) < 0] = -1
+    plain = (
+        "storage_bytes",
+        "storage_role",
+        "storage_output",
+        "tensor_dtype",
+        "tensor_bytes",
+        "tensor_offset",
+        "shape",
+    )
+    columns = {name: tiled(getattr(tensors, name)) for name in plain}
+    made = dataclasses.replace(
+        tensors,
+        storage_names=tensors.storage_names * times,
+        storage_free=free,
+        tensor_storage=tiled(tensors.tensor_storage, storages),
+        shape_ptr=pointer(tensors.shape_ptr),
+        **columns,
+    )
+    kept = ("strings", "dims_ptr")
+    facts = {item.name: tiled(getattr(table, item.name)) for item in dataclasses.fields(table) if item.name not in kept}
+    access = {
+        name: Accesses(ptr=pointer(of.ptr), tensor=tiled(of.tensor, count), size=tiled(of.size))
+        for name, of in (("reads", graph.reads), ("writes", graph.writes))
+    }
+    operators = dataclasses.replace(table, dims_ptr=pointer(table.dims_ptr), **facts)
+    return Trace(header=trace.header, graph=dataclasses.replace(graph, tensors=made, operators=operators, **access))
+
+
+def test_work_grows_with_the_trace() -> None:
+    """10^5 operators in seconds: twice the operators take about twice the time, and every attention is found."""
+    seconds = []
+    for times in (2_000, 8_400):
+        trace = repeated(small(), times)
+        begin = time.process_time()
+        graph = attention(trace, A100)
+        seconds.append(time.process_time() - begin)
+        assert graph.names == (LABEL, BACKWARD) * times
+    assert len(trace.graph.operators) > 100_000
+    assert seconds[1] < 4.2 * 2.5 * seconds[0]
+    print(seconds)
