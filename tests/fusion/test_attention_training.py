@@ -314,4 +314,3 @@ def test_work_grows_with_the_trace() -> None:
         assert graph.names == (LABEL, BACKWARD) * times
     assert len(trace.graph.operators) > 100_000
     assert seconds[1] < 4.2 * 2.5 * seconds[0]
-    print(seconds)
