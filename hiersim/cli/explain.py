@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from hiersim.cli import options
+
+if TYPE_CHECKING:
+    from hiersim.results import Result
 
 
 @click.command()
@@ -23,13 +27,16 @@ from hiersim.cli import options
     metavar="OP_A OP_B",
     help="Why are two operators in different kernels? Each by index, name or MODULE/NAME.",
 )
+@click.option(
+    "--by-class", is_flag=True, help="Work, bytes and time of contractions, normalization and element-wise operators."
+)
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=options.SET_HELP)
 @options.engine
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def explain(
-    trace: str, design: str, fusion: str, kernel: str | None, pair: tuple[str, str] | None, sets: tuple[str, ...],
-    engine: str | None, as_json: bool, quiet: bool,
+    trace: str, design: str, fusion: str, kernel: str | None, pair: tuple[str, str] | None, by_class: bool,
+    sets: tuple[str, ...], engine: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """How large must a cache be for TRACE, and what would it save? And why does a kernel take what it takes?
 
@@ -37,9 +44,11 @@ def explain(
     hiersim explain gpt2-large-prefill --design h100-sxm
     hiersim explain gpt2-large-prefill -d h100-sxm -f inductor --kernel 7
     hiersim explain gpt2-large-prefill -d h100-sxm -f inductor --why-not 7 22
+    hiersim explain gpt2-train -d h100-sxm --by-class
     """
     from hiersim.explanation import explain as explained
     from hiersim.frontends.load import load_trace
+    from hiersim.movement import without_optimizer
     from hiersim.run import DEFAULT_ENGINE, simulate
     from hiersim.run import engine as check_engine
     from hiersim.views import explanation as views
@@ -52,7 +61,13 @@ def explain(
     changes = options.changes_of(sets)
     machine = options.changed_design(design, changes)
     with options.progress(quiet, name, fast_forward=True) as tell:
-        result = simulate(load_trace(trace), machine, fusion, engine_name=name, changes=changes, progress=tell)
+        model = load_trace(trace)
+        model = without_optimizer(model) if by_class else model
+        result = simulate(model, machine, fusion, engine_name=name, changes=changes, progress=tell)
+    if by_class:
+        _by_class(result, as_json)
+        options.print_warnings([result], quiet)
+        return
     answer = explained(result, kernel)
     if as_json:
         click.echo(json.dumps(answer.to_dict(), sort_keys=True, indent=1, allow_nan=False))
@@ -72,6 +87,22 @@ def explain(
             screen.print(views.operators_table(facts))
         screen.print(views.traffic_table(facts))
     options.print_warnings([result], quiet)
+
+
+def _by_class(result: Result, as_json: bool) -> None:
+    """Answer `--by-class`: forward and backward, without the optimizer."""
+    from hiersim.movement import by_class
+    from hiersim.views import movement as views
+
+    rows = by_class(result)
+    if as_json:
+        facts = {"schema": 1, "trace": result.trace.name, "design": result.design.name, "fusion": result.fusion}
+        answer = {**facts, "classes": [row.to_dict() for row in rows]}
+        click.echo(json.dumps(answer, sort_keys=True, indent=1, allow_nan=False))
+        return
+    screen = options.console()
+    screen.print()
+    screen.print(views.classes_table(result, rows))
 
 
 def _why_not(trace: str, design: str, fusion: str, pair: tuple[str, str], sets: tuple[str, ...], as_json: bool) -> None:

@@ -35,7 +35,7 @@ from hiersim.model.profile import Activity, DeviceProfile
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
-CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
+CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH)
 _NO_LOOPS = ("window", "stride", "kv_heads", "causal")
 MAX_SEARCHED = 20_000
 """Accesses of a trace in which a cycle is looked for to be named."""

@@ -1,29 +1,29 @@
-"""Attention: product, scale, mask, softmax, product in one kernel that never stores the scores.
+"""Attention: product, scale, mask, softmax, dropout, product in one kernel that never stores the scores.
 
-Models that write attention out (T5, Swin, old code) keep queries x keys scores in memory, several times over. One
-kernel over blocks of queries and keys needs none of it (Dao et al., FlashAttention-2, 2023, arXiv:2307.08691): lowering
-chooses the blocks, so that they follow the cores' memory. Nothing else is fused: what differs from `eager` is
-attention.
+Models that write attention out (T5, Swin, old code) keep queries x keys scores in memory, several times over, and read
+them again for the backward pass. FlashAttention (Dao et al., 2022, arXiv:2205.14135v1) needs none of it: algorithm 1
+goes over blocks of keys and queries that fit a core's memory, algorithm 4 computes the scores again for the backward
+pass. Lowering chooses the blocks, so that they follow the cores' memory. Nothing else is fused: what differs from
+`eager` is attention.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from hiersim.fusion.attention_chains import Chain, chains
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
-from hiersim.fusion.dependences import Dependences, dependences
+from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import of_groups, ordered, segments
+from hiersim.fusion.partition import of_groups, ordered
 from hiersim.fusion.pointwise import contracted, labels
-from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import BITS, DType, IntArray, Kind, OperatorTable, csr
+from hiersim.model.operators import BITS, Accesses, DType, IntArray, Kind, OperatorTable, TensorTable, csr
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
@@ -31,158 +31,207 @@ NAME: Final = "attention"
 LEAST_BLOCK: Final = 16
 """Queries and keys of the smallest block: a tensor core's tile."""
 LABEL: Final = "fused.attention"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """Attention, written out."""
-
-    scores: int
-    """The product of queries and keys."""
-    weigh: int
-    """The product of weights and values."""
-    rows: tuple[int, ...]
-    """All its operators in issue order."""
-    dims: tuple[int, ...]
-    """As `DIMS[Kind.ATTENTION]`; every pair of batch and head is a head."""
+BACKWARD: Final = "fused.attention_backward"
+SUM_BYTES: Final = 4
+"""Partial results are FP32."""
+WORK: Final = ("matrix_flops", "masked_flops", "vector_flops", "special_ops")
 
 
 def attention(trace: Trace, design: Design) -> KernelGraph:
-    """Written-out attention as one operator each, where a block of it fits the cores' memory; all else as `eager`.
+    """Written-out attention as one operator each, forward and backward; all else as `eager`.
 
     Parameters
     ----------
     trace : Trace
-        Whose forward attention is recognised; backward is not.
+        Whose attention is recognised.
     design : Design
-        Its per-core tiers say whether the smallest block of queries, keys and values fits.
+        Whose cores hold the blocks. Where their memory is so small that going over queries once for each block of keys
+        moves more than the scores, attention stays as it is.
 
     Raises
     ------
     FusionError
         When nothing is launched.
     """
-    found = [chain for chain in chains(trace.graph) if fits(trace.graph, chain, design)]
+    moved = operator_bytes(trace.graph)
+    found = [chain for chain in chains(trace.graph) if fits(trace.graph, chain, design, moved)]
     partition, kept = grouped(trace.graph, found)
     graph = kernel_graph(trace, partition, NAME)
     if not kept:
         return graph
-    return merged(graph, ordered(trace.graph, partition, dependences(trace.graph), trace.name), kept)
+    return merged(trace.graph, graph, ordered(trace.graph, partition, dependences(trace.graph), trace.name), kept)
 
 
-def fits(graph: OperatorGraph, chain: Chain, design: Design) -> bool:
-    """Whether a block of queries with its results, keys, values and scores fits some tier of a core."""
-    head = chain.dims[5]
+def block(design: Design, head: int, element: int) -> int:
+    """Keys per block: a quarter of what a core's memory holds, in rows of `head` elements of `element` bytes."""
+    return int(design.core_tiers[-1].capacity) // (4 * head * element) if design.core_tiers else 0
+
+
+def passes_bytes(chain: Chain, element: int, keys: int) -> int:
+    """Bytes that kernels move for blocks of `keys` keys: first and further passes, forward and backward."""
+    heads, queries, length, head = chain.dims
+    passes = -(-length // keys)
+    row, sums = head * element, head * SUM_BYTES
+    moved = 2 * length * row + 2 * queries * row + (passes - 1) * queries * (row + 2 * sums + 16)
+    if chain.backward:
+        moved += 4 * length * row + 4 * queries * row + (passes - 1) * queries * (2 * row + 2 * sums + 24)
+    return heads * moved
+
+
+def operator_bytes(graph: OperatorGraph) -> list[int]:
+    """(N,) bytes that each operator reads and writes."""
+    sums = [np.concatenate(([0], np.cumsum(access.size)))[access.ptr] for access in (graph.reads, graph.writes)]
+    found: list[int] = np.diff(sums[0] + sums[1]).tolist()
+    return found
+
+
+def fits(graph: OperatorGraph, chain: Chain, design: Design, moved: list[int]) -> bool:
+    """Whether blocks fit the cores' memory, and all passes over them move less than the operators do one by one."""
     element = -(-BITS[DType(int(graph.operators.dtype[chain.scores]))] // 8)
-    needed = (2 * LEAST_BLOCK + 2 * LEAST_BLOCK) * head * element + 4 * LEAST_BLOCK * LEAST_BLOCK
-    return any(needed <= tier.capacity for tier in design.core_tiers)
-
-
-def chains(graph: OperatorGraph) -> list[Chain]:
-    """Every softmax between two products that fit it, with element-wise operators on the way, in issue order."""
-    links, facts = dependences(graph), traits(graph)
-    before, after = _only_ways(graph, links, facts)
-    softmax = np.array(["softmax" in text and "backward" not in text and "log" not in text
-                        for text in graph.operators.strings], np.bool_)  # fmt: skip
-    rows = np.flatnonzero(softmax[graph.operators.name] & (facts.normalises == 1)).tolist()
-    found = []
-    for row in rows:
-        back, ahead = _walk(graph, facts, row, before), _walk(graph, facts, row, after)
-        dims = _sizes(graph, facts, row, back[-1], ahead[-1])
-        if dims is not None:
-            chain = tuple(sorted({*back, *ahead}))
-            found.append(Chain(scores=back[-1], weigh=ahead[-1], rows=chain, dims=dims))
-    return found
-
-
-def _only_ways(graph: OperatorGraph, links: Dependences, facts: Traits) -> tuple[dict[int, int], dict[int, int]]:
-    """consumer → producer and producer → consumer, where the consumer is the only one and takes the whole result."""
-    count = len(graph.operators)
-    pairs = np.unique(links.source * count + links.target)
-    readers = np.bincount(pairs // max(count, 1), minlength=count)
-    stays = np.ones(count, np.bool_)
-    rows = np.repeat(np.arange(count), np.diff(graph.writes.ptr))
-    stays[rows[graph.tensors.storage_output[graph.tensors.tensor_storage[graph.writes.tensor]] == 1]] = False
-    chosen = (readers[links.source] == 1) & stays[links.source] & (whole_results(graph, links) == 1)
-    chosen &= segments(graph)[links.source] == segments(graph)[links.target]
-    first, second = links.source[chosen].tolist(), links.target[chosen].tolist()
-    large = facts.results.tolist()
-    before: dict[int, int] = {}
-    for producer, consumer in zip(first, second, strict=True):
-        if consumer not in before or large[producer] > large[before[consumer]]:
-            before[consumer] = producer  # of several operands the largest: the scores, not the mask
-    return before, dict(zip(first, second, strict=True))
-
-
-def _walk(graph: OperatorGraph, facts: Traits, row: int, way: dict[int, int]) -> list[int]:
-    """From a softmax along element-wise operators to the first that is none."""
-    found = [row]
-    while found[-1] in way:
-        found.append(way[found[-1]])
-        if not facts.elementwise[found[-1]]:
-            break
-    return found
-
-
-def _sizes(graph: OperatorGraph, facts: Traits, softmax: int, scores: int, weigh: int) -> tuple[int, ...] | None:
-    """The dims of the attention, where both ends are products that fit the softmax."""
-    if graph.operators.kind[scores] != Kind.GEMM or graph.operators.kind[weigh] != Kind.GEMM:
-        return None
-    batch, queries, keys, head = _dims(graph.operators, scores)
-    other, rows, width, inner = _dims(graph.operators, weigh)
-    same = (other, rows, inner, width) == (batch, queries, keys, head)
-    whole = int(facts.rows[softmax]) == batch * queries and int(facts.points[softmax]) == batch * queries * keys
-    return (1, batch, batch, queries, keys, head, 0) if same and whole else None
-
-
-def _dims(table: OperatorTable, row: int) -> tuple[int, ...]:
-    return tuple(table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist())
+    keys = block(design, max(1, chain.dims[3]), element)
+    if keys < LEAST_BLOCK:
+        return False
+    plain = sum(moved[row] for row in (*chain.rows, *chain.backward))
+    return passes_bytes(chain, element, keys) <= plain
 
 
 def grouped(graph: OperatorGraph, found: list[Chain]) -> tuple[Partition, list[Chain]]:
-    """Each chain that is convex in a kernel, all else alone; launched by the framework as before."""
-    groups = contracted(graph, dependences(graph))
-    kept = [chain for chain in found if _merge(groups, chain)]
+    """Each chain that is convex in a kernel, its backward in another, all else alone; launched as before.
+
+    The kernel of backward computes the scores again, so that it reads queries and keys instead of weights.
+    """
+    links, kept = dependences(graph), list(found)
+    while True:
+        groups = contracted(graph, links)
+        failed = next((chain for chain in kept if not _merge(groups, chain)), None)
+        if failed is None:
+            break
+        kept.remove(failed)
     inside = np.zeros(len(graph.operators), np.int64)
     for chain in kept:
-        inside[list(chain.rows)] = 1
+        inside[[*chain.rows, *chain.backward]] = 1
     partition = of_groups(graph, labels(graph, groups), inside)
-    return dataclasses.replace(partition, eager=np.ones(len(partition), np.int64)), kept
+    partition = dataclasses.replace(partition, eager=np.ones(len(partition), np.int64))
+    return with_copies(partition, {chain.backward[0]: chain.again for chain in kept if chain.backward}), kept
 
 
 def _merge(groups: Contraction, chain: Chain) -> bool:
-    """Merge a chain, producers first, unless an operator outside needs its beginning and is needed by its end."""
-    group = groups.group(chain.rows[0])
-    for row in chain.rows[1:]:
+    """Merge forward and backward, producers first, unless an operator outside would wait for itself."""
+    return all(_join(groups, rows) for rows in (chain.rows, chain.backward) if rows)
+
+
+def _join(groups: Contraction, rows: tuple[int, ...]) -> bool:
+    group = groups.group(rows[0])
+    for row in rows[1:]:
         if not groups.can_merge(group, groups.group(row)):
             return False
         group = groups.merge(group, groups.group(row))
     return True
 
 
-def merged(graph: KernelGraph, partition: Partition, kept: list[Chain]) -> KernelGraph:
-    """`graph`, made of `partition` in launch order, with each chain as one operator that does all its work."""
-    by_scores = {chain.scores: chain for chain in kept}
-    table = graph.operators
-    first = graph.operator_ptr[:-1]  # every other kernel has one operator
-    columns: dict[str, IntArray] = {name: getattr(table, name)[first] for name in ("kind", "name", "dtype")}
-    for name in ("matrix_flops", "masked_flops", "vector_flops", "special_ops"):
-        columns[name] = np.add.reduceat(getattr(table, name), first)
-    plain = take_operators(table, first)
-    dims = [list(_dims(plain, row)) for row in range(len(graph))]
-    names = list(graph.names)
-    for kernel in np.flatnonzero(np.diff(graph.operator_ptr) > 1).tolist():
-        members = partition.operators[partition.ptr[kernel] : partition.ptr[kernel + 1]].tolist()
-        chain = next(by_scores[row] for row in members if row in by_scores)
-        place = int(first[kernel]) + members.index(chain.scores)
-        dims[kernel], names[kernel] = list(chain.dims), LABEL
-        columns["kind"][kernel], columns["name"][kernel] = int(Kind.ATTENTION), len(table.strings)
-        columns["dtype"][kernel] = table.dtype[place]
-    ptr, values = csr(dims)
+def with_copies(partition: Partition, again: dict[int, tuple[int, ...]]) -> Partition:
+    """`partition` with copies of operators in the kernels of those that need them, in front."""
+    ptr, rows, copy = [0], list[int](), list[int]()
+    bounds, operators = partition.ptr.tolist(), partition.operators.tolist()
+    for kernel in range(len(partition)):
+        members = operators[bounds[kernel] : bounds[kernel + 1]]
+        copies = sorted(row for member in members for row in again.get(member, ()))
+        rows += [*copies, *members]
+        copy += [1] * len(copies) + [0] * len(members)
+        ptr.append(len(rows))
     return dataclasses.replace(
-        graph,
-        operators=dataclasses.replace(plain, strings=(*table.strings, LABEL), dims_ptr=ptr, dims=values, **columns),
-        recomputed=graph.recomputed[first],
-        operator_ptr=np.arange(len(graph) + 1, dtype=np.int64),
+        partition,
+        ptr=np.array(ptr, np.int64),
+        operators=np.array(rows, np.int64),
+        copy=np.array(copy, np.int64),
+    )
+
+
+def merged(graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: list[Chain]) -> KernelGraph:
+    """`made` of `partition` in launch order, with each pass of a chain as one operator that does all its work.
+
+    Backward has two: what it computes again, and its own. It also reads the results, whose products with their
+    gradients stand for those of the weights.
+    """
+    forward = {chain.weigh: chain for chain in kept}
+    backward = {chain.backward[0]: chain for chain in kept if chain.backward}
+    starts, recomputed, kernels = list[int](), list[int](), [0]
+    dims, labelled = list[list[int]](), dict[int, str]()
+    results = dict[int, int]()
+    names = list(made.names)
+    bounds, operators = made.operator_ptr.tolist(), partition.operators.tolist()
+    for kernel in range(len(made)):
+        low, high = bounds[kernel], bounds[kernel + 1]
+        members = operators[low:high]
+        chain = next((forward[row] for row in members if row in forward), None)
+        split = low
+        label = LABEL
+        if chain is None:
+            chain = next((backward[row] for row in members if row in backward), None)
+            if chain is not None:
+                split, label = low + len(chain.again), BACKWARD
+                results[kernel] = chain.weigh
+        for start in sorted({low, split}):
+            starts.append(start)
+            recomputed.append(1 if start < split else int(made.recomputed[start]))
+            dims.append(_dims(made.operators, start) if chain is None else [*chain.dims, int(label == BACKWARD)])
+            if chain is not None:
+                labelled[len(starts) - 1] = label
+        if chain is not None:
+            names[kernel] = label
+        kernels.append(len(starts))
+    first = np.array(starts, np.int64)
+    tensors, reads = _with_results(graph, made, results)
+    return dataclasses.replace(
+        made,
+        tensors=tensors,
+        reads=reads,
+        operators=_summed(made.operators, first, dims, labelled),
+        recomputed=np.array(recomputed, np.int64),
+        operator_ptr=np.array(kernels, np.int64),
         names=tuple(names),
+    )
+
+
+def _dims(table: OperatorTable, row: int) -> list[int]:
+    found: list[int] = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
+    return found
+
+
+def _summed(table: OperatorTable, first: IntArray, dims: list[list[int]], labelled: dict[int, str]) -> OperatorTable:
+    """One operator for all from each of `first` to the next; those of attention by their labels."""
+    columns: dict[str, IntArray] = {name: getattr(table, name)[first] for name in ("kind", "name", "dtype")}
+    for name in WORK:
+        columns[name] = np.add.reduceat(getattr(table, name), first)
+    ends = [*first.tolist()[1:], len(table)]
+    for place, label in labelled.items():
+        products = np.flatnonzero(table.kind[first[place] : ends[place]] == Kind.GEMM)
+        columns["kind"][place] = int(Kind.FLASH)
+        columns["name"][place] = len(table.strings) + (label == BACKWARD)
+        columns["dtype"][place] = table.dtype[first[place] + products[0]]
+    ptr, values = csr(dims)
+    strings = (*table.strings, LABEL, BACKWARD)
+    return dataclasses.replace(take_operators(table, first), strings=strings, dims_ptr=ptr, dims=values, **columns)
+
+
+def _with_results(graph: OperatorGraph, made: KernelGraph, results: dict[int, int]) -> tuple[TensorTable, Accesses]:
+    """Kernels of `results` also read what an operator of `graph` wrote, which lives until then."""
+    if not results:
+        return made.tensors, made.reads
+    free = made.tensors.storage_free.copy()
+    ptr, tensor, size = [0], list[int](), list[int]()
+    bounds, tensors, sizes = made.reads.ptr.tolist(), made.reads.tensor.tolist(), made.reads.size.tolist()
+    for kernel in range(len(made)):
+        tensor += tensors[bounds[kernel] : bounds[kernel + 1]]
+        size += sizes[bounds[kernel] : bounds[kernel + 1]]
+        if kernel in results:
+            write = int(graph.writes.ptr[results[kernel]])
+            tensor.append(int(graph.writes.tensor[write]))
+            size.append(int(graph.writes.size[write]))
+            storage = graph.tensors.tensor_storage[tensor[-1]]
+            free[storage] = max(free[storage], kernel) if free[storage] >= 0 else -1
+        ptr.append(len(tensor))
+    return (
+        dataclasses.replace(made.tensors, storage_free=free),
+        Accesses(ptr=np.array(ptr, np.int64), tensor=np.array(tensor, np.int64), size=np.array(size, np.int64)),
     )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hiersim.errors import FusionError, nearest
-from hiersim.fusion import attention, epilogue, pointwise
+from hiersim.fusion import epilogue, pointwise
+from hiersim.fusion.attention_chains import chains
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.inductor import why as rules
@@ -102,7 +103,8 @@ def _eager(trace: Trace, one: int, other: int) -> Verdict:
 
 
 def _attention(trace: Trace, one: int, other: int) -> Verdict:
-    found = [chain for chain in attention.chains(trace.graph) if one in chain.rows and other in chain.rows]
+    passes = [rows for chain in chains(trace.graph) for rows in (chain.rows, chain.backward)]
+    found = any(one in rows and other in rows for rows in passes)
     return Verdict(reason=None if found or one == other else Reason.ONE_KERNEL_EACH)
 
 

@@ -32,6 +32,7 @@ UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
+FLASH = cython.declare(cython.longlong, int(Kind.FLASH))
 DIMS = cython.declare(cython.longlong, 7)
 """Columns of `KernelClasses.type_dims`."""
 
@@ -75,7 +76,7 @@ class Cutter(TileChoice):
         rate: cython.longlong = self.figures.matrix_rate(self.dtype)
         self.core_rate = rate if rate >= UNLIMITED else max(1, rate // self.figures.cores)
         self.measure_demand(self.dtype)
-        if self.classes.type_kind[self.work.anchor] == ATTENTION:
+        if self.classes.type_kind[self.work.anchor] in (ATTENTION, FLASH):
             return self.cut_attention()
         return self.cut_product()
 

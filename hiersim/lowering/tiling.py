@@ -20,15 +20,15 @@ from hiersim.lowering.stages import column
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
-    from cython.cimports.hiersim.lowering.contraction import Cutter
     from cython.cimports.hiersim.lowering.rounding import ceil_div
     from cython.cimports.hiersim.lowering.stages import Figures, Sheet
+    from cython.cimports.hiersim.lowering.sweep import Sweeper
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
 else:
     from hiersim.exact import ceil_share, floor_share, product, total
-    from hiersim.lowering.contraction import Cutter
     from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.stages import Figures, Sheet
+    from hiersim.lowering.sweep import Sweeper
     from hiersim.lowering.work import KernelClasses, Work
 
 PRIME = cython.declare(cython.longlong, 1000003)
@@ -55,7 +55,7 @@ class Loom:
     classes: KernelClasses
     figures: Figures
     work: Work
-    cutter: Cutter
+    cutter: Sweeper
     sheet: Sheet
     levels: cython.longlong
     loads: cython.longlong[::1]
@@ -77,17 +77,19 @@ class Loom:
     moved: cython.longlong
     buffers: cython.longlong
     free: cython.longlong[::1]
+    serial_nests: set[int]
 
     def __init__(self, classes: KernelClasses, figures: Figures) -> None:
         self.classes, self.figures = classes, figures
         self.work = Work(classes, figures)
-        self.cutter = Cutter(self.work)
+        self.cutter = Sweeper(self.work)
         self.sheet = Sheet(figures)
         self.levels = figures.levels
         self.loads, self.extra = column(self.levels), column(self.levels)
         self.stores, self.left = column(self.levels), column(3 * self.levels)
         self.slow_loads, self.slow_stores = column(self.levels), column(self.levels)
         self.cases = self.ticks = self.moved = self.buffers = 0
+        self.serial_nests = set()
         count: cython.longlong = classes.classes
         self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
         reads: cython.longlong = (len(classes.arrays["piece_ptr"]) - 1) * (2 if classes.beside else 1)
@@ -123,6 +125,12 @@ class Loom:
         """How many distinct nests there are."""
         return self.sheet.nests
 
+    def depths(self) -> Any:
+        """(N,) tiles in flight per core, by nest: one where a tile fills the memory of its core."""
+        depths = np.full(self.nests, self.figures.depth, np.int64)
+        depths[sorted(self.serial_nests)] = 1
+        return depths
+
     def columns(self) -> dict[str, Any]:
         """Columns of a `Program` by field name: loops, bodies, tiles and stages."""
         return self.sheet.columns()
@@ -140,7 +148,7 @@ class Loom:
         """
         if not self.turn_to(index):
             return {}
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         waves: int = ceil_div(cutter.blocks, self.figures.cores)
         sides = {"tile_m": cutter.tile_m, "tile_n": cutter.tile_n, "tile_k": cutter.tile_k, "split": cutter.split}
         counts = {"blocks": cutter.blocks, "waves": waves, "steps": cutter.steps}
@@ -251,6 +259,8 @@ class Loom:
         for place in range(2 * self.levels):
             self.case_free[case * 2 * self.levels + place] = sheet.free[place]
         self.case_nest[case] = sheet.finish()
+        if self.work.anchor >= 0 and self.cutter.serial:
+            self.serial_nests.add(self.case_nest[case])
         self.cases += 1
         return case
 
@@ -375,7 +385,7 @@ class Loom:
         Full waves come first, then the last one, full or partial; each is a loop over the inner steps, of which the
         last also takes what the epilogue reads, its arithmetic and the stores.
         """
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         cutter.cut()
         cores: cython.longlong = self.figures.cores
         active: cython.longlong = cutter.blocks % cores
@@ -387,18 +397,19 @@ class Loom:
             self.wave(cores, waves, False)
         self.wave(active, 1, True)
         used: cython.longlong = min(cutter.blocks, cores)
-        return self.hold(min(self.figures.depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
+        depth: cython.longlong = 1 if cutter.serial else self.figures.depth
+        return self.hold(min(depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
 
     @cython.cfunc
     def hand_out(self) -> cython.longlong:
         """Bytes of the whole kernel: operands, what the epilogue reads, stores; all of it is `left`."""
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         level: cython.longlong
         self.loads[0], self.extra[0] = cutter.near_loads, cutter.extra_near
         self.stores[0] = total(self.work.write_size, cutter.partial_bytes)
         for level in range(self.work.levels):
             self.loads[level + 1], self.extra[level + 1] = cutter.far_loads[level], cutter.extra_far[level]
-            self.stores[level + 1] = self.work.write_far[level]
+            self.stores[level + 1] = total(self.work.write_far[level], cutter.far_partials[level])
         for level in range(self.levels):
             self.left[level] = self.loads[level]
             self.left[self.levels + level] = self.extra[level]
@@ -421,7 +432,7 @@ class Loom:
     @cython.cfunc
     def wave(self, active: cython.longlong, waves: cython.longlong, last: cython.bint) -> cython.longlong:
         """The loop of one kind of wave: (steps - 1) inner tiles and the one that ends the blocks."""
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         steps: cython.longlong = cutter.steps
         whole: cython.longlong = product(cutter.blocks, cutter.inner)
         end: cython.longlong = cutter.inner - cutter.step_size * (steps - 1)
@@ -478,7 +489,7 @@ class Loom:
 
         The step may end the blocks of its wave, and be the last one of the kernel.
         """
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         ticks: cython.longlong = cutter.step_ticks(length, ends, last)
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
@@ -492,7 +503,7 @@ class Loom:
     @cython.cfunc
     def epilogue(self, active: cython.longlong) -> cython.longlong:
         """Vector work at the end of a block: all that is not done inside the steps."""
-        cutter: Cutter = self.cutter
+        cutter: Sweeper = self.cutter
         work: cython.longlong = self.work.vector_core_ticks - cutter.inner_vector
         if work > 0 and not self.figures.vector_unlimited:
             useful: cython.longlong = floor_share(work, active, cutter.blocks) // self.figures.cores

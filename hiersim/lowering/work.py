@@ -31,6 +31,7 @@ SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
+FLASH = cython.declare(cython.longlong, int(Kind.FLASH))
 
 
 @cython.cclass
@@ -128,7 +129,7 @@ class Work:
     def is_contraction(self, kind_of: cython.longlong) -> cython.bint:
         """Whether operators of that type have matrix arithmetic that shapes tiles."""
         kind: cython.longlong = self.classes.type_kind[kind_of]
-        return kind in (GEMM, CONV, ATTENTION) and self.classes.type_matrix[kind_of] > 0
+        return kind in (GEMM, CONV, ATTENTION, FLASH) and self.classes.type_matrix[kind_of] > 0
 
     @cython.cfunc
     def look(self, index: cython.longlong) -> cython.longlong:

@@ -16,7 +16,7 @@ from hiersim.lowering.work import KernelClasses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, OperatorTable
 
-CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
+CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH)
 MOST_DIMS = 7
 """Sizes of an operator with the most of them, attention."""
 _BITS = np.array([BITS[dtype] for dtype in DType], np.int64)

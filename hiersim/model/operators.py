@@ -35,6 +35,8 @@ class Kind(IntEnum):
     """The host waits for a value of the device; launches nothing."""
     OPAQUE = 12
     """An operator without a cost formula: its memory traffic is counted, its arithmetic is not."""
+    FLASH = 13
+    """Attention with keys outermost, as the first FlashAttention; fusion makes it of attention that is written out."""
 
 
 HOST_ONLY: Final = (Kind.VIEW, Kind.SYNC)
@@ -45,6 +47,7 @@ DIMS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.CONV: ("groups", "m", "n", "k", "window", "stride"),
     Kind.ATTENTION: ("batch", "heads", "kv_heads", "queries", "keys", "head_dim", "causal"),
     Kind.REDUCTION: ("rows", "columns"),
+    Kind.FLASH: ("heads", "queries", "keys", "head_dim", "backward"),
 }
 """Meaning of an operator's `dims`, by kind; other kinds have none.
 

@@ -156,6 +156,15 @@ _BUILDERS: Final = (
         ),
     ),
     Builder(
+        name="bert-large-layer-train",
+        function="hiersim.zoo.encoder_layer:build_bert_large_layer",
+        model="BERT-large, one encoder layer",
+        workload="8 x 512 tokens, forward and backward of one layer, attention written out, dropout 0.1",
+        dtype="fp16",
+        train=True,
+        bundled=False,
+    ),
+    Builder(
         name="tiny-gpt2",
         function="hiersim.zoo.transformer:build_tiny_gpt2",
         model="GPT-2, 2 layers of 64",

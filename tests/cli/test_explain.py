@@ -100,3 +100,15 @@ def test_a_kernel_that_is_not_there_is_one_line_and_exit_2(hiersim: Any, word: s
     assert len(done.stderr.strip().splitlines()) == 1
     assert problem in done.stderr
     assert remedy in done.stderr
+
+
+def test_by_class_splits_a_run_into_contractions_and_the_rest(hiersim: Any) -> None:
+    run = ("explain", "gpt2-train", "--design", "h100-sxm", "--by-class")
+    done = hiersim(*run)
+    assert done.returncode == 0, done.stderr
+    for name in ("contraction", "normalization", "elementwise", "all"):
+        assert name in done.stdout
+    answer = json.loads(hiersim(*run, "--json").stdout)
+    assert keys(answer) <= set(METRICS)
+    assert [row["operator_class"] for row in answer["classes"]] == ["contraction", "normalization", "elementwise"]
+    assert answer["classes"][0]["flops"] > 0.9 * sum(row["flops"] for row in answer["classes"])

@@ -62,7 +62,7 @@ class Part(IntEnum):
     """Not compiled: the optimizer."""
 
 
-_EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.SORT, Kind.COMM, Kind.OPAQUE)
+_EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH, Kind.SORT, Kind.COMM, Kind.OPAQUE)
 _WINDOWS: Final = ("max_pool", "avg_pool2d", "avg_pool3d", "upsample_nearest2d", "_upsample_nearest_exact2d")
 _TWICE: Final = (
     "silu", "gelu", "hardswish", "mish", "elu", "softplus", "leaky_relu", "log_sigmoid", "hardtanh", "celu", "selu",
