@@ -180,11 +180,20 @@ def _shown(key: str, value: Any) -> str:
 def check_trace(file: str) -> None:
     """Read a trace file, check every law, and summarise it."""
     from hiersim.frontends.load import load_trace
-    from hiersim.views.traces import trace_facts
+    from hiersim.views.traces import kind_rows, trace_facts
 
-    facts = trace_facts(load_trace(file))
+    trace = load_trace(file)
+    facts, kinds = trace_facts(trace), kind_rows(trace)
     unknown = f", {facts['unknown_operators']} of them without a cost formula" if facts["unknown_operators"] else ""
     click.echo(f"{file}: sound ({facts['operators']} operators{unknown}, {units.show_flops(facts['matrix_flops'])})")
+    moved = {key: units.show_bytes(sum(row[key] for row in kinds)) for key in ("read_bytes", "write_bytes")}
+    counted = ", ".join(f"{row['operators']} {row['kind']}" for row in kinds)
+    click.echo(f"{len(kinds)} kinds: {counted}")
+    click.echo(
+        f"{facts['distinct_operators']} distinct operators; {moved['read_bytes']} read, {moved['write_bytes']} written"
+    )
+    if trace.measured is not None:
+        click.echo(f"measured: {len(trace.measured)} device events, idle {trace.measured.idle_share:.1%}")
 
 
 @click.command()

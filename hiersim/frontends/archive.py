@@ -31,8 +31,8 @@ from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
 VERSION: Final = 1
-MAX_ELEMENTS: Final = 16 * 10**6
-"""Numbers in one trace: about half a million operators, 128 MB in memory."""
+MAX_ELEMENTS: Final = 40 * 10**6
+"""Numbers in one trace: about a million operators, 320 MB in memory."""
 MAX_HEADER: Final = 8 * 2**20
 MAX_LISTS: Final = 500_000
 """Opening brackets in the header: each takes some 100 bytes of memory."""

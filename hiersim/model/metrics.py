@@ -183,6 +183,15 @@ _DECLARED: Final = (
     ("energy_j", "J", "Energy moved by each tier and spent in arithmetic; null where the design has no figure.", "lower"),
     ("total", "-", "Sum of the known parts.", ""),
     ("compute", "J", "Energy of the arithmetic.", "lower"),
+    # beside a profile
+    ("measured", "-", "Of a trace that comes from a profile: the profile's totals, and predicted beside measured by operator.", ""),
+    ("kernel_time_s", "s", "Durations of all measured kernels added up; copies and fills are not kernels.", ""),
+    ("span_s", "s", "From the first start to the last end of what was measured on the device.", ""),
+    ("idle_share", "0-1", "Share of the span in which nothing ran on the device, over all streams.", ""),
+    ("operator", "-", "Name of an operator, as the trace has it.", ""),
+    ("predictable", "-", "Whether the trace knows what the operator moves and computes; otherwise only its traffic or launch is predicted.", ""),
+    ("measured_ticks", "ps", "Durations of all that the operators of this name launched, as the profile has them.", ""),
+    ("predicted_ticks", "ps", "From the start of a kernel to its end, over the operators of this name.", ""),
     ("warnings", "-", "What to know before trusting the result: stand-in rates, unknown operators, assumptions.", ""),
     # words of tables
     ("stall", "-", "A tick in which an engine waits.", "lower"),

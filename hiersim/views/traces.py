@@ -31,6 +31,7 @@ def trace_facts(trace: Trace) -> dict[str, Any]:
         "matrix_flops": int(graph.operators.matrix_flops.sum()),
         "vector_flops": int((graph.operators.vector_flops + graph.operators.special_ops).sum()),
         "weight_bytes": int(graph.tensors.storage_bytes[weights].sum()),
+        "distinct_operators": len(np.unique(graph.operators.name)),
         "unknown_operators": int((kind == Kind.OPAQUE).sum()),
         "notes": list(header.notes),
     }

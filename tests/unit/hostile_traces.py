@@ -214,8 +214,8 @@ BUILT: dict[str, tuple[str, Builder, tuple[str, ...]]] = {
     "a missing column": (
         ".npz", archive(lambda entries: entries.pop("graph/reads/ptr.npy") and None), ("lacks 'graph/reads/ptr.npy'",),
     ),
-    "a bomb of zeros": (".npz", archive(long_column(np.int64, 2 * 10**7)), ("unpacks to more than a trace may hold",)),
-    "the longest column": (".npz", archive(long_column(np.int8, 16 * 10**6 - 200)), ("operators.name", "has shape")),
+    "a bomb of zeros": (".npz", archive(long_column(np.int64, 42 * 10**6)), ("unpacks to more than a trace may hold",)),
+    "the longest column": (".npz", archive(long_column(np.int8, 40 * 10**6 - 200)), ("operators.name", "has shape")),
     # its header
     "a header of another format": (".npz", header(lambda h: h.update(format="chakra")), ("not a hiersim trace",)),
     "a header of another version": (".npz", header(lambda h: h.update(version=2)), ("has version 2", "version 1")),

@@ -6,7 +6,7 @@ Weights' data is not needed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +94,8 @@ def _load(path: Path, file: str) -> Any:
         raise TraceError(f"is no ONNX model: {one_line(str(error))[:100]}", file=file, expected=wanted) from None
     if not model.graph.node:
         raise TraceError("holds no nodes", file=file, expected=wanted)
+    if not all(isinstance(text, str) for text in _texts(model.graph)):
+        raise TraceError("holds a name that is not UTF-8", file=file, expected=wanted)
     if len(model.graph.node) > MAX_NODES:
         raise TraceError("has too many nodes", file=file, expected=f"at most {MAX_NODES}")
     for tensor in model.graph.initializer:
@@ -103,6 +105,15 @@ def _load(path: Path, file: str) -> Any:
             for part in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
                 tensor.ClearField(part)
     return model
+
+
+def _texts(graph: Any) -> Iterator[Any]:
+    """Every name; protobuf hands out bytes where a text is none."""
+    yield graph.name
+    for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        yield item.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, *node.input, *node.output, *(item.name for item in node.attribute))
 
 
 def _sound(dims: Any) -> bool:
