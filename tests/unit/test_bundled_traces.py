@@ -27,6 +27,7 @@ KERNELS = {
     "llama3-70b-decode": (3217, 1122),
     "mixtral-8x7b-decode": (1873, 610),
     "dit-xl-infer": (584, 269),
+    "bev-vision-infer": (543, 411),
     "resnet50-infer": (174, 122),
     "vit-large-infer": (293, 246),
 }
@@ -52,6 +53,7 @@ WEIGHT_GB = {
     "llama3-70b-decode": 141.107,
     "mixtral-8x7b-decode": 93.4056,  # 46,702,792,704 parameters (model card: 46.7 B)
     "dit-xl-infer": 1.350,  # paper: 675 M parameters
+    "bev-vision-infer": 0.05698,
     "resnet50-infer": 0.0511,
     "vit-large-infer": 0.6087,
     "gpt2-train": 0.2489,

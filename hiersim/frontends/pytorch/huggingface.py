@@ -205,3 +205,4 @@ def as_on_a_device() -> None:
     patched: Any = masks
     patched.is_tracing = lambda tensor=None: False
     patched.is_torchdynamo_exporting = lambda: False
+    patched.find_packed_sequence_indices = lambda position_ids: None  # asks for values; there are no packed sequences
