@@ -25,8 +25,10 @@ demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
 test: $(STAMP)-test ## all tests that need neither PyTorch nor JAX
 	@$(BIN)/python -m pytest -m "not torch and not jax" -n $(JOBS) -q
 
-test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the torch extra
+test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extras torch, hf and timm
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -c "import transformers, importlib.util as i; i.find_spec('timm') or exit(1)" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check "transformers>=5.18" "timm>=1.0.20" torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
 
 test-jax: $(STAMP)-test ## the tests of the JAX capture; installs the jax extra

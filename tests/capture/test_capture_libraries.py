@@ -192,7 +192,7 @@ WRONG = [
     ("hf:bert", Workload(settings=(("hidden_size", "61"),)), "cannot be built"),
     ("hf:vit", Workload(phase="decode"), "takes no tokens"),
     ("hf:llama", Workload(phase="decode", sequence=1, settings=(("num_hidden_layers", "1"),)), "over 1 tokens"),
-    ("hf:bert", Workload(phase="decode", settings=(("num_hidden_layers", "1"),)), "decode"),
+    ("hf:bert", Workload(phase="decode", settings=(("num_hidden_layers", "1"),)), "returns no cache"),
     ("timm:resnet5", PLAIN, "'resnet5' is not known to timm"),
     ("timm:resnet18", Workload(phase="decode"), "no --phase"),
     ("timm:resnet18", Workload(settings=(("depth", "3"),)), "cannot be built"),

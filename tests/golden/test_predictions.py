@@ -19,6 +19,9 @@ CASES = [
     ("gpt2-train", "a100-80gb-sxm"),
     ("llama3-8b-decode", "h100-sxm"),
     ("llama3-8b-decode", "tpu-v4"),
+    ("mixtral-8x7b-decode", "h200"),
+    ("dit-xl-infer", "h100-sxm"),
+    ("bev-vision-infer", "l4"),
 ]
 
 

@@ -25,6 +25,9 @@ KERNELS = {
     "llama3-8b-decode-b32": (1297, 450),
     "llama3-70b-prefill": (3057, 1042),
     "llama3-70b-decode": (3217, 1122),
+    "mixtral-8x7b-decode": (1873, 610),
+    "dit-xl-infer": (584, 269),
+    "bev-vision-infer": (543, 411),
     "resnet50-infer": (174, 122),
     "vit-large-infer": (293, 246),
 }
@@ -35,6 +38,9 @@ GFLOP = {
     "llama3-8b-decode": 129 / 8,
     "llama3-70b-prefill": 291_372,  # 2 x 2048 x 68.45e9 weights of layers + 4 x 2048^2 x 8192 x 80 + the last logits
     "llama3-70b-decode": 144.4,
+    # 2 x 12.75e9 weights that a token meets (12.88 billion less the embedding) and 4 x 2048 x 4096 x 32 of attention
+    "mixtral-8x7b-decode": 26.57,
+    "dit-xl-infer": 2 * 118.64 * 16,  # multiply-adds per latent by the paper's table 4
     "resnet50-infer": 262,
     "vit-large-infer": 1970,
 }
@@ -45,6 +51,9 @@ WEIGHT_GB = {
     "llama3-8b-decode": 16.06,
     "llama3-70b-prefill": 141.107,  # 70,553,706,496 parameters (model card: 70.6 B)
     "llama3-70b-decode": 141.107,
+    "mixtral-8x7b-decode": 93.4056,  # 46,702,792,704 parameters (model card: 46.7 B)
+    "dit-xl-infer": 1.350,  # paper: 675 M parameters
+    "bev-vision-infer": 0.05698,
     "resnet50-infer": 0.0511,
     "vit-large-infer": 0.6087,
     "gpt2-train": 0.2489,
@@ -70,10 +79,10 @@ def moved(part: object) -> int:
     return int(part.reads.size.sum() + part.writes.size.sum())  # type: ignore[attr-defined]
 
 
-def test_there_are_eleven_and_they_are_small() -> None:
+def test_there_are_fourteen_and_they_are_small() -> None:
     files = sorted(path.stem for path in FOLDER.glob("*.npz"))
     assert set(NAMES) <= set(files)
-    assert len(NAMES) == 11
+    assert len(NAMES) == 14
     assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < 10 * 10**6
 
 
@@ -147,7 +156,12 @@ def test_weights(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "batch", "layers"),
-    [("llama3-8b-decode", 1, 32), ("llama3-8b-decode-b32", 32, 32), ("llama3-70b-decode", 1, 80)],
+    [
+        ("llama3-8b-decode", 1, 32),
+        ("llama3-8b-decode-b32", 32, 32),
+        ("llama3-70b-decode", 1, 80),
+        ("mixtral-8x7b-decode", 1, 32),
+    ],
 )
 def test_decode_reads_its_cache_and_writes_one_position(name: str, batch: int, layers: int) -> None:
     trace = bundled(name)
@@ -160,6 +174,36 @@ def test_decode_reads_its_cache_and_writes_one_position(name: str, batch: int, l
         assert part.writes.size[written].sum() == batch * layers * 2 * 8 * 128 * 2
         read = cache_of[tensors.tensor_storage[part.reads.tensor]]
         assert part.reads.size[read].sum() == tensors.storage_bytes[cache_of].sum()
+
+
+def test_a_token_of_mixtral_reads_two_of_eight_experts() -> None:
+    trace = bundled("mixtral-8x7b-decode")
+    one = 3 * 4096 * 14_336 * 2  # bytes of an expert
+    for part in (trace.graph, trace.schedules["inductor"]):
+        tensors = part.tensors
+        experts = np.array(["experts" in name for name in tensors.storage_names])
+        assert tensors.storage_bytes[experts].sum() == 32 * 8 * one
+        assert part.reads.size[experts[tensors.tensor_storage[part.reads.tensor]]].sum() == 32 * 2 * one
+
+
+def test_the_camera_network_has_the_parts_that_it_names() -> None:
+    graph = bundled("bev-vision-infer").graph
+    tensors = graph.tensors
+    sizes = {name: int(size) // 2 for name, size in zip(tensors.storage_names, tensors.storage_bytes, strict=True)}
+    weights = {
+        name for name, role in zip(tensors.storage_names, tensors.storage_role, strict=True) if role == Role.WEIGHT
+    }
+    backbone = sum(sizes[name] for name in weights if name.startswith("backbone."))
+    assert backbone == 19_436_338 - 1_513_000  # RegNetY-3.2GF without its classifier
+    strings, modules = graph.operators.strings, graph.operators.module
+    work = {part: 0 for part in ("backbone", "neck", "lift", "temporal", "heads", "lateral")}
+    for row, flops in enumerate(graph.operators.matrix_flops.tolist()):
+        if flops:
+            work[strings[int(modules[row])].partition(".")[0]] += flops
+    assert all(work.values())
+    images = 8 * (480 * 640) / (224 * 224)
+    assert work["backbone"] == pytest.approx(images * 2 * 3.2e9, rel=0.02)
+    assert (graph.operators.kind == Kind.ATTENTION).sum() == 3
 
 
 @pytest.mark.parametrize("name", NAMES)

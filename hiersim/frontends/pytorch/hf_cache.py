@@ -88,7 +88,7 @@ class CacheStep:
         cache = _fixed(getattr(out, name), context)
         if name == "past_key_values" and "cache" in inspect.signature(model.forward).parameters:
             name = "cache"
-        tensors, _ = _tensors(cache)
+        tensors = _tensors(cache)
         position = torch.full((1,), context - 1)
         return cls(
             original=model.forward, name=name, cache=cache, tensors=tensors, position=position, encoder_states=encoder
@@ -112,7 +112,7 @@ class CacheStep:
         else:
             arguments["input_ids"] = input_ids
         out = self.original(**arguments)
-        after, _ = _tensors(next((getattr(out, name) for name in _NAMES if hasattr(out, name)), cache))
+        after = _tensors(next((getattr(out, name) for name in _NAMES if hasattr(out, name)), cache))
         known = {id(tensor) for tensor in given}
         return [out[0] if not hasattr(out, "logits") else out.logits, *(t for t in after if id(t) not in known)]
 
@@ -122,7 +122,7 @@ def _is_cache(value: Any) -> bool:
 
 
 def _fixed(cache: Any, context: int) -> Any:
-    """A copy of the cache in which plain layers of keys and values have a fixed length."""
+    """The cache, its plain layers of keys and values replaced by ones of fixed length."""
     from transformers.cache_utils import EncoderDecoderCache
 
     if isinstance(cache, EncoderDecoderCache):
@@ -135,19 +135,19 @@ def _fixed(cache: Any, context: int) -> Any:
 
 
 def _parts(value: Any) -> tuple[list[Any], Any]:
-    leaves, spec = tree_flatten(dict(vars(value)) if _is_cache(value) else value)
-    return leaves, spec
+    """Leaves of a container, or of the attributes of a part of a cache."""
+    return tree_flatten(dict(vars(value)) if _is_cache(value) else value)
 
 
-def _tensors(value: Any) -> tuple[list[Tensor], None]:
+def _tensors(value: Any) -> list[Tensor]:
     """All tensors of a cache, in a fixed order."""
     found: list[Tensor] = []
     for leaf in _parts(value)[0]:
         if isinstance(leaf, Tensor):
             found.append(leaf)
         elif _is_cache(leaf):
-            found += _tensors(leaf)[0]
-    return found, None
+            found += _tensors(leaf)
+    return found
 
 
 def _filled(value: Any, tensors: list[Tensor], position: Any) -> Any:

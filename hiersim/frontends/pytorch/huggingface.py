@@ -65,11 +65,11 @@ def _builder(name: str, kind: Any, words: str, workload: Workload, train: bool) 
 
 
 def _short(target: str) -> str:
-    name = target.removeprefix(PREFIX)
-    path = Path(name)
-    return (
-        path.parent.name or path.stem if path.name == "config.json" else path.stem if path.suffix == ".json" else name
-    )
+    """The target's name without folders: of a configuration file, the folder that it lies in."""
+    path = Path(target.removeprefix(PREFIX))
+    if path.name == "config.json":
+        return path.resolve().parent.name
+    return path.stem if path.suffix == ".json" else path.name if path.is_dir() else target.removeprefix(PREFIX)
 
 
 def _library() -> Any:
@@ -205,3 +205,4 @@ def as_on_a_device() -> None:
     patched: Any = masks
     patched.is_tracing = lambda tensor=None: False
     patched.is_torchdynamo_exporting = lambda: False
+    patched.find_packed_sequence_indices = lambda position_ids: None  # asks for values; there are no packed sequences

@@ -166,7 +166,7 @@ class GpuAttention(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _SDPA:
+        if func in _SDPA and args and args[0].dim() == 4:  # the fused kernels take nothing else
             return _attention(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
