@@ -126,6 +126,9 @@ class ComputeModel(_Strict):
     matrix: MatrixModel | None = None
     load_bandwidth: BytesPerSecond = units.UNLIMITED
     buffer_depth: Count = 2
+    threads: Annotated[Count | None, Field(description="resident threads of one core")] = None
+    start_up: Annotated[Ticks, Field(description="time of a kernel that does nothing")] = 0
+    exchange: Annotated[Ticks, Field(description="time of a sum over the threads of a block")] = 0
     energy: PicojoulesPerFlop | None = None
 
 
@@ -218,7 +221,8 @@ def to_design(model: DesignModel) -> value.Design:
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
     )
-    plain = {name: getattr(compute, name) for name in ("cores", "clock", "load_bandwidth", "buffer_depth", "energy")}
+    names = ("cores", "clock", "load_bandwidth", "buffer_depth", "threads", "start_up", "exchange", "energy")
+    plain = {name: getattr(compute, name) for name in names}
     design = value.Design(
         name=model.name,
         title=model.title,

@@ -147,6 +147,8 @@ class Machine:
             "load_rate": int(compute.load_bandwidth),
             "special_rate": int(compute.vector.special),
             "sector": self.sector,
+            "threads": int(compute.threads or 0),
+            "exchange": int(compute.exchange),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
             "vector_unlimited": int(self.vector_unlimited),

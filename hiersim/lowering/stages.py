@@ -77,8 +77,9 @@ class Figures:
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
-    bytes; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has `PATTERN_FIELDS`
-    for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
+    bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
+    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has
+    `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Figures:
         self.load_rate = numbers["load_rate"]
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
+        self.threads, self.exchange = numbers["threads"], numbers["exchange"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
@@ -111,6 +113,15 @@ class Figures:
     @cython.cfunc
     def read_rate(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL + 1]
+
+    @cython.cfunc
+    def latency(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL + 3]
+
+    @cython.cfunc
+    def one_port(self, level: cython.longlong) -> cython.bint:
+        """Whether reads and writes share a port."""
+        return self.level_table[level * LEVEL + 4] == self.level_table[level * LEVEL + 5]
 
     @cython.cfunc
     def sectors(self, run: cython.longlong) -> cython.longlong:
@@ -198,7 +209,8 @@ class Sheet:
     A nest is written between `begin` and `finish`: set `reads` and `writes` (bytes by shared tier, nearest first),
     call `add_work` for what is computed, then `add_tile`. Bytes at ports that cost no time have no stage and are
     summed in `free`: (2, levels), read and written. `slow_reads` and `slow_writes` are bytes that take time only, what
-    access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `ticks` and `moved` are
+    access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `pace` are the least
+    ticks of the next tile's read at the nearest tier, where threads wait for what they load. `ticks` and `moved` are
     all services with latencies and all bytes of the nest.
     """
 
@@ -223,6 +235,7 @@ class Sheet:
         self.reads, self.writes = column(figures.levels), column(figures.levels)
         self.slow_reads, self.slow_writes = column(figures.levels), column(figures.levels)
         self.slow = False
+        self.pace = 0
         self.free = column(2 * figures.levels)
         self.work_cells = column(WORK_CELLS * 3)
         self.works = self.times = self.ticks = self.moved = 0
@@ -269,6 +282,7 @@ class Sheet:
         for index in range(2 * self.figures.levels):
             self.free[index] = 0
         self.slow = False
+        self.pace = 0
         self.ticks = self.moved = 0
         return 0
 
@@ -354,6 +368,8 @@ class Sheet:
         ticks: cython.longlong = figures.move_ticks(level, access, size, active)
         if self.slow:
             ticks = max(ticks, self.slow_ticks(level, access, size))
+        if level == 0 and access == READ:
+            ticks = max(ticks, self.pace)
         latency: cython.longlong = figures.level_table[level * LEVEL + 3]
         if ticks == 0 and latency == 0:
             place: cython.longlong = level + (0 if access == READ else figures.levels)

@@ -64,6 +64,10 @@ class KernelClasses:
             loaded(columns["scattered_pattern"]),
             loaded(columns["shape_ordered"]),
         )
+        self.shape_rows, self.shape_threads = loaded(columns["shape_rows"]), loaded(columns["shape_threads"])
+        self.shape_near_waits = loaded(columns["shape_near_waits"])
+        self.shape_far_bytes = loaded(columns["shape_far_bytes"])
+        self.shape_exchanges, self.shape_passes = loaded(columns["shape_exchanges"]), loaded(columns["shape_passes"])
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -148,6 +152,9 @@ class Work:
         place: cython.longlong
         for place in range(self.reads):
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
+        self.rows = self.passes = 0
+        if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
+            self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]
         self.near_read = self.read_total
         run: cython.longlong = classes.shape_run[shape]
         if run > 0:

@@ -12,6 +12,7 @@ from hiersim.lowering.coalescing import transposed_runs
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
+from hiersim.lowering.rows import COLUMNS, rows_of_kernels
 from hiersim.lowering.work import KernelClasses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, OperatorTable
@@ -171,7 +172,9 @@ def _kernel_classes(
     bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
-    shape, shape_row = equal_rows((works, reads, bits, write, run, runs, scattered, scattered_run))
+    rows = rows_of_kernels(graph)
+    teams = {name: getattr(rows, name) for name in COLUMNS}
+    shape, shape_row = equal_rows((works, reads, bits, write, run, runs, scattered, scattered_run, *teams.values()))
     pieces, low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
     label, row = equal_rows((shape, pieces, low, high, covered, size, flush, count, chunk_low, chunk_high))
@@ -200,6 +203,7 @@ def _kernel_classes(
         "shape_scattered": scattered[shape_row],
         "scattered_pattern": scattered_run[shape_row],
         "shape_ordered": _ordered(runs, scattered_run[shape_row]),
+        **{f"shape_{name}": values[shape_row] for name, values in teams.items()},
         "shape_type_ptr": works.ptr,
         "shape_type": works.values,
         **types,
