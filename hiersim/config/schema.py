@@ -144,6 +144,7 @@ class TierModel(_Strict):
     efficiency: Share = 1.0
     dram: Dram | None = None
     latency: Ticks = 0
+    usable: Annotated[Share, Field(description="of a cache: share of the capacity that finds data again")] = 1.0
     granularity: Bytes = 1
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
     start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"

@@ -13,7 +13,9 @@ PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.
 | writes whole rows otherwise (norms) | 128 threads | 4 elements per thread | 2 | 2 |
 | the same with 6 FLOPs per element or more (mean and variance at once) | 128 threads | 4 elements per thread | 2 | 3 |
 
-In the last case sums depend on each other, and a step waits once more. Rows shorter than a warp have one thread each.
+Rows of numbers of which 512 threads would sum up 256 or more each are split over blocks, 16 numbers a thread, as far as
+`MOST_PIECES` blocks; their sums meet in memory, for which a piece exchanges twice more.
+In the last case of the table sums depend on each other, and a step waits once more. Rows shorter than a warp have one thread each.
 """
 
 from __future__ import annotations
@@ -34,6 +36,12 @@ BLOCK: Final = 1024
 LONG_ROW: Final = 16384
 """Elements of a row from which on a whole block sums it up."""
 SUM_BLOCK: Final = 512
+SPLIT: Final = 256
+"""Numbers per thread from which on a row is split."""
+PIECE: Final = 16 * SUM_BLOCK
+"""Elements of the shortest piece."""
+MOST_PIECES: Final = 512
+"""Blocks that a row is split over: about as many as are resident on a large GPU."""
 NORM_BLOCK: Final = 128
 WELFORD: Final = 6
 """FLOPs per element from which on a norm updates mean and variance together."""
@@ -115,13 +123,14 @@ def _row(rows: int, columns: int, read: int, written: int, special: int, flops: 
     element = max(1, read // elements)
     whole = written * 2 > min(read, elements * element)
     team = team_of(columns, element, whole, special >= elements, flops >= WELFORD * elements)
-    steps = -(-columns // team.step)
+    pieces = 1 if whole or columns < SPLIT * SUM_BLOCK else min(MOST_PIECES, columns // PIECE)
+    steps = -(-columns // (pieces * team.step))
     return (
-        rows,
+        rows * pieces,
         team.threads,
         steps * (team.passes + team.more),
         steps * min(TOGETHER, team.step * element),
-        team.exchanges,
+        team.exchanges + (2 if pieces > 1 else 0),
         team.passes,
     )
 

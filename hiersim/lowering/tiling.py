@@ -448,9 +448,10 @@ class Loom:
         sheet.pace = self.part_of(self.pace, tiles, last)
         ticks: cython.longlong = self.part_of(self.work.vector_core_ticks, tiles, last)
         if not self.figures.vector_unlimited:
-            ticks = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
-            tail: cython.longlong = self.idle_share(ticks, active)
-            sheet.add_work(self.figures.vector_unit, ticks, ticks - tail, tail)
+            own: cython.longlong = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
+            useful: cython.longlong = own - self.idle_share(own, active)
+            ticks = max(1, ceil_div(ticks + self.part_of(self.work.address_ticks, tiles, last), active))
+            sheet.add_work(self.figures.vector_unit, ticks, useful, self.idle_share(ticks, active))
         return sheet.add_tile(count, active)
 
     @cython.cfunc

@@ -181,6 +181,8 @@ class Tier(Place):
     """Of one core's copy when the scope is `core`."""
     dram: str | None = None
     """DRAM preset whose timings say what other patterns achieve, in proportion to streaming."""
+    usable: Share = Share(1.0)
+    """Of a cache: the share of its capacity up to which data is found again, as if by LRU. Sets fill unevenly."""
     granularity: Bytes = Bytes(1)
     """Smallest transfer: a sector or burst."""
     replacement: Replacement = Replacement.LRU
