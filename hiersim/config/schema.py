@@ -126,9 +126,9 @@ class ComputeModel(_Strict):
     matrix: MatrixModel | None = None
     load_bandwidth: BytesPerSecond = units.UNLIMITED
     buffer_depth: Count = 2
-    threads: Annotated[Count | None, Field(description="resident threads of one core")] = None
-    start_up: Annotated[Ticks, Field(description="time of a kernel that does nothing")] = 0
-    exchange: Annotated[Ticks, Field(description="time of a sum over the threads of a block")] = 0
+    threads: Count | None = None
+    start_up: Ticks = 0
+    exchange: Ticks = 0
     energy: PicojoulesPerFlop | None = None
 
 
@@ -144,7 +144,7 @@ class TierModel(_Strict):
     efficiency: Share = 1.0
     dram: Dram | None = None
     latency: Ticks = 0
-    usable: Annotated[Share, Field(description="of a cache: share of the capacity that finds data again")] = 1.0
+    usable: Share = 1.0
     granularity: Bytes = 1
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
     start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"

@@ -103,7 +103,7 @@ def address_flops(graph: KernelGraph, runs: IntArray) -> IntArray:
 
     Kernels that the framework launches for one operator and that are not vectorized: copies that transpose, slice,
     repeat or widen, operators that repeat an operand along a dimension, and additions to scattered places. PyTorch 2,
-    aten/src/ATen/native/cuda/CUDALoops.cuh: `elementwise_kernel` with offsets, `unrolled_elementwise_kernel` with casts.
+    aten/src/ATen/native/cuda/CUDALoops.cuh: `elementwise_kernel` (offsets), `unrolled_elementwise_kernel` (casts).
     """
     flops = np.zeros(len(graph), np.int64)
     single = (np.diff(graph.operator_ptr) == 1) & (np.diff(graph.writes.ptr) >= 1) & (graph.launch == Launch.EAGER)

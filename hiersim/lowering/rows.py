@@ -15,7 +15,8 @@ PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.
 
 Rows of numbers of which 512 threads would sum up 256 or more each are split over blocks, 16 numbers a thread, as far as
 `MOST_PIECES` blocks; their sums meet in memory, for which a piece exchanges twice more.
-In the last case of the table sums depend on each other, and a step waits once more. Rows shorter than a warp have one thread each.
+In the last case of the table sums depend on each other, and a step waits once more. Rows shorter than a warp have one
+thread each.
 """
 
 from __future__ import annotations
