@@ -31,10 +31,10 @@ cdef class Sheet:
     cdef long long rooms
     cdef public object arrays
     cdef long long[::1] loop_ptr, loop_repeat, body_ptr, body_count, stage_ptr, release, cells
-    cdef long long[::1] nest_hash, slots
+    cdef long long[::1] nest_hash, nest_depth, slots
     cdef long long[::1] reads, writes, free, slow_reads, slow_writes
     cdef bint slow
-    cdef long long pace
+    cdef long long pace, depth
     cdef long long works
     cdef long long[::1] work_cells
     cdef readonly long long ticks, moved

@@ -210,8 +210,8 @@ class Sheet:
     call `add_work` for what is computed, then `add_tile`. Bytes at ports that cost no time have no stage and are
     summed in `free`: (2, levels), read and written. `slow_reads` and `slow_writes` are bytes that take time only, what
     access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `pace` are the least
-    ticks of the next tile's read at the nearest tier, where threads wait for what they load. `ticks` and `moved` are
-    all services with latencies and all bytes of the nest.
+    ticks of the next tile's read at the nearest tier, where threads wait for what they load; `depth` are the tiles of
+    the nest that are in flight. `ticks` and `moved` are all services with latencies and all bytes of the nest.
     """
 
     def __init__(self, figures: Figures) -> None:
@@ -229,7 +229,8 @@ class Sheet:
             "release_stage": column(tiles),
             "cells": column(tiles * self.most_stages() * CELLS),
         }
-        self.nest_hash = column(rooms)
+        self.nest_hash, self.nest_depth = column(rooms), column(rooms)
+        self.depth = figures.depth
         self.slots = column(rooms * 4)
         self.view()
         self.reads, self.writes = column(figures.levels), column(figures.levels)
@@ -257,6 +258,7 @@ class Sheet:
         self.arrays = {name: longer(values, 2 * len(values)) for name, values in self.arrays.items()}
         self.view()
         self.nest_hash = longer(self.nest_hash, self.rooms)
+        self.nest_depth = longer(self.nest_depth, self.rooms)
         self.slots = column(self.rooms * 4)
         nest: cython.longlong
         for nest in range(self.nests):
@@ -283,6 +285,7 @@ class Sheet:
             self.free[index] = 0
         self.slow = False
         self.pace = 0
+        self.depth = self.figures.depth
         self.ticks = self.moved = 0
         return 0
 
@@ -417,12 +420,13 @@ class Sheet:
         slot: cython.longlong = mark & mask
         while self.slots[slot] != 0:
             other: cython.longlong = self.slots[slot] - 1
-            if self.nest_hash[other] == mark and self.equal(other, nest):
+            same: cython.bint = self.nest_hash[other] == mark and self.nest_depth[other] == self.depth
+            if same and self.equal(other, nest):
                 self.take_back(nest)
                 return other
             slot = (slot + 1) & mask
         self.slots[slot] = nest + 1
-        self.nest_hash[nest] = mark
+        self.nest_hash[nest], self.nest_depth[nest] = mark, self.depth
         self.nests += 1
         return nest
 
@@ -499,5 +503,6 @@ class Sheet:
         names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
         kept.update({"stage_" + name: table[index] for index, name in enumerate(names)})
         kept["complete_stage"] = kept["release_stage"]
+        kept["depth"] = np.array(self.nest_depth[: self.nests], np.int64)
         kept["body_tile"] = np.arange(self.bodies, dtype=np.int64)  # no two bodies share a tile
         return kept

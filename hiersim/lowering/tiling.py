@@ -51,6 +51,8 @@ DEPENDENT = cython.declare(cython.double, 1.2)
 TOGETHER = cython.declare(cython.double, float(TOGETHER_BYTES))
 READ = cython.declare(cython.longlong, int(Access.READ))
 WRITE = cython.declare(cython.longlong, int(Access.WRITE))
+ROW_TILES = cython.declare(cython.longlong, 4)
+"""Tiles of rows in flight, at least: enough for reads, arithmetic and write-back to overlap."""
 MOST = cython.declare(cython.double, float(LARGEST))
 MIN_TILES = cython.declare(cython.longlong, 8)
 """A stream overlaps its own loads, arithmetic and stores at least this finely."""
@@ -287,20 +289,22 @@ class Loom:
         figures: Figures = self.figures
         largest: cython.longlong = max(work.read_total, work.write_size)
         active: cython.longlong = min(figures.cores, max(1, ceil_div(largest, BLOCK_BYTES)))
-        per_tile: cython.longlong = max(1, figures.stream_buffer // figures.depth)
+        depth: cython.longlong = max(figures.depth, ROW_TILES) if work.rows > 0 else figures.depth
+        per_tile: cython.longlong = max(1, figures.stream_buffer // depth)
         tiles: cython.longlong = max(1, ceil_div(ceil_div(largest, active), per_tile))
         tiles = max(tiles, min(MIN_TILES, ceil_div(largest, active * MIN_TILE_BYTES)))
         if work.rows > 0:
             active = min(figures.cores, work.rows)
         self.gather()
         self.pace = self.row_ticks(active) if work.rows > 0 else 0
+        self.sheet.depth = depth  # of rows, the queue says what overlaps, not the buffers
         self.sheet.open_loop(1)
         if tiles > 1:
             self.stream_tile(tiles, tiles - 1, active, False)
             self.sheet.close_loop()
         self.stream_tile(tiles, 1, active, True)
         self.sheet.close_loop()
-        return self.hold(min(figures.depth, tiles), 1, 0, largest - largest // tiles * (tiles - 1))
+        return self.hold(min(self.sheet.depth, tiles), 1, 0, largest - largest // tiles * (tiles - 1))
 
     @cython.cfunc
     def gather(self) -> cython.longlong:
