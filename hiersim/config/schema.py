@@ -126,6 +126,9 @@ class ComputeModel(_Strict):
     matrix: MatrixModel | None = None
     load_bandwidth: BytesPerSecond = units.UNLIMITED
     buffer_depth: Count = 2
+    threads: Count | None = None
+    start_up: Ticks = 0
+    exchange: Ticks = 0
     energy: PicojoulesPerFlop | None = None
 
 
@@ -141,6 +144,7 @@ class TierModel(_Strict):
     efficiency: Share = 1.0
     dram: Dram | None = None
     latency: Ticks = 0
+    usable: Share = 1.0
     granularity: Bytes = 1
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
     start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"
@@ -218,7 +222,8 @@ def to_design(model: DesignModel) -> value.Design:
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
     )
-    plain = {name: getattr(compute, name) for name in ("cores", "clock", "load_bandwidth", "buffer_depth", "energy")}
+    names = ("cores", "clock", "load_bandwidth", "buffer_depth", "threads", "start_up", "exchange", "energy")
+    plain = {name: getattr(compute, name) for name in names}
     design = value.Design(
         name=model.name,
         title=model.title,

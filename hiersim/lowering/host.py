@@ -73,12 +73,13 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
         return _replays(workload, design)
     host, count = design.host, len(workload)
     slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
-    _check(slowest * count + host.launch_view * workload.views)
+    own = int(design.compute.start_up)
+    _check((slowest + own) * count + host.launch_view * workload.views)
     cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch]
     return Dispatch(
         host_ticks=cost + workload.graph.host_views * host.launch_view if workload.views else cost,
         launch_latency=np.full(count, host.latency, np.int64),
-        start_ticks=np.full(count, host.start, np.int64),
+        start_ticks=np.full(count, host.start + own, np.int64),
         queue=int(host.queue),
     )
 
@@ -91,13 +92,14 @@ def _replays(workload: Workload, design: Design) -> Dispatch:
     """
     host, count = design.host, len(workload)
     call, between = _replay_times(design.name, host)
-    _check((call + max(host.start, between) + host.latency) * count)
+    own = int(design.compute.start_up)
+    _check((call + max(host.start, between) + own + host.latency) * count)
     first = workload.graph.host_syncs != 0
     first[:1] = True
     return Dispatch(
         host_ticks=np.where(first, call, 0).astype(np.int64),
         launch_latency=np.full(count, host.latency, np.int64),
-        start_ticks=np.where(first, int(host.start), between).astype(np.int64),
+        start_ticks=(np.where(first, int(host.start), between) + own).astype(np.int64),
         queue=max(count, 1),
     )
 

@@ -95,7 +95,6 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
         needs_ptr=workload.needs_ptr,
         needs=workload.needs,
         nest=nests[workload.kernel_class],
-        depth=loom.depths(),
         buffer_tier=np.full(loom.nests, machine.buffer_tier),
         **columns,
         free_bytes=_of_all_tiers(unstaged, machine),

@@ -147,6 +147,8 @@ class Machine:
             "load_rate": int(compute.load_bandwidth),
             "special_rate": int(compute.vector.special),
             "sector": self.sector,
+            "threads": int(compute.threads or 0),
+            "exchange": int(compute.exchange),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
             "vector_unlimited": int(self.vector_unlimited),
@@ -155,11 +157,11 @@ class Machine:
         held = 0  # a cache that is smaller than a nearer one holds nothing that the nearer one does not
         for tier, ports in zip(self.shared, self.ports, strict=True):
             if tier.management is not Management.POOL:
-                held = max(held, free.get(tier.name, int(tier.capacity)))
+                held = max(held, free.get(tier.name, int(tier.capacity * tier.usable)))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
-        return Figures(numbers, levels, self._dtype_table(matrix, vector, units), arrays, patterns)
+        return Figures(numbers, levels, self._dtype_table(matrix, (*vector, DType.FP32), units), arrays, patterns)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""

@@ -38,6 +38,7 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
         none = np.zeros(kernels, np.int64)
         return AccessPatterns(runs=(), read=np.zeros(len(graph.reads.tensor), np.int64), scattered=none, write=none)
     read = _runs(graph.reads, gathers, graph.tensors)
+    read = _by_element(graph, read)
     write = _runs(graph.writes, _kernels_with(graph, (Kind.SCATTER,)), graph.tensors)
     kernel = np.repeat(np.arange(kernels), np.diff(graph.writes.ptr))
     apart = write > 0
@@ -53,6 +54,22 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
         scattered=scattered,
         write=_numbered(shortest, runs),
     )
+
+
+def _by_element(graph: KernelGraph, run: IntArray) -> IntArray:
+    """`run` with one element where each element of the result has an index of its own."""
+    tensors, reads = graph.tensors, graph.reads
+    bits = np.array([BITS[dtype] for dtype in DType], np.int64)[tensors.tensor_dtype]
+    whole = np.isin(tensors.tensor_dtype, [int(DType.INT64), int(DType.INT32)])
+    result = run.copy()
+    for place in np.flatnonzero(run > 0).tolist():
+        kernel = int(np.searchsorted(reads.ptr, place, side="right")) - 1
+        others = reads.tensor[reads.ptr[kernel] : reads.ptr[kernel + 1]]
+        elements = int(reads.size[place]) * 8 // int(bits[reads.tensor[place]])
+        counts = tensors.tensor_bytes[others] * 8 // bits[others]
+        if elements > 1 and bool((whole[others] & (counts == elements)).any()):
+            result[place] = max(1, int(bits[reads.tensor[place]]) // 8)
+    return result
 
 
 def _numbered(run: IntArray, runs: IntArray) -> IntArray:

@@ -4,6 +4,7 @@ from hiersim.lowering.systolic cimport Arrays
 
 cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
+    cdef readonly long long threads, exchange
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
     cdef readonly Arrays arrays
     cdef long long[::1] level_table
@@ -11,6 +12,8 @@ cdef class Figures:
     cdef long long[::1] pattern_table
     cdef long long capacity(self, long long level)
     cdef long long read_rate(self, long long level)
+    cdef long long latency(self, long long level)
+    cdef bint one_port(self, long long level)
     cdef long long matrix_rate(self, long long dtype)
     cdef long long native(self, long long dtype, long long side)
     cdef long long sectors(self, long long run)
@@ -28,9 +31,10 @@ cdef class Sheet:
     cdef long long rooms
     cdef public object arrays
     cdef long long[::1] loop_ptr, loop_repeat, body_ptr, body_count, stage_ptr, release, cells
-    cdef long long[::1] nest_hash, slots
+    cdef long long[::1] nest_hash, nest_depth, slots
     cdef long long[::1] reads, writes, free, slow_reads, slow_writes
     cdef bint slow
+    cdef long long pace, depth
     cdef long long works
     cdef long long[::1] work_cells
     cdef readonly long long ticks, moved

@@ -77,8 +77,9 @@ class Figures:
     Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
-    bytes; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has `PATTERN_FIELDS`
-    for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
+    bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
+    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has
+    `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Figures:
         self.load_rate = numbers["load_rate"]
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
+        self.threads, self.exchange = numbers["threads"], numbers["exchange"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
@@ -111,6 +113,15 @@ class Figures:
     @cython.cfunc
     def read_rate(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL + 1]
+
+    @cython.cfunc
+    def latency(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL + 3]
+
+    @cython.cfunc
+    def one_port(self, level: cython.longlong) -> cython.bint:
+        """Whether reads and writes share a port."""
+        return self.level_table[level * LEVEL + 4] == self.level_table[level * LEVEL + 5]
 
     @cython.cfunc
     def sectors(self, run: cython.longlong) -> cython.longlong:
@@ -198,8 +209,9 @@ class Sheet:
     A nest is written between `begin` and `finish`: set `reads` and `writes` (bytes by shared tier, nearest first),
     call `add_work` for what is computed, then `add_tile`. Bytes at ports that cost no time have no stage and are
     summed in `free`: (2, levels), read and written. `slow_reads` and `slow_writes` are bytes that take time only, what
-    access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `ticks` and `moved` are
-    all services with latencies and all bytes of the nest.
+    access out of order costs beyond streaming; they count for tiles of a nest that is `slow`. `pace` are the least
+    ticks of the next tile's read at the nearest tier, where threads wait for what they load; `depth` are the tiles of
+    the nest that are in flight. `ticks` and `moved` are all services with latencies and all bytes of the nest.
     """
 
     def __init__(self, figures: Figures) -> None:
@@ -217,12 +229,14 @@ class Sheet:
             "release_stage": column(tiles),
             "cells": column(tiles * self.most_stages() * CELLS),
         }
-        self.nest_hash = column(rooms)
+        self.nest_hash, self.nest_depth = column(rooms), column(rooms)
+        self.depth = figures.depth
         self.slots = column(rooms * 4)
         self.view()
         self.reads, self.writes = column(figures.levels), column(figures.levels)
         self.slow_reads, self.slow_writes = column(figures.levels), column(figures.levels)
         self.slow = False
+        self.pace = 0
         self.free = column(2 * figures.levels)
         self.work_cells = column(WORK_CELLS * 3)
         self.works = self.times = self.ticks = self.moved = 0
@@ -244,6 +258,7 @@ class Sheet:
         self.arrays = {name: longer(values, 2 * len(values)) for name, values in self.arrays.items()}
         self.view()
         self.nest_hash = longer(self.nest_hash, self.rooms)
+        self.nest_depth = longer(self.nest_depth, self.rooms)
         self.slots = column(self.rooms * 4)
         nest: cython.longlong
         for nest in range(self.nests):
@@ -269,6 +284,8 @@ class Sheet:
         for index in range(2 * self.figures.levels):
             self.free[index] = 0
         self.slow = False
+        self.pace = 0
+        self.depth = self.figures.depth
         self.ticks = self.moved = 0
         return 0
 
@@ -354,6 +371,8 @@ class Sheet:
         ticks: cython.longlong = figures.move_ticks(level, access, size, active)
         if self.slow:
             ticks = max(ticks, self.slow_ticks(level, access, size))
+        if level == 0 and access == READ:
+            ticks = max(ticks, self.pace)
         latency: cython.longlong = figures.level_table[level * LEVEL + 3]
         if ticks == 0 and latency == 0:
             place: cython.longlong = level + (0 if access == READ else figures.levels)
@@ -401,12 +420,13 @@ class Sheet:
         slot: cython.longlong = mark & mask
         while self.slots[slot] != 0:
             other: cython.longlong = self.slots[slot] - 1
-            if self.nest_hash[other] == mark and self.equal(other, nest):
+            same: cython.bint = self.nest_hash[other] == mark and self.nest_depth[other] == self.depth
+            if same and self.equal(other, nest):
                 self.take_back(nest)
                 return other
             slot = (slot + 1) & mask
         self.slots[slot] = nest + 1
-        self.nest_hash[nest] = mark
+        self.nest_hash[nest], self.nest_depth[nest] = mark, self.depth
         self.nests += 1
         return nest
 
@@ -483,5 +503,6 @@ class Sheet:
         names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
         kept.update({"stage_" + name: table[index] for index, name in enumerate(names)})
         kept["complete_stage"] = kept["release_stage"]
+        kept["depth"] = np.array(self.nest_depth[: self.nests], np.int64)
         kept["body_tile"] = np.arange(self.bodies, dtype=np.int64)  # no two bodies share a tile
         return kept

@@ -16,7 +16,10 @@ from typing import Any
 import cython
 import numpy as np
 
+from hiersim.lowering.rows import TOGETHER as TOGETHER_BYTES
 from hiersim.lowering.stages import column
+from hiersim.model.program import Access
+from hiersim.units import LARGEST
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
@@ -24,7 +27,10 @@ if cython.compiled:
     from cython.cimports.hiersim.lowering.stages import Figures, Sheet
     from cython.cimports.hiersim.lowering.sweep import Sweeper
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
+    from cython.cimports.libc.math import ceil, sqrt
 else:
+    from math import ceil, sqrt
+
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.stages import Figures, Sheet
@@ -40,6 +46,14 @@ MIN_TILE_BYTES = cython.declare(cython.longlong, 1024)
 """Per core; smaller pieces would not fill a core's load queue."""
 LARGEST_CACHE = cython.declare(cython.longlong, 2**61)
 """More than any cache holds."""
+DEPENDENT = cython.declare(cython.double, 1.2)
+"""A load that an address and a loop lead to takes this many unloaded latencies, as pointer chasing measures them."""
+TOGETHER = cython.declare(cython.double, float(TOGETHER_BYTES))
+READ = cython.declare(cython.longlong, int(Access.READ))
+WRITE = cython.declare(cython.longlong, int(Access.WRITE))
+ROW_TILES = cython.declare(cython.longlong, 4)
+"""Tiles of rows in flight, at least: enough for reads, arithmetic and write-back to overlap."""
+MOST = cython.declare(cython.double, float(LARGEST))
 MIN_TILES = cython.declare(cython.longlong, 8)
 """A stream overlaps its own loads, arithmetic and stores at least this finely."""
 
@@ -76,8 +90,8 @@ class Loom:
     ticks: cython.longlong
     moved: cython.longlong
     buffers: cython.longlong
+    pace: cython.longlong
     free: cython.longlong[::1]
-    serial_nests: set[int]
 
     def __init__(self, classes: KernelClasses, figures: Figures) -> None:
         self.classes, self.figures = classes, figures
@@ -88,8 +102,7 @@ class Loom:
         self.loads, self.extra = column(self.levels), column(self.levels)
         self.stores, self.left = column(self.levels), column(3 * self.levels)
         self.slow_loads, self.slow_stores = column(self.levels), column(self.levels)
-        self.cases = self.ticks = self.moved = self.buffers = 0
-        self.serial_nests = set()
+        self.cases = self.ticks = self.moved = self.buffers = self.pace = 0
         count: cython.longlong = classes.classes
         self.case_shape, self.case_nest, self.case_ptr = column(count), column(count), column(count + 1)
         reads: cython.longlong = (len(classes.arrays["piece_ptr"]) - 1) * (2 if classes.beside else 1)
@@ -124,12 +137,6 @@ class Loom:
     def nests(self) -> int:
         """How many distinct nests there are."""
         return self.sheet.nests
-
-    def depths(self) -> Any:
-        """(N,) tiles in flight per core, by nest: one where a tile fills the memory of its core."""
-        depths = np.full(self.nests, self.figures.depth, np.int64)
-        depths[sorted(self.serial_nests)] = 1
-        return depths
 
     def columns(self) -> dict[str, Any]:
         """Columns of a `Program` by field name: loops, bodies, tiles and stages."""
@@ -259,8 +266,6 @@ class Loom:
         for place in range(2 * self.levels):
             self.case_free[case * 2 * self.levels + place] = sheet.free[place]
         self.case_nest[case] = sheet.finish()
-        if self.work.anchor >= 0 and self.cutter.serial:
-            self.serial_nests.add(self.case_nest[case])
         self.cases += 1
         return case
 
@@ -284,17 +289,22 @@ class Loom:
         figures: Figures = self.figures
         largest: cython.longlong = max(work.read_total, work.write_size)
         active: cython.longlong = min(figures.cores, max(1, ceil_div(largest, BLOCK_BYTES)))
-        per_tile: cython.longlong = max(1, figures.stream_buffer // figures.depth)
+        depth: cython.longlong = max(figures.depth, ROW_TILES) if work.rows > 0 else figures.depth
+        per_tile: cython.longlong = max(1, figures.stream_buffer // depth)
         tiles: cython.longlong = max(1, ceil_div(ceil_div(largest, active), per_tile))
         tiles = max(tiles, min(MIN_TILES, ceil_div(largest, active * MIN_TILE_BYTES)))
+        if work.rows > 0:
+            active = min(figures.cores, work.rows)
         self.gather()
+        self.pace = self.row_ticks(active) if work.rows > 0 else 0
+        self.sheet.depth = depth  # of rows, the queue says what overlaps, not the buffers
         self.sheet.open_loop(1)
         if tiles > 1:
             self.stream_tile(tiles, tiles - 1, active, False)
             self.sheet.close_loop()
         self.stream_tile(tiles, 1, active, True)
         self.sheet.close_loop()
-        return self.hold(min(figures.depth, tiles), 1, 0, largest - largest // tiles * (tiles - 1))
+        return self.hold(min(self.sheet.depth, tiles), 1, 0, largest - largest // tiles * (tiles - 1))
 
     @cython.cfunc
     def gather(self) -> cython.longlong:
@@ -303,11 +313,13 @@ class Loom:
         level: cython.longlong
         index: cython.longlong
         self.loads[0], self.stores[0] = work.near_read, work.write_size
+        if work.rows > 0:
+            self.loads[0] = product(work.near_read, work.passes)
         for level in range(work.levels):
             missed: cython.longlong = 0
             for index in range(work.reads):
                 missed += work.far(index, level)  # at most `read_total`
-            self.loads[level + 1] = missed
+            self.loads[level + 1] = total(missed, self.read_again(level)) if work.rows > 0 else missed
             self.stores[level + 1] = work.write_far[level]
         if not work.ordered:
             self.sheet.slow = True
@@ -315,6 +327,86 @@ class Loom:
                 self.pick(level)
                 self.store(level, self.stores[level])
         return 0
+
+    @cython.cfunc
+    def resident_rows(self) -> cython.longlong:
+        """Rows of a reduction that are worked on at once."""
+        work: Work = self.work
+        teams: cython.longlong = max(1, self.figures.threads // self.classes.shape_threads[work.shape])
+        return min(work.rows, self.figures.cores * teams)
+
+    @cython.cfunc
+    def read_again(self, level: cython.longlong) -> cython.longlong:
+        """Bytes that far tier `level` supplies for the passes over a row after the first.
+
+        Between two touches of an element the other rows at work are touched half to one and a half times, as far as
+        they are with their own: what the cache before holds of such reuse distances is found again.
+        """
+        work: Work = self.work
+        if work.passes < 2:
+            return 0
+        resident: cython.double = float(self.resident_rows()) / float(work.rows)
+        use: cython.double = (float(work.read_total) + float(work.write_size)) * resident
+        capacity: cython.double = float(self.figures.capacity(level))
+        kept: cython.double = 1.0
+        if use > 0.0:
+            kept = min(1.0, max(0.0, (capacity - 0.5 * use) / use))
+        size: cython.longlong = cython.cast(cython.longlong, ceil((1.0 - kept) * float(work.read_total)))
+        return product(work.again_of(min(size, work.read_total), level), work.passes - 1)
+
+    @cython.cfunc
+    def row_ticks(self, active: cython.longlong) -> cython.longlong:
+        """Ticks that the nearest tier takes at least to read the rows of a reduction, on `active` cores.
+
+        Each of the N rows that a core has room for waits `wait` ticks and is served by the memory for `service` ticks
+        in turn: a closed queue of N customers. With R the time of a service with its queue, R = service · (1 + (N - 1)
+        · R ÷ (R + wait)) [Schweitzer, approximate mean value analysis, 1979]; N rows take R + wait, at least N ·
+        service and at least service + wait.
+        """
+        work: Work = self.work
+        rows: cython.double = float(work.rows)
+        share: cython.double = max(1.0, float(self.resident_rows()) / float(active))
+        service: cython.double = float(self.port_ticks(active)) * float(active) / rows
+        wait: cython.double = self.row_wait()
+        gap: cython.double = share * service - wait
+        cycle: cython.double = wait + 0.5 * (gap + sqrt(gap * gap + 4.0 * service * wait))
+        ticks: cython.double = ceil(cycle * (rows / (float(active) * share)))
+        if ticks >= MOST:
+            raise OverflowError("2^62 or more")
+        return max(0, cython.cast(cython.longlong, ticks) - self.figures.move_ticks(0, WRITE, self.stores[0], active))
+
+    @cython.cfunc
+    def row_wait(self) -> cython.double:
+        """Ticks that the team of one row waits for loads and exchanges, all others being idle."""
+        work: Work = self.work
+        figures: Figures = self.figures
+        classes: KernelClasses = self.classes
+        near: cython.double = float(classes.shape_near_waits[work.shape]) * float(figures.latency(0))
+        far: cython.double = float(classes.shape_far_bytes[work.shape]) / TOGETHER
+        level: cython.longlong
+        index: cython.longlong
+        for level in range(work.levels):
+            missed: cython.double = 0.0
+            for index in range(work.reads):
+                missed += float(work.far(index, level))
+            if work.read_total > 0:
+                near += far * float(figures.latency(level + 1)) * min(1.0, missed / float(work.read_total))
+        return DEPENDENT * near + float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
+
+    @cython.cfunc
+    def port_ticks(self, active: cython.longlong) -> cython.longlong:
+        """Ticks of the busiest port, or of the vector unit, for the whole kernel."""
+        figures: Figures = self.figures
+        busiest: cython.longlong = 0
+        if not figures.vector_unlimited:
+            busiest = ceil_div(self.work.vector_core_ticks, active)
+        level: cython.longlong
+        for level in range(self.levels):
+            read: cython.longlong = figures.move_ticks(level, READ, self.loads[level], active)
+            written: cython.longlong = figures.move_ticks(level, WRITE, self.stores[level], active)
+            both: cython.longlong = total(read, written) if figures.one_port(level) else max(read, written)
+            busiest = max(busiest, both)
+        return busiest
 
     @cython.cfunc
     def pick(self, level: cython.longlong) -> cython.longlong:
@@ -357,11 +449,13 @@ class Loom:
             if sheet.slow:
                 sheet.slow_reads[level] = self.part_of(self.slow_loads[level], tiles, last)
                 sheet.slow_writes[level] = self.part_of(self.slow_stores[level], tiles, last)
+        sheet.pace = self.part_of(self.pace, tiles, last)
         ticks: cython.longlong = self.part_of(self.work.vector_core_ticks, tiles, last)
         if not self.figures.vector_unlimited:
-            ticks = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
-            tail: cython.longlong = self.idle_share(ticks, active)
-            sheet.add_work(self.figures.vector_unit, ticks, ticks - tail, tail)
+            own: cython.longlong = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
+            useful: cython.longlong = own - self.idle_share(own, active)
+            ticks = max(1, ceil_div(ticks + self.part_of(self.work.address_ticks, tiles, last), active))
+            sheet.add_work(self.figures.vector_unit, ticks, useful, self.idle_share(ticks, active))
         return sheet.add_tile(count, active)
 
     @cython.cfunc
@@ -387,6 +481,8 @@ class Loom:
         """
         cutter: Sweeper = self.cutter
         cutter.cut()
+        if cutter.serial:
+            self.sheet.depth = 1  # a tile fills the memory of its core
         cores: cython.longlong = self.figures.cores
         active: cython.longlong = cutter.blocks % cores
         if active == 0:
@@ -397,8 +493,7 @@ class Loom:
             self.wave(cores, waves, False)
         self.wave(active, 1, True)
         used: cython.longlong = min(cutter.blocks, cores)
-        depth: cython.longlong = 1 if cutter.serial else self.figures.depth
-        return self.hold(min(depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
+        return self.hold(min(self.sheet.depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
 
     @cython.cfunc
     def hand_out(self) -> cython.longlong:

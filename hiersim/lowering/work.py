@@ -12,7 +12,7 @@ import cython
 import numpy as np
 
 from hiersim.lowering.stages import column, loaded
-from hiersim.model.operators import IntArray, Kind
+from hiersim.model.operators import DType, IntArray, Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
@@ -30,6 +30,7 @@ UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
+FP32 = cython.declare(cython.longlong, int(DType.FP32))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
 FLASH = cython.declare(cython.longlong, int(Kind.FLASH))
 
@@ -65,6 +66,11 @@ class KernelClasses:
             loaded(columns["scattered_pattern"]),
             loaded(columns["shape_ordered"]),
         )
+        self.shape_address = loaded(columns["shape_address"])
+        self.shape_rows, self.shape_threads = loaded(columns["shape_rows"]), loaded(columns["shape_threads"])
+        self.shape_near_waits = loaded(columns["shape_near_waits"])
+        self.shape_far_bytes = loaded(columns["shape_far_bytes"])
+        self.shape_exchanges, self.shape_passes = loaded(columns["shape_exchanges"]), loaded(columns["shape_passes"])
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -95,7 +101,8 @@ class Work:
     them must supply (what nearer caches miss), `write_far` (levels,) those written back to it; both come from the LRU
     distances of the class unless the class says them explicitly. `vector_core_ticks` are the
     ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
-    the contraction that shapes the tiles, -1 where there is none.
+    the contraction that shapes the tiles, -1 where there is none. `address_ticks` are those of one core for addresses,
+    where cores run threads.
     """
 
     def __init__(self, classes: KernelClasses, figures: Figures) -> None:
@@ -149,6 +156,11 @@ class Work:
         place: cython.longlong
         for place in range(self.reads):
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
+        self.rows = self.passes = self.address_ticks = 0
+        if self.figures.threads > 0 and classes.shape_address[shape] > 0:
+            self.address_ticks = self.figures.vector_core_ticks(FP32, classes.shape_address[shape], 0)
+        if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
+            self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]
         self.near_read = self.read_total
         run: cython.longlong = classes.shape_run[shape]
         if run > 0:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.lowering.classes import Ragged, equal_rows
-from hiersim.lowering.coalescing import transposed_runs
+from hiersim.lowering.coalescing import address_flops, transposed_runs
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
+from hiersim.lowering.rows import COLUMNS, rows_of_kernels
 from hiersim.lowering.work import KernelClasses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, OperatorTable
@@ -171,7 +172,11 @@ def _kernel_classes(
     bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
-    shape, shape_row = equal_rows((works, reads, bits, write, run, runs, scattered, scattered_run))
+    addresses = address_flops(graph, run)
+    rows = rows_of_kernels(graph)
+    teams = {name: getattr(rows, name) for name in COLUMNS}
+    patterned = (write, run, addresses, runs, scattered, scattered_run)
+    shape, shape_row = equal_rows((works, reads, bits, *patterned, *teams.values()))
     pieces, low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
     label, row = equal_rows((shape, pieces, low, high, covered, size, flush, count, chunk_low, chunk_high))
@@ -196,10 +201,12 @@ def _kernel_classes(
         "read_bits": bits.rows(shape_row).values,
         "shape_write": write[shape_row],
         "shape_run": run[shape_row],
+        "shape_address": addresses[shape_row],
         "read_pattern": runs.values,
         "shape_scattered": scattered[shape_row],
         "scattered_pattern": scattered_run[shape_row],
         "shape_ordered": _ordered(runs, scattered_run[shape_row]),
+        **{f"shape_{name}": values[shape_row] for name, values in teams.items()},
         "shape_type_ptr": works.ptr,
         "shape_type": works.values,
         **types,

@@ -133,6 +133,12 @@ class Compute:
     """What one core can load from the nearest shared tier."""
     buffer_depth: Count = Count(2)
     """Tiles in flight per core: 1 = none hidden, 2 = double buffering, …"""
+    threads: Count | None = None
+    """Threads that are resident on one core; None: rows of a reduction are not given to teams of threads."""
+    start_up: Ticks = Ticks(0)
+    """What a kernel takes on the device beside its work: its blocks are launched, its last writes are confirmed."""
+    exchange: Ticks = Ticks(0)
+    """From the sums that the threads of a block have to their total, which all of them know: barriers included."""
     energy: PicojoulesPerFlop | None = None
 
 
@@ -175,6 +181,8 @@ class Tier(Place):
     """Of one core's copy when the scope is `core`."""
     dram: str | None = None
     """DRAM preset whose timings say what other patterns achieve, in proportion to streaming."""
+    usable: Share = Share(1.0)
+    """Of a cache: the share of its capacity up to which data is found again, as if by LRU. Sets fill unevenly."""
     granularity: Bytes = Bytes(1)
     """Smallest transfer: a sector or burst."""
     replacement: Replacement = Replacement.LRU

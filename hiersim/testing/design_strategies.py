@@ -157,6 +157,9 @@ def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
         matrix=matrix,
         load_bandwidth=BytesPerSecond(draw(rates)),
         buffer_depth=Count(draw(st.integers(1, 4))),
+        threads=draw(st.none() | st.sampled_from((32, 256, 2048)).map(Count)),
+        start_up=draw(_TIMES),
+        exchange=draw(_TIMES),
     )
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from hiersim.errors import HiersimError
 from hiersim.frontends.measured import Case, Counted, Measured, MeasuredTime
+from hiersim.fusion.build import kernel_graph
+from hiersim.fusion.eager import eager
+from hiersim.fusion.partition import of_groups
 from hiersim.model.design import Design, Tier
+from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
 from hiersim.results import Result
-from hiersim.run import simulate
+from hiersim.run import replay
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
 from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, free_of_host, with_cache
@@ -52,7 +59,8 @@ def replay_operators(
         try:
             if name not in traces:
                 traces = {name: case.trace()}  # times of a case follow each other: one is enough
-            result = simulate(traces[name], machines.of(time.clock, cache))
+            kernels = kernels_as_launched(traces[name], time.launches)
+            result = replay(traces[name], kernels, machines.of(time.clock, cache))
         except HiersimError as error:
             skips.add(f"cannot be replayed: {refusal(error)}")
             continue
@@ -73,6 +81,24 @@ def replay_operators(
             launches=time.launches,
             pair=Pair(predicted=result.time, measured=time.median_s, roofline=roofline_s(case, result)),
         )
+
+
+def kernels_as_launched(trace: Trace, launches: int | None) -> KernelGraph:
+    """The kernels that ran: one per operator, or one in all where the profiler counted one.
+
+    A capture writes out by its definition what a library may do in one call (RMSNorm).
+    """
+    graph = trace.derived(eager)
+    if launches != 1 or len(graph) == 1:
+        return graph
+    return trace.derived(_one_call)
+
+
+def _one_call(trace: Trace) -> KernelGraph:
+    """All operators in one kernel that the framework launches."""
+    together = of_groups(trace.graph, np.zeros(len(trace.graph.operators), np.int64))
+    called = replace(together, eager=np.ones(len(together), np.int64))
+    return kernel_graph(trace, called, "eager (one library call)")
 
 
 def why_not(case: Case, mode: str, cache: str) -> str:
@@ -117,7 +143,9 @@ def replay_counters(
             skips.add(f"counters: {reason}")
             continue
         try:
-            result = simulate(case.trace(), machines.of("profiler", row.cache))
+            trace = case.trace()
+            kernels = kernels_as_launched(trace, len(row.kernels))
+            result = replay(trace, kernels, machines.of("profiler", row.cache))
         except HiersimError as error:
             skips.add(f"counters: cannot be replayed: {refusal(error)}")
             continue

@@ -33,7 +33,7 @@ def explained(fusion: str) -> Explanation:
 @cache
 def home_bytes(fusion: str, capacity: int) -> int:
     """HBM traffic of GPT-2-large on an H100 with that much L2."""
-    design = load_design("h100-sxm").replace({"memory.l2.capacity": f"{capacity} B"})
+    design = load_design("h100-sxm").replace({"memory.l2.capacity": f"{capacity} B", "memory.l2.usable": 1.0})
     return int(simulate(load_trace(TRACE), design, fusion).home_bytes)
 
 

@@ -195,8 +195,9 @@ def scaled(design: Design, factor: int) -> Design:
         special=times(compute.vector.special, factor),
     )
     compute = dataclasses.replace(
-        compute, matrix=matrix, vector=vector, load_bandwidth=times(compute.load_bandwidth, factor)
-    )
+        compute, matrix=matrix, vector=vector, load_bandwidth=times(compute.load_bandwidth, factor),
+        start_up=Ticks(compute.start_up // factor), exchange=Ticks(compute.exchange // factor),
+    )  # fmt: skip
     host = dataclasses.replace(host, **{key: Ticks(getattr(host, key) // factor) for key in HOST_TIMES})
     closer = changed_tiers(
         design, lambda tier: dataclasses.replace(faster(tier, factor), latency=Ticks(tier.latency // factor))

@@ -272,7 +272,12 @@ def scaled(design: Design, k: int) -> Design:
     return dataclasses.replace(
         design,
         compute=dataclasses.replace(
-            compute, vector=vector, matrix=matrix, load_bandwidth=BytesPerSecond(compute.load_bandwidth * k)
+            compute,
+            vector=vector,
+            matrix=matrix,
+            load_bandwidth=BytesPerSecond(compute.load_bandwidth * k),
+            start_up=compute.start_up // k,
+            exchange=compute.exchange // k,
         ),
         memory=tuple(place(tier) for tier in design.memory),
         links=tuple(place(link) for link in design.links),

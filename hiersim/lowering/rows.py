@@ -1,0 +1,156 @@
+"""Rows of a reduction and the teams of threads that work on them, as GPU libraries do: what no design changes.
+
+A library gives a row to a *team*, one warp or one block of threads, and a block waits for its loads, exchanges its sums
+and then goes on. A core has room for a few teams only, so that it is idle while they all wait. The rules are those of
+PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu):
+
+| kernel | team | bytes of a step | passes | exchanges |
+|---|---|---|---|---|
+| writes a number per row, rows below 16 384 | a warp | 16 per thread | 1 | 2 |
+| the same, longer rows | 512 threads | 16 per thread | 1 | 2 |
+| writes whole rows, a special function per element (softmax), to 1 024 | a warp | 2 elements per thread | 1 | 1 |
+| the same, longer rows | a thread per 16 bytes, at most 1 024 | 16 per thread | 3 | 2 |
+| writes whole rows otherwise (norms) | 128 threads | 4 elements per thread | 2 | 2 |
+| the same with 6 FLOPs per element or more (mean and variance at once) | 128 threads | 4 elements per thread | 2 | 3 |
+
+Rows of numbers of which 512 threads would sum up 256 or more each are split over blocks, 16 numbers a thread, as far as
+`MOST_PIECES` blocks; their sums meet in memory, for which a piece exchanges twice more.
+In the last case of the table sums depend on each other, and a step waits once more. Rows shorter than a warp have one
+thread each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import IntArray, Kind
+
+WARP: Final = 32
+LOAD: Final = 16
+"""Bytes that a thread loads at once."""
+BLOCK: Final = 1024
+"""Threads of the largest block, and elements of the longest row of softmax that the registers of a warp hold."""
+LONG_ROW: Final = 16384
+"""Elements of a row from which on a whole block sums it up."""
+SUM_BLOCK: Final = 512
+SPLIT: Final = 256
+"""Numbers per thread from which on a row is split."""
+PIECE: Final = 16 * SUM_BLOCK
+"""Elements of the shortest piece."""
+MOST_PIECES: Final = 512
+"""Blocks that a row is split over: about as many as are resident on a large GPU."""
+NORM_BLOCK: Final = 128
+WELFORD: Final = 6
+"""FLOPs per element from which on a norm updates mean and variance together."""
+TOGETHER: Final = 512
+"""Bytes next to each other that one miss brings: steps that are shorter share it."""
+COLUMNS: Final = ("rows", "threads", "near_waits", "far_bytes", "exchanges", "passes")
+
+
+class Team(NamedTuple):
+    """How one row is worked on."""
+
+    threads: int
+    step: int
+    """Elements that the team loads at once."""
+    passes: int = 1
+    """How often the row is read."""
+    exchanges: int = 1
+    """Sums over all threads of the team, one after the other."""
+    more: int = 0
+    """Further waits of each step, as long as a load from the nearest shared tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """Of K kernels, (K,) each; zeros where a kernel has no rows."""
+
+    rows: IntArray
+    threads: IntArray
+    """Of a team."""
+    near_waits: IntArray
+    """Waits of a row for the nearest shared tier, one after the other: all passes."""
+    far_bytes: IntArray
+    """Bytes of a row for which the first pass waits at farther tiers; `TOGETHER` of them are one wait."""
+    exchanges: IntArray
+    passes: IntArray
+
+
+def rows_of_kernels(graph: KernelGraph) -> Rows:
+    """The rows of the kernels of `graph`: those of the reduction that sees most elements, of the first among equals."""
+    table = {name: np.zeros(len(graph), np.int64) for name in COLUMNS}
+    operators = graph.operators
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}
+    kernels = np.repeat(np.arange(len(graph)), np.diff(graph.operator_ptr))
+    for kernel in np.unique(kernels[operators.kind == Kind.REDUCTION]).tolist():
+        first, last = graph.operator_ptr[kernel : kernel + 2].tolist()
+        rows, columns = _largest(graph, first, last)
+        if rows <= 0 or columns <= 0:
+            continue
+        reads = graph.reads.size[graph.reads.ptr[kernel] : graph.reads.ptr[kernel + 1]]
+        key = (
+            rows,
+            columns,
+            int(reads.max(initial=0)),
+            int(graph.writes.size[graph.writes.ptr[kernel] : graph.writes.ptr[kernel + 1]].sum()),
+            int(operators.special_ops[first:last].sum()),
+            int(operators.vector_flops[first:last].sum()),
+        )
+        if key not in known:
+            known[key] = _row(*key)
+        for name, value in zip(COLUMNS, known[key], strict=True):
+            table[name][kernel] = value
+    return Rows(**table)
+
+
+def _largest(graph: KernelGraph, first: int, last: int) -> tuple[int, int]:
+    """Rows and columns of the reduction with most elements among the operators `first` to `last`."""
+    table = graph.operators
+    best = (0, 0)
+    for row in range(first, last):
+        dims = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
+        if table.kind[row] == Kind.REDUCTION and len(dims) == 2 and dims[0] * dims[1] > best[0] * best[1]:
+            best = (dims[0], dims[1])
+    return best
+
+
+def _row(rows: int, columns: int, read: int, written: int, special: int, flops: int) -> tuple[int, ...]:
+    """`COLUMNS` of a kernel whose largest read has `read` bytes."""
+    elements = rows * columns
+    element = max(1, read // elements)
+    whole = written * 2 > min(read, elements * element)
+    team = team_of(columns, element, whole, special >= elements, flops >= WELFORD * elements)
+    pieces = 1 if whole or columns < SPLIT * SUM_BLOCK else min(MOST_PIECES, columns // PIECE)
+    steps = -(-columns // (pieces * team.step))
+    return (
+        rows * pieces,
+        team.threads,
+        steps * (team.passes + team.more),
+        steps * min(TOGETHER, team.step * element),
+        team.exchanges + (2 if pieces > 1 else 0),
+        team.passes,
+    )
+
+
+def team_of(columns: int, element: int, whole: bool, special: bool, welford: bool) -> Team:
+    """The team for a row of `columns` elements of `element` bytes, by the table at the head of this module.
+
+    `whole`: the kernel writes whole rows; `special`: with special functions of each element; `welford`: with mean and
+    variance at once.
+    """
+    vector = max(1, LOAD // element)
+    if columns < WARP:
+        return Team(1, 1)
+    if not whole:
+        threads = WARP if columns < LONG_ROW else SUM_BLOCK
+        return Team(threads, threads * vector, exchanges=2)
+    if special:
+        if columns <= BLOCK:
+            return Team(WARP, 2 * WARP)
+        threads = min(BLOCK, 1 << (-(-columns // vector) - 1).bit_length())
+        return Team(threads, threads * vector, passes=3, exchanges=2)
+    return Team(NORM_BLOCK, 4 * NORM_BLOCK, passes=2, exchanges=3 if welford else 2, more=1 if welford else 0)
