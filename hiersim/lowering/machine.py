@@ -157,7 +157,7 @@ class Machine:
         held = 0  # a cache that is smaller than a nearer one holds nothing that the nearer one does not
         for tier, ports in zip(self.shared, self.ports, strict=True):
             if tier.management is not Management.POOL:
-                held = max(held, free.get(tier.name, int(tier.capacity * tier.usable)))
+                held = max(held, free.get(tier.name, tier.found_again))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]

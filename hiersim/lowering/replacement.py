@@ -41,8 +41,8 @@ def bytes_beyond(workload: Workload, caches: Sequence[Tier]) -> FarBytes:
     missed, written = graph.reads.size, np.diff(np.append(0, np.cumsum(graph.writes.size))[graph.writes.ptr])
     read, write, held = [], [], 0
     for tier in caches:
-        if tier.capacity > held:
-            held = int(tier.capacity)
+        if tier.found_again > held:
+            held = tier.found_again
             more = moved_beyond(workload, tier)
             missed, written = np.minimum(missed, more[0]), np.minimum(written, more[1])
         read.append(missed)
@@ -53,7 +53,7 @@ def bytes_beyond(workload: Workload, caches: Sequence[Tier]) -> FarBytes:
 def moved_beyond(workload: Workload, tier: Tier) -> tuple[IntArray, IntArray]:
     """(R,) bytes of each read that a cache misses, and (K,) bytes that it writes back, when it is played on its own."""
     graph = workload.graph
-    return _residency(workload, tier).moved(graph.reads.size, len(graph), int(tier.capacity))
+    return _residency(workload, tier).moved(graph.reads.size, len(graph), tier.found_again)
 
 
 def held_before(design: Design) -> int:

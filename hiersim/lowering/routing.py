@@ -80,9 +80,9 @@ class _Route:
 
     def _cache(self, level: int, stream: _Stream) -> _Stream:
         tier = self.design.shared_tiers[level]
-        if tier.capacity <= self.largest:  # no larger than a nearer one: it keeps nothing that that one does not
+        if tier.found_again <= self.largest:  # no larger than a nearer one: it keeps nothing that that one does not
             return stream
-        self.largest = int(tier.capacity)
+        self.largest = tier.found_again
         missed, written = moved_beyond(self.workload, tier)
         return _Stream(np.minimum(stream.missed, missed), np.minimum(stream.written, written))
 

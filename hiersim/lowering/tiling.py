@@ -27,9 +27,9 @@ if cython.compiled:
     from cython.cimports.hiersim.lowering.stages import Figures, Sheet
     from cython.cimports.hiersim.lowering.sweep import Sweeper
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
-    from cython.cimports.libc.math import ceil, sqrt
+    from cython.cimports.libc.math import ceil, floor, sqrt
 else:
-    from math import ceil, sqrt
+    from math import ceil, floor, sqrt
 
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div
@@ -182,6 +182,16 @@ class Loom:
             low, left = high, self.cutter.again(high)
             rows.append((low, left))
         return rows
+
+    def row_rereads(self, index: int) -> tuple[int, int, int]:
+        """Of class `index`: what a cache saves of further passes over its rows, from one size to another; or zeros."""
+        self.work.look(index)
+        if self.work.rows == 0 or self.work.passes < 2 or self.work.anchor >= 0:
+            return 0, 0, 0
+        use: cython.double = self.rows_in_use()
+        low: cython.longlong = cython.cast(cython.longlong, floor(0.5 * use))
+        high: cython.longlong = cython.cast(cython.longlong, ceil(1.5 * use))
+        return low, high, product(self.work.read_total, self.work.passes - 1)
 
     def turn_to(self, index: int) -> bool:
         """Cut the contraction of class `index`; False where it has none."""
@@ -336,6 +346,13 @@ class Loom:
         return min(work.rows, self.figures.cores * teams)
 
     @cython.cfunc
+    def rows_in_use(self) -> cython.double:
+        """Bytes that the rows at work read and write."""
+        work: Work = self.work
+        resident: cython.double = float(self.resident_rows()) / float(work.rows)
+        return (float(work.read_total) + float(work.write_size)) * resident
+
+    @cython.cfunc
     def read_again(self, level: cython.longlong) -> cython.longlong:
         """Bytes that far tier `level` supplies for the passes over a row after the first.
 
@@ -345,8 +362,7 @@ class Loom:
         work: Work = self.work
         if work.passes < 2:
             return 0
-        resident: cython.double = float(self.resident_rows()) / float(work.rows)
-        use: cython.double = (float(work.read_total) + float(work.write_size)) * resident
+        use: cython.double = self.rows_in_use()
         capacity: cython.double = float(self.figures.capacity(level))
         kept: cython.double = 1.0
         if use > 0.0:
@@ -416,6 +432,11 @@ class Loom:
         index: cython.longlong
         self.slow_loads[level] = 0
         self.loads[level] = work.near_read - work.read_total if level == 0 else 0  # what is not coalesced
+        if work.rows > 0:
+            again: cython.longlong = (
+                self.read_again(level - 1) if level > 0 else product(work.near_read, work.passes - 1)
+            )
+            self.loads[level] = total(self.loads[level], again)
         for index in range(work.reads):
             size: cython.longlong = work.read_size(index) if level == 0 else work.far(index, level - 1)
             pattern: cython.longlong = work.read_pattern(index)

@@ -84,7 +84,7 @@ class Reuses:
     """Index into `Reuse`."""
     kernel: IntArray
     storage: IntArray
-    """-1: the operands of a contraction."""
+    """-1: the operands of a contraction, or the rows of a reduction."""
 
     def saved(self, capacity: int) -> FloatArray:
         """(N,) bytes that a cache of `capacity` saves; exact for reads and re-reads, linear for write-backs."""
@@ -190,17 +190,18 @@ def _write_backs(workload: Workload) -> Columns:
 
 
 def _rereads(workload: Workload, design: Design) -> Columns:
-    """What contractions read again, step by step of the capacity that saves it."""
+    """What contractions read again, step by step of the capacity that saves it, and reductions in further passes."""
     loom = woven(workload, design)
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int, int, int]] = []
     kernels = [np.flatnonzero(workload.kernel_class == label).tolist() for label in range(workload.classes.classes)]
     for label, members in enumerate(kernels):
         steps = loom.rereads(label)
         for (_, before), (capacity, after) in pairwise(steps):
-            found += [(capacity, before - after, kernel) for kernel in members]
-    table = np.array(found, np.int64).reshape(-1, 3)
+            found += [(capacity, capacity, before - after, kernel) for kernel in members]
+        found += [(*loom.row_rereads(label), kernel) for kernel in members]
+    table = np.array(found, np.int64).reshape(-1, 4)
     kind, storage = np.full(len(table), 2, np.int64), np.full(len(table), -1, np.int64)
-    return table[:, 0], table[:, 0], table[:, 1], kind, table[:, 2], storage
+    return table[:, 0], table[:, 1], table[:, 2], kind, table[:, 3], storage
 
 
 def woven(workload: Workload, design: Design) -> Loom:

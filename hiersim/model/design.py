@@ -193,6 +193,11 @@ class Tier(Place):
     price_as_of: str | None = None
 
     @property
+    def found_again(self) -> int:
+        """Bytes of a cache up to which data is found again."""
+        return int(self.capacity * self.usable) if self.usable < 1 else int(self.capacity)
+
+    @property
     def is_shared_cache(self) -> bool:
         """True when hardware decides what it holds between kernels."""
         return self.scope is Scope.SHARED and self.management is Management.CACHE
