@@ -17,6 +17,7 @@ import cython
 import numpy as np
 
 from hiersim.lowering.stages import column
+from hiersim.model.program import Access
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
@@ -31,6 +32,7 @@ else:
     from hiersim.lowering.stages import Figures, Sheet
     from hiersim.lowering.work import KernelClasses, Work
 
+WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 PRIME = cython.declare(cython.longlong, 1000003)
 MASK = cython.declare(cython.longlong, 2**40 - 1)
 """Hashes have 40 bits, so that their products with the prime stay inside 63."""
@@ -480,6 +482,8 @@ class Loom:
         """
         cutter: Cutter = self.cutter
         ticks: cython.longlong = cutter.step_ticks(length, ends, last)
+        if ends and not last and cutter.exposed:
+            ticks = total(ticks, self.between(active))
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
             self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))
@@ -488,6 +492,18 @@ class Loom:
             done: cython.longlong = floor_share(cutter.inner_vector, active * length, whole) // self.figures.cores
             self.sheet.add_work(self.figures.vector_unit, ticks, done, self.idle_share(ticks, active))
         return 0
+
+    @cython.cfunc
+    def between(self, active: cython.longlong) -> cython.longlong:
+        """Ticks between two waves in which units stand still: results leave, and the next operands arrive.
+
+        Blocks of a wave begin and end together, so that all of them store at once. The longest store counts.
+        """
+        level: cython.longlong
+        stored: cython.longlong = 0
+        for level in range(self.levels):
+            stored = max(stored, self.figures.move_ticks(level, WRITE, self.sheet.writes[level], active))
+        return total(stored, self.cutter.fill)
 
     @cython.cfunc
     def epilogue(self, active: cython.longlong) -> cython.longlong:
