@@ -105,6 +105,7 @@ class MatrixModel(_Strict):
     peak: Annotated[dict[DTypeName, FlopsPerSecond], Field(min_length=1, description="dense peak per dtype")]
     tile: Annotated[Tile, Field(description="native tile [m, n, k]")]
     efficiency: Share = 1.0
+    asynchronous: StrictBool = False
     stand_in: dict[DTypeName, DTypeName] = {}
     systolic: SystolicModel | None = None
 
@@ -214,6 +215,7 @@ def to_design(model: DesignModel) -> value.Design:
             peak=_by_dtype(compute.matrix.peak),
             tile=compute.matrix.tile,
             efficiency=units.Share(compute.matrix.efficiency),
+            asynchronous=compute.matrix.asynchronous,
             stand_in={_dtype(name): _dtype(target) for name, target in compute.matrix.stand_in.items()},
             systolic=_systolic(compute.matrix.systolic),
         )

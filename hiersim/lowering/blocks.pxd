@@ -9,7 +9,8 @@ cdef class Blocks:
     cdef Figures figures
     cdef KernelClasses classes
     cdef Arrays arrays
-    cdef bint systolic
+    cdef bint systolic, asynchronous, exposed
+    cdef long long fill, width
     cdef long long block_m, block_n, head
     # the product at hand, its tile, and its operands among the reads
     cdef long long batch, m, n, k, element, dtype, operand_a, operand_b
@@ -27,6 +28,8 @@ cdef class Blocks:
 
     cdef long long step_ticks(self, long long length, bint ends, bint last)
     cdef long long cycles(self, long long length, bint ends, bint last)
+    cdef long long narrow_accesses(self, long long m, long long n)
+    cdef long long residents(self, long long m, long long n)
     cdef long long block_side(self, long long tile, long long extent, long long side)
     cdef long long count_far_loads(self)
     cdef long long again_from(self, long long level)

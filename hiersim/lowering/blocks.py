@@ -35,9 +35,16 @@ else:
 ACCUMULATOR_BYTES = 4
 KEPT_A, KEPT_B = 1, 2
 """Which operand's panel stays in the cores' memory from block to block; 0: none."""
+WIDEST = 16
+"""Bytes of the widest access of a core, asynchronous copies included: PTX ISA, `cp.async` and `ld.global.v4`."""
 SPLIT_STEPS = 4
 """A block keeps at least this many inner steps when its inner dimension is split."""
 
+WIDE = cython.declare(cython.longlong, WIDEST)
+SUM_BYTES = cython.declare(cython.longlong, ACCUMULATOR_BYTES)
+RESIDENTS = cython.declare(cython.longlong, 16)
+"""A core runs at most this many blocks at a time: 16 to 32 by generation, CUDA C++ Programming Guide, table of
+technical specifications."""
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
@@ -81,7 +88,9 @@ class Blocks:
         self.figures = work.figures
         self.classes = work.classes
         self.arrays = work.figures.arrays
-        self.systolic = False
+        self.systolic = self.asynchronous = self.exposed = False
+        self.fill = 0
+        self.width = WIDE
         self.block_m = self.block_n = self.head = 0
         self.far_loads, self.extra_far = column(work.levels), column(work.levels)
         self.batch = self.m = self.n = self.k = self.element = self.dtype = 0
@@ -118,6 +127,18 @@ class Blocks:
             if ends:
                 count = total(count, arrays.end(self.block_m, self.block_n, padded_to(self.inner, self.padded)))
         return total(count, arrays.once()) if last else count
+
+    @cython.cfunc
+    def narrow_accesses(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
+        """Accesses that bring in a block's operands per element of the inner dimension; 0 where they are wide."""
+        if self.width >= WIDE:
+            return 0
+        return ceil_div((min(m, self.m) + min(n, self.n)) * self.element, self.width)
+
+    @cython.cfunc
+    def residents(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
+        """Blocks of m × n whose sums fit a core's registers together: while one fills, the others work."""
+        return max(1, min(RESIDENTS, self.figures.accumulators // (m * n * SUM_BYTES)))
 
     @cython.cfunc
     def block_side(self, tile: cython.longlong, extent: cython.longlong, side: cython.longlong) -> cython.longlong:

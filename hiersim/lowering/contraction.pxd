@@ -10,6 +10,7 @@ cdef class Cutter(TileChoice):
     cdef long long measure_demand(self, long long dtype)
     cdef long long take_product(self, long long type_)
     cdef long long cut_product(self)
+    cdef long long measure_width(self, bint convolution)
     cdef long long keep_panel(self)
     cdef long long count_extras(self)
     cdef long long turn(self)

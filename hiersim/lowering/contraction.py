@@ -10,7 +10,7 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
-from hiersim.lowering.blocks import KEPT_A, KEPT_B
+from hiersim.lowering.blocks import KEPT_A, KEPT_B, WIDEST
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
 from hiersim.lowering.tile_choice import TileChoice
 from hiersim.model.operators import Kind
@@ -21,11 +21,13 @@ if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.hiersim.lowering.tile_choice import common
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
 else:
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.stages import Figures
+    from hiersim.lowering.tile_choice import common
     from hiersim.lowering.work import KernelClasses, Work
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
@@ -40,6 +42,7 @@ ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
 KEEP_A = cython.declare(cython.longlong, KEPT_A)
 KEEP_B = cython.declare(cython.longlong, KEPT_B)
+WIDE = cython.declare(cython.longlong, WIDEST)
 QUERY_BLOCK = cython.declare(cython.longlong, 128)
 KEY_BLOCK = cython.declare(cython.longlong, 128)
 LEAST_KEY_BLOCK = cython.declare(cython.longlong, 16)
@@ -76,6 +79,7 @@ class Cutter(TileChoice):
         rate: cython.longlong = self.figures.matrix_rate(self.dtype)
         self.core_rate = rate if rate >= UNLIMITED else max(1, rate // self.figures.cores)
         self.measure_demand(self.dtype)
+        self.exposed, self.asynchronous, self.fill = False, False, 0
         if self.classes.type_kind[self.work.anchor] in (ATTENTION, FLASH):
             return self.cut_attention()
         return self.cut_product()
@@ -120,6 +124,10 @@ class Cutter(TileChoice):
         anchor: cython.longlong = self.work.anchor
         self.take_product(anchor)
         self.find_operands(self.classes.type_kind[anchor] == CONV)
+        self.measure_width(self.classes.type_kind[anchor] == CONV)
+        on_matrix: cython.bint = self.unit == self.figures.matrix_unit
+        self.asynchronous = on_matrix and self.figures.asynchronous > 0 and self.width == WIDE
+        self.exposed = self.figures.scratchpad == 0 and not self.systolic and not self.asynchronous
         self.turn()
         self.choose()
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
@@ -134,8 +142,14 @@ class Cutter(TileChoice):
         self.head = 0
         macs: cython.longlong = self.arrays.macs() if self.systolic else self.block_m * self.block_n
         self.flops_per_inner = ceil_share(macs, self.demand, self.batch * self.m * self.n * self.k)
+        accesses: cython.longlong = self.narrow_accesses(self.tile_m, self.tile_n)
+        if accesses > 0 and self.core_rate < UNLIMITED:
+            loading: cython.longlong = ceil_share(accesses, self.core_rate, self.figures.narrow_rate)
+            self.flops_per_inner = max(self.flops_per_inner, loading)
         self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
         self.keep_panel()
+        if self.exposed:
+            self.fill = self.figures.fill_ticks() // self.residents(self.tile_m, self.tile_n)
         near_a: cython.longlong = product(self.work.stored(self.read_a, self.operand_a, self.element), self.near_a)
         near_b: cython.longlong = product(self.work.stored(self.read_b, self.operand_b, self.element), self.near_b)
         near_a = max(near_a, self.work.read_size(self.read_a))
@@ -143,6 +157,22 @@ class Cutter(TileChoice):
         self.partial_bytes = self.partials()
         self.count_extras()
         return self.count_far_loads()
+
+    @cython.cfunc
+    def measure_width(self, convolution: cython.bint) -> cython.longlong:
+        """Bytes to which all rows of the operands are aligned, at most `WIDE`: rows of k and of n elements.
+
+        Not where a program moves whole tiles, nor for products with a vector, which stream the matrix, nor where a
+        compiler pads rows.
+        """
+        self.width = WIDE
+        if self.classes.type_padded[self.work.anchor]:
+            return 0
+        if self.figures.scratchpad > 0 or self.systolic or convolution or self.m == 1 or self.n == 1:
+            return 0
+        row: cython.longlong = common(self.k * self.element, self.n * self.element)
+        self.width = max(1, common(row, WIDE))
+        return 0
 
     @cython.cfunc
     def keep_panel(self) -> cython.longlong:

@@ -20,6 +20,12 @@ MATRIX: Final = "matrix"
 VECTOR: Final = "vector"
 VECTOR_TILE: Final = (8, 8, 8)
 """Register blocking of a matrix product on the vector unit."""
+NARROW_PER_CYCLE: Final = 3.2
+"""Accesses narrower than 16 B that a core loads for a matrix product per cycle, whatever their width.
+
+Fitted to the products of `measurements/` whose rows are not aligned: 2.6 to 3.8 elements per cycle and core over five
+tile shapes; 16 B accesses are copied asynchronously and are bound by `load_bandwidth`.
+"""
 STREAM_SHARE: Final = 4
 """A streaming kernel keeps 1/4 of its registers (or scratchpad) full of loads in flight."""
 
@@ -149,6 +155,8 @@ class Machine:
             "sector": self.sector,
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
+            "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
+            "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
             "vector_unlimited": int(self.vector_unlimited),

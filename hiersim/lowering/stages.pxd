@@ -6,6 +6,7 @@ cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
     cdef readonly long long threads, exchange
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
+    cdef readonly long long asynchronous, narrow_rate
     cdef readonly Arrays arrays
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table
@@ -19,6 +20,8 @@ cdef class Figures:
     cdef long long sectors(self, long long run)
     cdef long long unit(self, long long dtype)
     cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
+    cdef long long fill_ticks(self)
+    cdef double write_time(self, long long level, double size, double active)
     cdef long long fetched(self, long long pattern, long long level, long long size)
     cdef long long slowed(self, long long pattern, long long level, long long size)
     cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)

@@ -78,8 +78,10 @@ class Figures:
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
-    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `patterns` has
-    `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is access in order.
+    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
+    that the matrix unit works on while blocks are loaded and stored; one core loads `narrow_rate` accesses narrower
+    than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there,
+    is access in order.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class Figures:
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
         self.threads, self.exchange = numbers["threads"], numbers["exchange"]
+        self.asynchronous = numbers["asynchronous"]
+        self.narrow_rate = numbers["narrow_rate"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
@@ -155,6 +159,24 @@ class Figures:
         if level == 0 and active <= (UNLIMITED - 1) // self.load_rate:
             ticks = max(ticks, ceil_share(size, SECOND, self.load_rate * active))
         return ticks
+
+    @cython.cfunc
+    def fill_ticks(self) -> cython.longlong:
+        """Ticks until something from the last shared tier is in a core: all latencies on its way."""
+        ticks: cython.longlong = 0
+        level: cython.longlong
+        for level in range(self.levels):
+            ticks = total(ticks, self.level_table[level * LEVEL + 3])
+        return ticks
+
+    @cython.cfunc
+    def write_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
+        """Seconds of a write, not rounded; for estimates."""
+        rate: cython.longlong = self.level_table[level * LEVEL + 2]
+        seconds: cython.double = size / float(rate) if rate < UNLIMITED else 0.0
+        if level == 0 and float(self.load_rate) * active < float(UNLIMITED):
+            seconds = max(seconds, size / (float(self.load_rate) * active))
+        return seconds
 
     @cython.cfunc
     def fetched(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:

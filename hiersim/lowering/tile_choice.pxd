@@ -2,6 +2,9 @@
 from hiersim.lowering.blocks cimport Blocks
 
 
+cdef long long common(long long one, long long other)
+
+
 cdef class TileChoice(Blocks):
     # tiles that fit: four sides (m, n, k, split), which operand is kept, and an estimated time of each
     cdef long long candidates, rooms
@@ -12,6 +15,7 @@ cdef class TileChoice(Blocks):
 
     cdef long long choose(self)
     cdef long long list_candidates(self)
+    cdef long long next_side(self, long long count)
     cdef long long list_even_candidates(self)
     cdef long long add_kept(self, long long m, long long n, long long left, long long kept)
     cdef long long passes_by_blocks(self, long long m, long long n, long long operand)

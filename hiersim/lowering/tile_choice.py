@@ -109,20 +109,28 @@ class TileChoice(Blocks):
         native_m: cython.longlong = figures.native(self.dtype, 0)
         native_n: cython.longlong = figures.native(self.dtype, 1)
         self.candidates = 0
-        m: cython.longlong = native_m
+        tall: cython.longlong = 1
         while True:
-            n: cython.longlong = native_n
-            while m * n * ACCUMULATOR_BYTES <= figures.accumulators:
+            m: cython.longlong = tall * native_m
+            wide: cython.longlong = 1
+            while m * wide * native_n * ACCUMULATOR_BYTES <= figures.accumulators:
+                n: cython.longlong = wide * native_n
                 k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
                 if k > 0:
                     self.add_with_split(m, n, k)
                 if n >= self.n or n >= self.longest(native_n):
                     break
-                n *= 2
+                wide = self.next_side(wide)
             if m >= self.m or m >= self.longest(native_m):
                 break
-            m *= 2
+            tall = self.next_side(tall)
         return self.add_least()
+
+    @cython.cfunc
+    def next_side(self, count: cython.longlong) -> cython.longlong:
+        """The next side in native tiles: powers of two, as warps are arranged; four to the octave where the unit takes
+        its operands from the cores' memory by itself."""
+        return next_count(count) if self.asynchronous else 2 * count
 
     @cython.cfunc
     def list_even_candidates(self) -> cython.longlong:
@@ -308,6 +316,7 @@ class TileChoice(Blocks):
     ) -> cython.double:
         """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
 
+        Where units stand still between waves, so does the estimate while results leave; it knows no latency (D13).
         A product too small for the machine also waits for its largest operand from the last tier.
         """
         figures: Figures = self.figures
@@ -325,6 +334,9 @@ class TileChoice(Blocks):
                 length: cython.longlong = padded_to(ceil_div(self.k, split), figures.native(self.dtype, 2))
                 macs = float(self.arrays.macs()) * float(self.arrays.block(side_m, side_n, length, k))
             per_block = 2.0 * macs * cores / float(rate)
+            accesses: cython.longlong = self.narrow_accesses(m, n)
+            if accesses > 0:
+                per_block = max(per_block, float(accesses) * inner / float(self.figures.narrow_rate))
         lines: cython.double = float(min(m, self.m) + min(n, self.n))
         if kept == KEEP_A:
             lines -= float(min(m, self.m)) * (1.0 - self.kept_share(m, n, kept))
@@ -332,7 +344,13 @@ class TileChoice(Blocks):
             lines -= float(min(n, self.n)) * (1.0 - self.kept_share(m, n, kept))
         loaded: cython.double = lines * inner * float(self.element) * float(active)
         per_block = max(per_block, figures.read_time(0, loaded, float(active)))
-        seconds: cython.double = float(ceil_div(blocks, figures.cores)) * per_block
+        waves: cython.double = float(ceil_div(blocks, figures.cores))
+        seconds: cython.double = waves * per_block
+        if self.exposed:
+            results: cython.double = float(m * n) * float(self.element) * float(active)
+            last: cython.double = figures.write_time(figures.levels - 1, results, float(active))
+            stored: cython.double = max(figures.write_time(0, results, float(active)), last)
+            seconds += (waves - 1.0) * stored
         if active * 2 < figures.cores:
             largest: cython.double = float(self.batch * self.k * max(self.m, self.n)) * float(self.element)
             far: cython.double = figures.read_time(figures.levels - 1, largest, float(active))

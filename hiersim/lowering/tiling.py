@@ -607,6 +607,8 @@ class Loom:
         """
         cutter: Sweeper = self.cutter
         ticks: cython.longlong = cutter.step_ticks(length, ends, last)
+        if ends and not last and cutter.exposed:
+            ticks = total(ticks, self.between(active))
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
             self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))
@@ -615,6 +617,18 @@ class Loom:
             done: cython.longlong = floor_share(cutter.inner_vector, active * length, whole) // self.figures.cores
             self.sheet.add_work(self.figures.vector_unit, ticks, done, self.idle_share(ticks, active))
         return 0
+
+    @cython.cfunc
+    def between(self, active: cython.longlong) -> cython.longlong:
+        """Ticks between two waves in which units stand still: results leave, and the next operands arrive.
+
+        Blocks of a wave begin and end together, so that all of them store at once. The longest store counts.
+        """
+        level: cython.longlong
+        stored: cython.longlong = 0
+        for level in range(self.levels):
+            stored = max(stored, self.figures.move_ticks(level, WRITE, self.sheet.writes[level], active))
+        return total(stored, self.cutter.fill)
 
     @cython.cfunc
     def epilogue(self, active: cython.longlong) -> cython.longlong:

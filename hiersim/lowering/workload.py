@@ -165,7 +165,7 @@ def _kernel_classes(
     graph: KernelGraph, profile: ReuseProfile, patterns: AccessPatterns
 ) -> tuple[IntArray, KernelClasses]:
     """The class of each kernel, and the content of the classes."""
-    type_of, types = _operator_types(graph.operators)
+    type_of, types = _operator_types(graph)
     reads, works = Ragged(graph.reads.ptr, graph.reads.size), _working(graph, type_of)
     written = np.concatenate(([0], np.cumsum(graph.writes.size)))[graph.writes.ptr]
     write = np.diff(written)
@@ -220,8 +220,12 @@ def _ordered(runs: Ragged, scattered: IntArray) -> IntArray:
     return ((apart[runs.ptr[1:]] == apart[runs.ptr[:-1]]) & (scattered == 0)).astype(np.int64)
 
 
-def _operator_types(operators: OperatorTable) -> tuple[IntArray, dict[str, IntArray]]:
-    """The type of each operator, and the content of the types: all that lowering sees of an operator."""
+def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
+    """The type of each operator, and the content of the types: all that lowering sees of an operator.
+
+    Products of compiled schedules are `padded`: a compiler that knows the shapes aligns their rows.
+    """
+    operators = graph.operators
     dims = Ragged(operators.dims_ptr, operators.dims)
     columns = {
         "type_kind": operators.kind,
@@ -230,6 +234,7 @@ def _operator_types(operators: OperatorTable) -> tuple[IntArray, dict[str, IntAr
         "type_masked": operators.masked_flops,
         "type_vector": operators.vector_flops,
         "type_special": operators.special_ops,
+        "type_padded": np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64),
     }
     label, row = equal_rows((*columns.values(), dims))
     sizes = np.zeros((len(row), MOST_DIMS), np.int64)

@@ -105,6 +105,8 @@ class MatrixUnit:
     """Native tile (m, n, k): smaller problems are padded to it."""
     efficiency: Share = Share(1.0)
     """Share of the peak that a well-tuned inner loop sustains."""
+    asynchronous: bool = False
+    """Whether a core loads the next block's operands and stores the last block's results while the unit works."""
     stand_in: Mapping[DType, DType] = field(default_factory=dict)
     """dtype that the unit lacks → dtype whose rate is used instead, with a warning."""
     systolic: Systolic | None = None

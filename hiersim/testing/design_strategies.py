@@ -144,6 +144,7 @@ def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
             tile=draw(_TILES) if systolic is None else _tile_on(systolic, draw(st.sampled_from((1, 4)))),
             efficiency=draw(_SHARES),
             stand_in={DType.FP16: DType.BF16},
+            asynchronous=draw(st.booleans()),
             systolic=systolic,
         )
     return Compute(

@@ -1,0 +1,103 @@
+"""What products on cores with registers and a scratchpad cost beyond their arithmetic: waves apart, narrow rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from build import design_from, matmul
+from hiersim.fusion.eager import eager
+from hiersim.lowering.machine import NARROW_PER_CYCLE, Machine
+from hiersim.lowering.tiling import Loom
+from hiersim.lowering.workload import prepare
+from hiersim.model.design import Design
+from hiersim.model.operators import DType
+from hiersim.model.trace import Trace
+from hiersim.run import simulate
+from hiersim.units import ceil_div
+
+PEAK = {"fp32": "1 TFLOP/s", "bf16": "1 TFLOP/s"}
+
+
+def gpu(**changes: object) -> Design:
+    """Four cores with registers and a scratchpad."""
+    core = {"scope": "core", "management": "scratchpad"}
+    far = {"scope": "shared", "management": "scratchpad", "capacity": "64 GB", "bandwidth": "unlimited"}
+    memory = {"registers": {**core, "capacity": "32 KiB"}, "smem": {**core, "capacity": "64 KiB"}, "dram": far}
+    return design_from(memory=memory, **changes)
+
+
+def shape(trace: Trace, design: Design) -> dict[str, int]:
+    """How the product is cut."""
+    loom = Loom(prepare(eager(trace)).classes, Machine(design).figures([DType.FP32, DType.BF16], []))
+    loom.weave()
+    return loom.shape(0)
+
+
+def with_stores(asynchronous: bool, latency: int) -> Design:
+    """Loads are free but for their latency; stores pass 64 B a nanosecond."""
+    return gpu(
+        compute__matrix={"tile": [8, 8, 8], "peak": PEAK, "asynchronous": asynchronous},
+        memory__dram__bandwidth=None, memory__dram__read_bandwidth="unlimited",
+        memory__dram__write_bandwidth="64 GB/s", memory__dram__latency=f"{latency} ps",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(1024, 1024, 256), (2048, 512, 1024)])
+def test_units_stand_still_between_waves_unless_blocks_are_asynchronous(
+    m: int, n: int, k: int, asynchronous: bool, tmp_path: Path
+) -> None:
+    """waves × arithmetic, between two waves the store of one, and the last store."""
+    design = with_stores(asynchronous, 0)
+    trace = matmul(m, n, k, tmp_path)
+    cut = shape(trace, design)
+    waves, area = cut["waves"], cut["tile_m"] * cut["tile_n"]
+    assert waves > 2 and cut["blocks"] == 4 * waves and cut["split"] == 1
+    arithmetic = 2 * m * n * k  # one FLOP per tick
+    store = 4 * area * 4 * 1000 // 64
+    assert store < arithmetic // waves
+    apart = 0 if asynchronous else (waves - 1) * store
+    assert simulate(trace, design).makespan == arithmetic + apart + store
+
+
+def test_between_waves_the_next_operands_arrive_as_far_as_no_neighbour_hides_it(tmp_path: Path) -> None:
+    """A latency for every gap, shared by the blocks that a core holds together, and what an asynchronous core shows."""
+    trace, latency = matmul(1024, 1024, 256, tmp_path), 160_000
+    cut = shape(trace, with_stores(False, latency))
+    residents = 32 * 1024 // 2 // (4 * cut["tile_m"] * cut["tile_n"])
+
+    def makespan(asynchronous: bool, latency: int) -> int:
+        return simulate(trace, with_stores(asynchronous, latency)).makespan
+
+    more = [makespan(asynchronous, latency) - makespan(asynchronous, 0) for asynchronous in (False, True)]
+    gaps = (cut["waves"] - 1) * (latency // residents)
+    assert gaps <= more[0] <= gaps + more[1]
+
+
+@pytest.mark.parametrize(("n", "k", "width"), [(333, 512, 2), (512, 333, 2), (514, 512, 4), (516, 512, 8)])
+def test_rows_that_are_not_aligned_are_loaded_by_narrow_accesses(n: int, k: int, width: int, tmp_path: Path) -> None:
+    """Per element of the inner dimension, every operand element of a block at its width, on each core."""
+    fast = {"fp32": "1 PFLOP/s", "bf16": "1 PFLOP/s"}
+    design = gpu(compute__matrix={"tile": [8, 8, 8], "peak": fast})
+    trace = matmul(512, n, k, tmp_path, dtype="bf16")
+    cut = shape(trace, design)
+    rows, columns = min(cut["tile_m"], 512), min(cut["tile_n"], n)
+    accesses = ceil_div((rows + columns) * 2, width)
+    inner = ceil_div(k, cut["split"])
+    each = ceil_div(inner, 8) * 8 * accesses * 1000 / NARROW_PER_CYCLE  # at 1 GHz, in ticks
+    waves = ceil_div(cut["blocks"], 4)
+    wide = 2 * cut["tile_m"] * cut["tile_n"] * ceil_div(inner, 8) * 8 * 4 / 1000
+    slower = max(each, wide)
+    assert simulate(trace, design).makespan == pytest.approx(waves * slower, rel=1e-3)
+    assert each > wide
+
+
+def test_rows_of_sixteen_bytes_and_products_of_compiled_schedules_load_wide(tmp_path: Path) -> None:
+    fast = {"fp32": "1 PFLOP/s", "bf16": "1 PFLOP/s"}
+    design = gpu(compute__matrix={"tile": [8, 8, 8], "peak": fast})
+    aligned = simulate(matmul(512, 520, 512, tmp_path, dtype="bf16"), design).makespan
+    odd = matmul(512, 515, 512, tmp_path, dtype="bf16")
+    assert simulate(odd, design).makespan > 10 * aligned
+    assert simulate(odd, design, fusion="inductor-rules").makespan <= aligned
