@@ -63,7 +63,7 @@ def test_traffic_is_flat_where_no_working_set_is_named(fusion: str) -> None:
         assert len(gaps) >= 3
         fall = sum(home_bytes(fusion, low) - home_bytes(fusion, high) for low, high in gaps)
         assert 0 <= fall <= rest + 1e-6 * home_bytes(fusion, 1)
-        assert rest < 0.2 * sum(item.saved_bytes for item in sets)
+        assert rest < 0.25 * sum(item.saved_bytes for item in sets)
 
 
 def flat_ranges(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
