@@ -80,8 +80,8 @@ class Figures:
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
     a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
     that the matrix unit works on while blocks are loaded and stored; one core loads `narrow_rate` accesses narrower
-    than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there,
-    is access in order.
+    than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is
+    not there, is access in order.
     """
 
     def __init__(

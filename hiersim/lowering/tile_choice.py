@@ -350,7 +350,7 @@ class TileChoice(Blocks):
             results: cython.double = float(m * n) * float(self.element) * float(active)
             last: cython.double = figures.write_time(figures.levels - 1, results, float(active))
             stored: cython.double = max(figures.write_time(0, results, float(active)), last)
-            seconds += (waves - 1.0) * stored
+            seconds += (waves - 1.0) * stored / float(self.residents(m, n))
         if active * 2 < figures.cores:
             largest: cython.double = float(self.batch * self.k * max(self.m, self.n)) * float(self.element)
             far: cython.double = figures.read_time(figures.levels - 1, largest, float(active))

@@ -622,13 +622,14 @@ class Loom:
     def between(self, active: cython.longlong) -> cython.longlong:
         """Ticks between two waves in which units stand still: results leave, and the next operands arrive.
 
-        Blocks of a wave begin and end together, so that all of them store at once. The longest store counts.
+        Blocks of a wave begin and end together, so that all of them store at once. The longest store counts; of the
+        blocks that share a core, one stores while the others work.
         """
         level: cython.longlong
         stored: cython.longlong = 0
         for level in range(self.levels):
             stored = max(stored, self.figures.move_ticks(level, WRITE, self.sheet.writes[level], active))
-        return total(stored, self.cutter.fill)
+        return total(stored // self.cutter.residents(self.cutter.tile_m, self.cutter.tile_n), self.cutter.fill)
 
     @cython.cfunc
     def epilogue(self, active: cython.longlong) -> cython.longlong:
