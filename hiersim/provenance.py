@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -27,10 +27,14 @@ def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     return hexadecimal
 
 
+DECIDING: Final = ("header", "graph", "schedules", "groupings")
+"""Fields of a trace that decide a result: all but measured times."""
+
+
 def _trace_digest(trace: Trace) -> Any:
     """Everything but measured times, which decide nothing."""
     digest = hashlib.sha256()
-    for part in ("header", "graph", "schedules"):
+    for part in DECIDING:
         digest.update(part.encode() + b"\0")
         _feed(digest, getattr(trace, part))
     return digest

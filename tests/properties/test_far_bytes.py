@@ -38,7 +38,7 @@ def assert_equal(one: Program, other: Program) -> None:
 def by_lru(workload: Workload, design: Design) -> FarBytes:
     """What LRU caches of `design` miss and write back, said explicitly."""
     figures = Machine(design).figures(workload.matrix_dtypes, workload.vector_dtypes)
-    sizes = np.maximum.accumulate([int(tier.capacity) for tier in design.shared_tiers[:-1]])
+    sizes = np.maximum.accumulate([tier.found_again for tier in design.shared_tiers[:-1]])
     assert figures.levels == len(sizes) + 1
     graph, profile = workload.graph, workload.profile
     read = [profile.read_misses(graph.reads.size, int(size)) for size in sizes]

@@ -70,7 +70,7 @@ def test_work_does_not_grow_with_layers() -> None:
     ("name", "fusion", "most"),
     [
         ("llama3-70b-prefill", "eager", 5000),
-        ("llama3-70b-prefill", "inductor", 5500),
+        ("llama3-70b-prefill", "inductor", 6000),
         ("llama3-70b-decode", "eager", 1500),
         ("bert-large-prefill", "eager", 2000),
     ],
