@@ -277,16 +277,7 @@ def test_capturing_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-OLDER = pytest.mark.xfail(reason="a capture of today has three more views at the end: to be captured again")
-PREFILLS = ("gpt2-large-prefill", "llama3-8b-prefill", "llama3-70b-prefill")
-STORED = [
-    pytest.param(builder.name, marks=OLDER if builder.name in PREFILLS else ())
-    for builder in BUILDERS.values()
-    if builder.bundled
-]
-
-
-@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("name", [builder.name for builder in BUILDERS.values() if builder.bundled])
 def test_bundled_traces_are_what_a_capture_gives(name: str) -> None:
     """The files in the repository are not older than the code."""
     stored = load_archive(Path(__file__).parents[2] / "traces" / f"{name}.npz").graph

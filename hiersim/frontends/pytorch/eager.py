@@ -281,7 +281,6 @@ def capture_eager(target: Target) -> EagerCapture:
         if target.train:
             outputs = _train(target, recorder)
         else:
-            target.model.requires_grad_(False)
             _register(target, recorder)
             with torch.device("meta"), torch.no_grad(), GpuAttention(), recorder:
                 outputs = tree_leaves(target.model(**target.kwargs))
