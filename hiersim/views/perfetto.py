@@ -24,6 +24,7 @@ from hiersim.errors import HiersimError, SimulationError
 from hiersim.model.timeline import StageLog
 from hiersim.results import Result, role_names
 from hiersim.run import engine
+from hiersim.wire import put_bytes, put_number
 
 SCALE_NOTE: Final = "1 ns shown = 1 ps simulated"
 _SLICE_BEGIN, _SLICE_END, _COUNTER = 1, 2, 4
@@ -135,22 +136,22 @@ def title(result: Result) -> str:
 def perfetto_trace(result: Result) -> bytes:
     """The timeline as a serialized `perfetto.protos.Trace`."""
     packets = bytearray()
-    process = _integer(1, _PROCESS) + _text(6, title(result))
-    root = _integer(1, _ROOT) + _text(2, title(result)) + _message(3, process)
-    _packet(packets, _message(60, root))
+    process = put_number(1, _PROCESS) + _text(6, title(result))
+    root = put_number(1, _ROOT) + _text(2, title(result)) + put_bytes(3, process)
+    _packet(packets, put_bytes(60, root))
     for number, (name, slices) in enumerate(lanes(result), start=2):
-        track = _integer(1, number) + _text(2, name) + _integer(5, _ROOT)
-        _packet(packets, _message(60, track))
+        track = put_number(1, number) + _text(2, name) + put_number(5, _ROOT)
+        _packet(packets, put_bytes(60, track))
         for item in slices:
             if item.end > item.begin:
                 _packet(packets, _event(number, item.begin, _SLICE_BEGIN, item))
                 _packet(packets, _event(number, item.end, _SLICE_END, None))
     for number, (name, steps) in enumerate(counters(result), start=_COUNTERS):
-        counter = _message(8, _integer(3, _UNIT_SIZE_BYTES))
-        _packet(packets, _message(60, _integer(1, number) + _text(2, name) + _integer(5, _ROOT) + counter))
+        counter = put_bytes(8, put_number(3, _UNIT_SIZE_BYTES))
+        _packet(packets, put_bytes(60, put_number(1, number) + _text(2, name) + put_number(5, _ROOT) + counter))
         for time, value in steps:
-            event = _integer(9, _COUNTER) + _integer(11, number) + _integer(30, value)
-            _packet(packets, _integer(8, time) + _message(11, event))
+            event = put_number(9, _COUNTER) + put_number(11, number) + put_number(30, value)
+            _packet(packets, put_number(8, time) + put_bytes(11, event))
     return bytes(packets)
 
 
@@ -167,36 +168,19 @@ def counters(result: Result) -> Iterator[tuple[str, list[tuple[int, int]]]]:
 
 
 def _packet(packets: bytearray, body: bytes) -> None:
-    packets += _message(1, body + _integer(10, _SEQUENCE))
+    packets += put_bytes(1, body + put_number(10, _SEQUENCE))
 
 
 def _event(track: int, time: int, kind: int, item: Slice | None) -> bytes:
-    body = _integer(9, kind) + _integer(11, track)
+    body = put_number(9, kind) + put_number(11, track)
     if item is not None:
-        note = _text(10, "kernel") + _integer(4, item.kernel)
-        body += _text(23, item.name) + _message(4, note)
-    return _integer(8, time) + _message(11, body)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _integer(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _message(field: int, body: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(body)) + body
+        note = _text(10, "kernel") + put_number(4, item.kernel)
+        body += _text(23, item.name) + put_bytes(4, note)
+    return put_number(8, time) + put_bytes(11, body)
 
 
 def _text(field: int, value: str) -> bytes:
-    return _message(field, value.encode())
+    return put_bytes(field, value.encode())
 
 
 def chrome_json(result: Result) -> bytes:

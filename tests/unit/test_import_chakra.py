@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imported import mutated, refused, same_work, survives
 
 import hiersim as hs
-from hiersim.frontends.chakra import wire
+from hiersim import wire
 from hiersim.frontends.chakra.build import OWN, import_chakra
 from hiersim.frontends.chakra.read import read_chakra
 from hiersim.frontends.chakra.schema import Arguments, Node, NodeType, attribute_of, message_of, node_of

@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 from hiersim.errors import TraceError, one_line
 from hiersim.frontends.chakra.schema import NOTHING, Arguments, Node, NodeType, attribute_of, literal, node_of
-from hiersim.frontends.chakra.wire import LONGEST, WireError, fields, varint
 from hiersim.frontends.json_stream import elements
+from hiersim.wire import LONGEST, WireError, fields, varint
 
 WANTED: Final = "a Chakra execution trace (.et, or its JSON)"
 MAX_MESSAGE: Final = 64 * 2**20

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-from hiersim.frontends.chakra.wire import (
+from hiersim.wire import (
     BYTES,
     FIXED32,
     FIXED64,

@@ -18,10 +18,10 @@ from hiersim.errors import TraceError
 from hiersim.frontends.archive import write_whole
 from hiersim.frontends.chakra.build import OWN
 from hiersim.frontends.chakra.schema import Arguments, Node, NodeType, message_of, put_attribute
-from hiersim.frontends.chakra.wire import delimited, put_bytes
 from hiersim.frontends.row_writer import rows_of
 from hiersim.model.operators import BITS, Accesses, DType, Kind
 from hiersim.model.trace import OperatorGraph, Trace
+from hiersim.wire import delimited, put_bytes
 
 VERSION: Final = "0.0.4"
 _TORCH: Final = {

@@ -1,4 +1,4 @@
-"""The protobuf wire format, as far as Chakra needs it: fields of a message, and messages with a length before each.
+"""The protobuf wire format: fields of a message, and messages with a length before each.
 
 Unknown fields are passed over, so that newer and older schemas can be read.
 """
