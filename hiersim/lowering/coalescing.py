@@ -16,11 +16,11 @@ from hiersim.model.operators import BITS, DType, IntArray, Kind, TensorTable
 COALESCED = 0
 ADDRESSED = 140
 """FLOPs that the address of an element costs where a kernel computes one for each: about 70 instructions, most of them
-divisions of an index by the sides of a tensor. Fitted on half of the bundled H100 measurements of slices, repeated rows
+divisions of an index by the sides of a tensor. Read off the bundled H100 measurements of slices, repeated rows
 and rows added to matrices, 330 to 430 elements per ns (110 to 170 FLOPs)."""
 LOOKED_UP = 440
 """The same where each thread of a warp touches a line of its own, which the core looks up one after the other, or adds
-to memory atomically: about two cycles of a core. Fitted on half of the bundled transposes, 121 to 132 elements per ns
+to memory atomically: about two cycles of a core. Read off the bundled transposes, 121 to 132 elements per ns
 (430 to 480 FLOPs)."""
 
 
