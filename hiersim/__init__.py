@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hiersim.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
     from hiersim.errors import (
@@ -110,10 +112,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("hiersim")
     raise AttributeError(f"module 'hiersim' has no attribute '{name}'")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 MAX_LINE = 400
 MAX_PLACE = 200
@@ -128,6 +127,8 @@ def one_line(text: str) -> str:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The hint for a mistyped name: the closest valid one, or the list of all."""
+    from difflib import get_close_matches  # only mistakes pay for it
+
     name, choices = name[:MAX_PLACE], sorted(valid)
     if len(choices) > MAX_CHOICES:
         at = bisect(choices, name)  # those around it begin alike

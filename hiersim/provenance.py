@@ -13,7 +13,7 @@ import numpy as np
 
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 
 def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
@@ -22,7 +22,7 @@ def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     digest.update(json.dumps(plain(design), sort_keys=True).encode())
     digest.update(fusion.encode())
     digest.update(launch.encode())
-    digest.update(package_version().encode())
+    digest.update(__version__.encode())
     hexadecimal: str = digest.hexdigest()
     return hexadecimal
 

@@ -26,7 +26,7 @@ from hiersim.model.trace import Trace
 from hiersim.modules import grouped
 from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")
@@ -75,7 +75,7 @@ class Result:
     @property
     def version(self) -> str:
         """Version of hiersim."""
-        return package_version()
+        return __version__
 
     @property
     def inputs_sha256(self) -> str:

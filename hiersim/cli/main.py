@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hiersim.errors import DesignError, HiersimError
+from hiersim.version import __version__
 
 COMMANDS = {
     "demo": "hiersim.cli.simulate:demo",
@@ -73,9 +74,7 @@ class LazyGroup(click.Group):
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"hiersim {version('hiersim')}")
+        click.echo(f"hiersim {__version__}")
         context.exit()
 
 
