@@ -33,6 +33,13 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     assert "Result(gpt2-large-prefill on h100-sxm, inductor (captured)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", reference.EXECUTED)
+def test_what_a_page_shows_is_what_its_python_prints(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    assert "<!-- output:begin -->\n\n    " in page
+    assert reference.executed(page, name) == page, "run 'make docs'"
+
+
 def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
