@@ -12,7 +12,7 @@ import numpy as np
 
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
-from hiersim.errors import MissingExtraError
+from hiersim.errors import HiersimError, MissingExtraError, nearest
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.measured_times import measured_times
@@ -109,6 +109,33 @@ class Result:
             return 0.0
         work = int(self.timeline.ledger_totals[ENGINES.index(MAIN_ENGINE), : len(WORK)].sum())
         return 1 - work / self.timeline.makespan
+
+    def share(self, entry: str | None = None, tier: str | None = None, *, engine: str = MAIN_ENGINE) -> float:
+        """Share of the makespan that an engine of the chip spends on an entry of the ledger, a tier to blame, or both.
+
+        >>> import hiersim as hs
+        >>> result = hs.simulate(hs.load_trace("llama3-8b-decode"), hs.load_design("h100-sxm"))
+        >>> result.share("dispatch") > result.share("bandwidth", "hbm") > result.share(tier="l2")
+        True
+
+        Raises
+        ------
+        HiersimError
+            When the ledger has no such engine, or `entry` or `tier` is no name that it uses.
+        """
+        for what, name, valid in (
+            ("engine", engine, ENGINES),
+            ("entry", entry, [item.name.lower() for item in Entry]),
+            ("tier", tier, [place.name for place in self.design.places]),
+        ):
+            if name is not None and name not in valid:
+                raise HiersimError(f"'{name}' is no {what} of the ledger", expected=nearest(name, valid))
+        ticks = sum(
+            row.ticks
+            for row in self.ledger
+            if row.engine == engine and entry in (None, row.entry) and tier in (None, row.tier)
+        )
+        return ticks / max(self.makespan, 1)
 
     @property
     def utilization(self) -> dict[str, float]:
