@@ -104,7 +104,7 @@ def covered(path: str, sources: Mapping[str, Any]) -> bool:
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dict[str, Any]:
-    """`base` with the values of `own` over it, table by table; a null in `memory` or `links` removes a tier or link.
+    """`base` with the values of `own` over it, table by table; a null removes a tier, a link or a dtype's rate.
 
     A new tier stands behind the one that `own` writes before it or, written first, in front of the one that
     follows it; alone it becomes the farthest.
@@ -114,7 +114,7 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dic
         present = merged.get(key)
         if isinstance(value, Mapping) and isinstance(present, Mapping):
             merged[key] = merge(present, value, (*path, key))
-        elif value is None and path in (("memory",), ("links",)) and key in merged:
+        elif value is None and (path in (("memory",), ("links",)) or path[-1:] == ("peak",)) and key in merged:
             del merged[key]
         else:
             merged[key] = value
