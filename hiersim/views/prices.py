@@ -44,7 +44,7 @@ def sram_rows(price: SramPrice, book: PriceBook) -> Iterator[tuple[str, str, str
     yield (
         "area of 1 GB",
         f"{price.area_mm2:,.0f} mm2",
-        f"{price.dies_per_gb} die(s) within {silicon.reticle.value:g} mm2",
+        f"dies within {silicon.reticle.value:g} mm2 (reticle): {price.dies_per_gb}",
     )
     yield "die", f"{price.die_mm2:,.0f} mm2", "the die that the SRAM is part of"
     yield "dies per wafer", f"{price.dies_per_wafer:.1f}", f"{silicon.wafer_diameter.value:g} mm, less those at the rim"
