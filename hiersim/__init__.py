@@ -15,6 +15,7 @@ from hiersim.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
+    from hiersim.config.prices import load_prices
     from hiersim.errors import (
         CapacityError,
         DesignError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
+    from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "load_design": "hiersim.config.load",
+    "load_prices": "hiersim.config.prices",
+    "sram_price": "hiersim.model.silicon",
     "load_trace": "hiersim.frontends.load",
     "export_chakra": "hiersim.frontends.chakra.write",
     "import_chakra": "hiersim.frontends.chakra.build",
@@ -99,9 +103,11 @@ __all__ = [
     "import_onnx",
     "import_table",
     "load_design",
+    "load_prices",
     "load_trace",
     "save_trace",
     "simulate",
+    "sram_price",
     "to_networkx",
     "validate",
     "variant",
