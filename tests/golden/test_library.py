@@ -1,4 +1,4 @@
-"""Did a prediction of the design library move? One small trace on every bundled design; `--regenerate` writes it again."""
+"""Did a prediction of the library move? One small trace on every bundled design; `--regenerate` writes it again."""
 
 from __future__ import annotations
 
