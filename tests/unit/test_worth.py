@@ -58,6 +58,19 @@ def test_energy_is_paid_for() -> None:
     assert cost.run_cost(8766.0, 3600.0, None, BOOK, years=1).usd == pytest.approx(1.0)
 
 
+def test_joules_are_bytes_and_flops_at_the_figures_of_the_book() -> None:
+    a100 = hs.simulate(TRACE, hs.load_design("a100-80gb-sxm"), "inductor")
+    joules, moved = a100.energy, a100.traffic
+    assert joules["hbm"] == pytest.approx(sum(moved["hbm"].values()) * 8 * 3.92e-12)
+    assert joules["l2"] == pytest.approx(sum(moved["l2"].values()) * 1.75e-12)
+    assert joules["compute"] == pytest.approx(sum(a100.program.flops) * 0.295e-12)
+    assert joules["registers"] is None, "what moves within a core is not counted"
+    assert joules["total"] == pytest.approx(sum(value for name, value in joules.items() if value and name != "total"))
+    t4 = hs.simulate(TRACE, hs.load_design("t4"), "inductor")
+    assert t4.energy["compute"] is None, "nobody published one for 12 nm"
+    assert a100.cost["energy_usd_per_run"] == pytest.approx((joules["total"] or 0) / 3.6e6 * 0.0804)
+
+
 def test_a_price_is_that_of_the_device_else_of_its_memory() -> None:
     h100, h200 = hs.load_design("h100-sxm"), hs.load_design("h200-sxm")
     assert cost.capital(h100) == cost.Capital(usd=27500, basis="device")
