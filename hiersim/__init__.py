@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
+    from hiersim.decisions.elasticity import Advice, advise
+    from hiersim.decisions.knees import Curve, knees
+    from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
         CapacityError,
         DesignError,
@@ -56,6 +59,12 @@ _PLACES = {
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
+    "advise": "hiersim.decisions.elasticity",
+    "Advice": "hiersim.decisions.elasticity",
+    "tornado": "hiersim.decisions.tornado",
+    "Tornado": "hiersim.decisions.tornado",
+    "knees": "hiersim.decisions.knees",
+    "Curve": "hiersim.decisions.knees",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
@@ -74,7 +83,9 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
+    "Advice",
     "CapacityError",
+    "Curve",
     "Design",
     "DesignError",
     "Explanation",
@@ -83,10 +94,12 @@ __all__ = [
     "MissingExtraError",
     "Result",
     "SimulationError",
+    "Tornado",
     "Trace",
     "TraceError",
     "UnitError",
     "Validation",
+    "advise",
     "compare",
     "explain",
     "export_chakra",
@@ -96,11 +109,13 @@ __all__ = [
     "import_kineto",
     "import_onnx",
     "import_table",
+    "knees",
     "load_design",
     "load_trace",
     "save_trace",
     "simulate",
     "to_networkx",
+    "tornado",
     "validate",
     "variant",
     "write_trace",

@@ -1,0 +1,97 @@
+"""`hiersim advise`, `tornado`, `knees`: in words, as JSON, and their errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import hiersim as hs
+from hiersim.cli.main import status
+from hiersim.model.metrics import METRICS
+
+DECODE = ("llama3-8b-decode", "--design", "h100-sxm", "--fusion", "inductor")
+RESNET = ("resnet50-infer", "-d", "h100-sxm")
+WRONG = [
+    (("advise", "resnet50-infer"), "--design", ""),
+    (("advise", *RESNET, "--resource", "memory.l2.bandwith"), "is not a resource of h100-sxm", "'memory.l2.bandwidth'"),
+    (("advise", *RESNET, "-f", "egaer"), "not a fusion policy", "'eager'"),
+    (("advise", *RESNET, "--launch", "grahp"), "is not a launch mode", "'graph'"),
+    (("advise", "resnet50-inferr", "-d", "tiny"), "neither a bundled trace nor a file", "resnet50-infer"),
+    (("tornado", *RESNET, "--range", "memory.l2.capacity"), "is not a range", "PATH=LOW,HIGH"),
+    (("tornado", *RESNET, "--range", "memory.l2.capacity=1MiB"), "is not a range", "PATH=LOW,HIGH"),
+    (("tornado", *RESNET, "--range", "memory.l2.capacity=1,2"), "has no unit", "50 MiB"),
+    (("tornado", *RESNET, "--range", "memory.l2.capacity=0B,2x"), "is nothing", "above zero"),
+    (("tornado", *RESNET, *("--range", "compute.cores=0.5x,2x") * 2), "has two ranges", "each path once"),
+    (("knees", *RESNET, "--tier", "l3"), "has no tier 'l3'", "l2"),
+    (("knees", *RESNET, "--sizes", "1MiB,2MiB"), "too few sizes", "at least three"),
+    (("knees", *RESNET, "--sizes", "1MiB,2Mb,3MiB"), "write B for bytes", "50 MiB"),
+    (("knees", "resnet50-infer", "-d", "dojo-d1"), "no shared cache", "one of"),
+]
+
+
+@pytest.mark.parametrize(("command", "problem", "remedy"), WRONG, ids=[" ".join(row[0])[-60:] for row in WRONG])
+def test_a_wrong_input_is_one_line_and_exit_2(
+    command: tuple[str, ...], problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(list(command)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert problem in err
+    assert remedy in err
+
+
+def keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | set().union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+@pytest.fixture(scope="module")
+def advice(hiersim: Any) -> dict[str, Any]:
+    done = hiersim("advise", *DECODE, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_advice_says_what_to_buy_and_is_what_python_gives(advice: dict[str, Any]) -> None:
+    found = hs.advise(hs.load_trace("llama3-8b-decode"), hs.load_design("h100-sxm"), "inductor")
+    assert advice == found.to_dict() | {"verdict": advice["verdict"]}
+    assert found.to_dict()["resources"][0]["resource"] == "memory.hbm.bandwidth"
+    returned = f"10 % more returns {100 * found.rows[0].gain:.1f} %"
+    assert "buy hbm bandwidth, not FLOPS of the matrix unit" in advice["verdict"]
+    assert returned in advice["verdict"]
+
+
+def test_every_key_has_an_entry_in_the_glossary(hiersim: Any, advice: dict[str, Any]) -> None:
+    assert keys(advice) - set(METRICS) == set()
+    tornado = hiersim("tornado", *RESNET, "--range", "memory.l2.capacity=0.5x,2x", "--json")
+    curve = hiersim("knees", *RESNET, "--sizes", "10MiB,50MiB,250MiB,1GiB", "--json")
+    for done in (tornado, curve):
+        assert done.returncode == 0, done.stderr
+        assert keys(json.loads(done.stdout)) - set(METRICS) == set()
+    assert len(json.loads(curve.stdout)["points"]) == 4
+
+
+def test_tables_are_printed_with_their_conclusion(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("llama3-8b-decode", "-d", "h100-sxm")
+    printed = {
+        "advise": "shorten eager launches, not FLOPS of the matrix unit",
+        "tornado": "eager launches moves this run most",
+    }
+    for command, said in printed.items():
+        assert status([command, *run]) == 0
+        assert said in capsys.readouterr().out
+    assert status(["knees", "gpt2-large-prefill", "-d", "h100-sxm"]) == 0
+    shown = capsys.readouterr().out
+    assert "give 95 % of what its size can save" in shown
+    assert "read of activation" in shown
+
+
+def test_a_model_that_does_not_fit_is_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["advise", "llama3-8b-decode", "-d", "tiny"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "memory.hbm.capacity" in err
