@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hiersim.config.load import load_design
     from hiersim.decisions.elasticity import Advice, advise
     from hiersim.decisions.knees import Curve, knees
+    from hiersim.decisions.studies import study
     from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
         CapacityError,
@@ -65,6 +66,7 @@ _PLACES = {
     "Tornado": "hiersim.decisions.tornado",
     "knees": "hiersim.decisions.knees",
     "Curve": "hiersim.decisions.knees",
+    "study": "hiersim.decisions.studies",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
@@ -114,6 +116,7 @@ __all__ = [
     "load_trace",
     "save_trace",
     "simulate",
+    "study",
     "to_networkx",
     "tornado",
     "validate",
