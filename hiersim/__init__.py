@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
+    from hiersim.config.prices import load_prices
     from hiersim.decisions.elasticity import Advice, advise
     from hiersim.decisions.knees import Curve, knees
     from hiersim.decisions.studies import study
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
+    from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "load_design": "hiersim.config.load",
+    "load_prices": "hiersim.config.prices",
+    "sram_price": "hiersim.model.silicon",
     "load_trace": "hiersim.frontends.load",
     "export_chakra": "hiersim.frontends.chakra.write",
     "import_chakra": "hiersim.frontends.chakra.build",
@@ -113,9 +117,11 @@ __all__ = [
     "import_table",
     "knees",
     "load_design",
+    "load_prices",
     "load_trace",
     "save_trace",
     "simulate",
+    "sram_price",
     "study",
     "to_networkx",
     "tornado",

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
@@ -152,6 +153,17 @@ class Result:
         return memory_cost(self.design)
 
     @property
+    def energy(self) -> dict[str, float | None]:
+        """Joules per tier and link, `compute` and `total`; None where the design gives no figure."""
+        moved = {tier: entry["read"] + entry["write"] for tier, entry in self.traffic.items()}
+        return energy(self.design, moved, self.program.flops)
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What the device costs, per hour, per run and per throughput; every entry None where no price is known."""
+        return bill(self.design, self.trace, self.time, self.stall_fraction, self.energy["total"])
+
+    @property
     def kernel_rows(self) -> list[dict[str, Any]]:
         """One table row per kernel: name, module, start, end and the ticks of the main ledger by entry."""
         return kernel_rows(self)
@@ -250,7 +262,6 @@ def to_dict(result: Result) -> dict[str, Any]:
     """The JSON form of `result`; docs/interface describes every key."""
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
-    moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
     measured = measured_times(result.trace, result.graph, program, timeline)
     return {
         "schema": SCHEMA,
@@ -285,8 +296,10 @@ def to_dict(result: Result) -> dict[str, Any]:
             "compulsory_bytes": bounds.compulsory_bytes,
         },
         "memory_cost_usd": result.memory_cost,
-        "energy_j": energy(result.design, moved, program.flops),
-        "warnings": list(program.warnings),
+        "energy_j": result.energy,
+        "cost": result.cost,
+        "silicon": silicon(result.design),
+        "warnings": [*program.warnings, *silicon_warnings(result.design)],
         **({} if measured is None else {"measured": measured}),
     }
 
