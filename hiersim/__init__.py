@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hiersim.config.prices import load_prices
     from hiersim.decisions.elasticity import Advice, advise
     from hiersim.decisions.knees import Curve, knees
+    from hiersim.decisions.rank import Ranking, rank
     from hiersim.decisions.studies import study
     from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
@@ -70,6 +71,8 @@ _PLACES = {
     "Tornado": "hiersim.decisions.tornado",
     "knees": "hiersim.decisions.knees",
     "Curve": "hiersim.decisions.knees",
+    "rank": "hiersim.decisions.rank",
+    "Ranking": "hiersim.decisions.rank",
     "study": "hiersim.decisions.studies",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
@@ -98,6 +101,7 @@ __all__ = [
     "FusionError",
     "HiersimError",
     "MissingExtraError",
+    "Ranking",
     "Result",
     "SimulationError",
     "Tornado",
@@ -119,6 +123,7 @@ __all__ = [
     "load_design",
     "load_prices",
     "load_trace",
+    "rank",
     "save_trace",
     "simulate",
     "sram_price",

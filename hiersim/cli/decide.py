@@ -1,4 +1,4 @@
-"""`advise`, `tornado` and `knees`: what to buy next."""
+"""`advise`, `tornado`, `knees` and `rank`: what to buy next."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def inputs(
     trace: str, design: str, variant: Mapping[str, Any], sets: Sequence[str], launch: str, engine: str | None
 ) -> tuple[Trace, Design, dict[str, str]]:
     """The trace, the design, and the options of every replay."""
+    machine = options.changed_design(design, options.changes_of(sets))
+    model, how = replays(trace, variant, launch, engine)
+    return model, machine, how
+
+
+def replays(trace: str, variant: Mapping[str, Any], launch: str, engine: str | None) -> tuple[Trace, dict[str, str]]:
+    """The trace, and the options of every replay of it."""
     from hiersim.frontends.load import load_trace
     from hiersim.frontends.variants.variant import variant as varied
     from hiersim.lowering.host import check_launch
@@ -51,9 +58,8 @@ def inputs(
     name = engine or DEFAULT_ENGINE
     check_engine(name)
     check_launch(launch)
-    machine = options.changed_design(design, options.changes_of(sets))
     loaded = load_trace(trace)
-    return varied(loaded, **variant) if variant else loaded, machine, {"launch": launch, "engine_name": name}
+    return varied(loaded, **variant) if variant else loaded, {"launch": launch, "engine_name": name}
 
 
 @contextmanager
@@ -204,3 +210,45 @@ def sizes_of(text: str) -> list[int]:
             expected="at least three sizes above zero, as in 10MiB,20MiB,40MiB",
         )
     return found
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "-d",
+    "--design",
+    "designs",
+    multiple=True,
+    metavar="D",
+    help="Rank this one; repeatable. Default: all bundled devices.",
+)
+@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
+@options.variants
+@options.launch
+@options.engine
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
+def rank(
+    trace: str, designs: tuple[str, ...], fusion: str, variant: Mapping[str, Any], launch: str, engine: str | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Which device gives most for its price on TRACE? Unknown prices are shown as unknown.
+
+    \b
+    hiersim rank llama3-8b-decode --fusion inductor
+    hiersim rank bert-large-prefill -d h100-sxm -d mi300x -d a100-80gb-sxm
+    """
+    from hiersim.config.load import load_design
+    from hiersim.decisions.rank import rank as ranked
+    from hiersim.views import decisions as views
+
+    model, how = replays(trace, variant, launch, engine)
+    chosen = [load_design(name) for name in designs] or None
+    with telling(quiet) as tell:
+        found = ranked(model, chosen, fusion, progress=tell, **how)
+    if as_json:
+        click.echo(as_text(found.to_dict()))
+        return
+    options.console().print(views.rank_table(found))
+    for line in views.rank_notes(found):
+        click.echo(line)

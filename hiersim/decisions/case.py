@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hiersim.cost import energy, memory_cost
+from hiersim.cost import capital, what_if_capital
 from hiersim.errors import CapacityError, DesignError, HiersimError
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
-from hiersim.results import UNITS, Result
+from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE, simulate
 
 SCHEMA: Final = 1
@@ -75,9 +75,13 @@ def checked_time(result: Result) -> int:
     return int(result.makespan)
 
 
-def dollars(design: Design) -> float | None:
-    """What the priced parts of `design` cost; None where nothing has a price."""
-    return memory_cost(design)["total"]
+def dollars(base: Design, changed: Design | None = None) -> float | None:
+    """The price of `base`, or of a design that was made from it; where none is known, that of its memory; else None.
+
+    What a change of anything but memory would cost is not in it: nobody publishes that.
+    """
+    price = capital(base) if changed is None else what_if_capital(base, changed)
+    return None if price is None else price.usd
 
 
 def joules(result: Result) -> float | None:
@@ -85,7 +89,4 @@ def joules(result: Result) -> float | None:
     design = result.design
     if design.compute.energy is None and all(place.energy is None for place in design.places):
         return None
-    moved = {name: pair["read"] + pair["write"] for name, pair in result.traffic.items()}
-    flops = result.program.flops
-    assert len(flops) == len(UNITS)
-    return energy(design, moved, flops)["total"]
+    return result.energy["total"]

@@ -104,7 +104,7 @@ class Elasticity:
     less: Side | None
     base_ticks: int
     usd: float | None
-    """d ln $ / d ln resource; None where the design has no price."""
+    """d ln $ / d ln resource: what more memory adds to the price; None where nothing of the design has a price."""
     joules: float | None
     """d ln J / d ln resource; None where the design has no figure."""
 
@@ -237,7 +237,7 @@ def elasticity(case: Case, result: Result, item: Resource) -> Elasticity:
     more = up if wide is None else Side.between(base, int(wide.makespan), factor)
     found = Elasticity(
         resource=item, shape=shape, up=up, down=down, base_ticks=base, more=more, less=less,
-        usd=_slope(dollars(case.design), None if wide is None else dollars(wide.design), factor),
+        usd=_slope(dollars(case.design), None if wide is None else dollars(case.design, wide.design), factor),
         joules=_slope(joules(result), None if wide is None else joules(wide), factor),
     )  # fmt: skip
     return found if shape in (Shape.KINK, Shape.STEP) else _shaped(found)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hiersim.decisions.elasticity import Advice, Elasticity, Shape
 from hiersim.decisions.knees import Curve, Knee, Point
+from hiersim.decisions.rank import Ranking, Standing
 from hiersim.decisions.resources import Resource, Sense
 from hiersim.decisions.tornado import Bar, End, Tornado
 from hiersim.results import Result
@@ -235,3 +236,44 @@ def curve_note(curve: Curve) -> str:
         f"{capacity(enough.capacity)} of {curve.tier} give 95 % of what its size can save: {show_ticks(enough.ticks)} "
         f"({percent(1 - enough.ticks / now)} less than now); no size takes less than {show_ticks(best)}"
     )
+
+
+def rank_table(ranking: Ranking, most: int | None = None) -> Table:
+    """Devices by dollars per throughput; those of unknown price after them, by time."""
+    unit = ranking.work.unit
+    one = unit.removesuffix("s")
+    table = plain_table(f"{ranking.trace.name}, {ranking.fusion}: dollars per {one} a second")
+    table.add_column("design", no_wrap=True)
+    for heading in ("year", "time", f"{unit}/s", "waits", "price", "as of", f"$ per {one}/s", "front"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in ranking.rows[:most]:
+        if row.result is not None:
+            table.add_row(*_standing_cells(row))
+    return table
+
+
+def _standing_cells(row: Standing) -> tuple[str, ...]:
+    assert row.result is not None
+    facts, worth = row.design.device, row.usd_per_throughput
+    price = "unknown" if row.price is None else f"{row.price:,.0f} $"
+    return (
+        row.design.name, str(facts.year or "–"), show_ticks(row.result.makespan),
+        f"{row.work.items / row.result.time:,.4g}", percent(row.result.stall_fraction), price,
+        facts.price_as_of or "–", "unknown" if worth is None else f"{worth:,.4g}", "*" if row.on_front else "",
+    )  # fmt: skip
+
+
+def rank_notes(ranking: Ranking) -> list[str]:
+    """How to read the ranking, and what did not run."""
+    known = [row for row in ranking.rows if row.usd_per_throughput is not None]
+    lines = [
+        "front *: of the devices with a known price, none is both cheaper and faster; prices are those of their date"
+    ]
+    if known:
+        best = known[0]
+        unit = ranking.work.unit
+        lines.append(
+            f"{best.design.title} gives most for its price: {best.usd_per_throughput:,.4g} $ per {unit} a second"
+        )
+    missing = [row.design.name for row in ranking.rows if row.result is None]
+    return lines + ([f"does not run on: {', '.join(missing)} (--json says why)"] if missing else [])

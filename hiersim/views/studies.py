@@ -23,6 +23,14 @@ _HEADS: Final = {
     "arithmetic_intensity": "FLOP/B",
     "ridge_point": "ridge",
     "tokens_per_second": "tokens/s",
+    "usd_per_gb": "$/GB",
+    "sram_mm2": "mm2",
+    "weight_bytes": "weights",
+    "hbm_usd": "HBM",
+    "sram_usd": "SRAM",
+    "held_s": "held",
+    "hbm_of_dies_share": "of HBM + dies",
+    "hbm_of_price_share": "of price",
 }
 """Key → heading, where the key in words is too long."""
 LITTLE: Final = 0.0005
@@ -41,8 +49,8 @@ def cell(key: str, value: Any) -> str:
     """A figure as people write it, by the unit that the glossary gives."""
     if value is None:
         return "–"
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str) or key == "year":
+        return str(value)
     unit = METRICS[key].unit if key in METRICS else "-"
     return _NUMBERS.get(unit, _plain)(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import log
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_dollars_and_joules_follow_their_closed_form(tmp_path: Path) -> None:
     design = design_from(
         memory__dram__bandwidth="1 GB/s", memory__dram__price="2 $/GB", memory__dram__price_as_of="2024-01",
         memory__dram__energy="30 pJ/B", memory__smem__price="128000 $/GB", memory__smem__price_as_of="2024-01",
+        sources={"memory": "chosen for this test"},
     )  # fmt: skip
     found = advise(pointwise(1000, tmp_path), design)
     dram, smem = 64 * 2, 4 * 256 * 1024 / 1e9 * 128000
@@ -87,6 +89,16 @@ def test_dollars_and_joules_follow_their_closed_form(tmp_path: Path) -> None:
     assert row.usd == pytest.approx(dram / (dram + smem), abs=0.02)  # the arc of 10 % more
     assert found["memory.dram.bandwidth"].usd == 0
     assert found["memory.dram.bandwidth"].joules == 0
+
+
+def test_more_memory_adds_its_price_to_that_of_the_device() -> None:
+    """80 GB at 15 $/GB in a device of 27500 $: 10 % more are 120 $ more."""
+    design = load_design("h100-sxm")
+    assert design.device.price is not None
+    found = advise(load_trace("resnet50-infer"), design, paths=["memory.hbm.capacity", "memory.hbm.bandwidth"])
+    added = float(design.tier("hbm").price or 0) * 8
+    assert found["memory.hbm.capacity"].usd == pytest.approx(log(1 + added / design.device.price) / log(1.1))
+    assert found["memory.hbm.bandwidth"].usd == 0
 
 
 def test_the_law_gives_replayed_times_within_one_per_cent(advice: Advice) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PLACES: Final = MappingProxyType(
     {
         "waiting": "Do GPUs wait while a transformer is trained eagerly, and what does fusion return?",
+        "generations": "P100 to B200: did the bottleneck move from compute to memory?",
+        "sram": "A model's weights in SRAM: what would it cost, and what would it return?",
+        "hbm": "How large is HBM's share of what an accelerator costs?",
         "compilers": "From eager to compiled: which machine gains most, and why?",
         "serving": "Prefill against decode: what does each want more of?",
     }
