@@ -118,7 +118,7 @@ def page(studies: Iterable[Study]) -> str:
         parts += ["| claim | | found |", "|---|---|---|"]
         parts += [f"| {item.claim} | {_MARK[item.agrees]} | {item.found} |" for item in study.claims]
         for figures in study.tables:
-            parts += ["", f"{figures.title[:1].upper()}{figures.title[1:]}:", "", *_markdown(figures)]
+            parts += ["", f"**{figures.title}**", "", *_markdown(figures)]
         parts += ["", *(f"- {note}" for note in study.notes), ""]
     return "\n".join(parts).rstrip() + "\n"
 

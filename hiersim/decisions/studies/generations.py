@@ -43,8 +43,8 @@ def study() -> Study:
             "returns: all rates and times of one purse 1 % better at once (FLOPS; ports on the chip; HBM and beyond; "
             "launches); the four add up to 1 but for kinks",
             "the P100 has no matrix unit, and the V100 no BF16: what they run instead is said by their designs",
-            "the L2 bandwidth of the B200 is derived from that of the H200 by cores and clock; that the L2 is the limit "
-            "there rests on this",
+            "the L2 bandwidth of the B200 is derived from that of the H200 by cores and clock; that the L2 is the "
+            "limit there rests on this",
         ),
     )
 
