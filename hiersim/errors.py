@@ -134,6 +134,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         choices = choices[max(0, at - MAX_CHOICES // 2) : at + MAX_CHOICES // 2]
     last = name.rpartition(".")[2]
     begins = [choice for choice in choices if len(last) > 1 and choice.rpartition(".")[2].startswith(last)]
+    begins.sort(key=len)
     close = (
         get_close_matches(name, choices, n=1, cutoff=0.9) or begins or get_close_matches(name, choices, n=1, cutoff=0.6)
     )

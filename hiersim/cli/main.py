@@ -28,6 +28,7 @@ COMMANDS = {
     "measure": "hiersim.cli.measure:measure",
     "validate": "hiersim.cli.validate:validate",
     "designs": "hiersim.cli.catalog:designs",
+    "prices": "hiersim.cli.prices:prices",
     "traces": "hiersim.cli.catalog:traces",
     "define": "hiersim.cli.catalog:define",
 }
@@ -48,6 +49,7 @@ HELP = {
     "measure": "Times of operators and models on this machine's GPU or CPU.",
     "validate": "Predicted against measured, with the error table.",
     "designs": "List, show and check designs.",
+    "prices": "What memory costs, from sourced figures; SRAM from silicon.",
     "traces": "List, show and check traces.",
     "define": "The glossary: every key and column, with its unit.",
 }

@@ -19,6 +19,8 @@ VALUES: Final = ("compute", "memory", "links", "host", "placement", "device")
 """Tables whose values have sources."""
 OWN: Final = ("year", "family", "price", "price_as_of")
 """What is known of one product alone: a design that extends it is another one."""
+NAMES: Final = ("price", "price_as_of", "family", "kind", "scope", "management", "to")
+"""Values that get no source in passing: a price needs one that says who, the others are no figures."""
 
 
 def load_design(name: str | Path) -> Design:
@@ -81,20 +83,27 @@ def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[s
         data["device"] = {key: value for key, value in kept.items() if key not in lost}
     given, sources = own.get("sources") or {}, data.get("sources") or {}
     if isinstance(given, dict) and isinstance(sources, dict):
-        data["sources"] = {path: text for path, text in sources.items() if path not in _sources_lost(own, given, lost)}
-        for steps, _ in walk({key: own[key] for key in VALUES if key in own}):
-            if steps[-1] != "price" and not covered(".".join(steps), given):
+        data["sources"] = {
+            path: text for path, text in sources.items() if path in given or _still(path.split("."), data, own)
+        }
+        for steps, value in walk({key: own[key] for key in VALUES if key in own}):
+            named = steps[-1] in NAMES or "stand_in" in steps or value is None
+            if not named and not covered(".".join(steps), given):
                 data["sources"][".".join(steps)] = f"set in {path.name}, no source given"
     return data
 
 
-def _sources_lost(own: Mapping[str, Any], given: Mapping[str, Any], lost: Iterable[str]) -> set[str]:
-    """Paths whose value is no longer the parent's: facts of its product, and prices that `own` gives anew."""
-    memory = own.get("memory") or {}
-    prices = {f"memory.{name}.price" for name, tier in memory.items() if isinstance(tier, dict) and "price" in tier}
-    device = own.get("device") or {}
-    prices |= {"device.price"} if isinstance(device, dict) and "price" in device else set()
-    return {path for path in prices if path not in given} | {f"device.{key}" for key in lost}
+def _still(steps: list[str], data: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """True where a value that the parent gave a source is there, and is not a price that `own` gives anew."""
+    if steps[-1] == "price" and _value(steps, own) is not None:
+        return False
+    return steps[0] not in VALUES or _value(steps, data) is not None
+
+
+def _value(steps: list[str], data: Any) -> Any:
+    for step in steps:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data
 
 
 def covered(path: str, sources: Mapping[str, Any]) -> bool:
@@ -120,6 +129,9 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dic
             merged[key] = value
     if len(path) == 2 and path[0] == "memory" and "dram" in own and "efficiency" not in own:
         merged.pop("efficiency", None)  # a new preset brings its own
+    if len(path) == 2 and path[0] == "memory" and "kind" in own:
+        for key in ("price", "price_as_of", "energy"):  # another memory has others
+            merged = {name: value for name, value in merged.items() if name != key or key in own}
     if path == ("memory",):
         return {key: merged[key] for key in _tier_order(list(base), list(own)) if key in merged}
     return merged
