@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
+    from hiersim.sweeps.ranges import geomspace, linspace, logspace
+    from hiersim.sweeps.run import sweep
+    from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
@@ -60,6 +63,12 @@ _PLACES = {
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "sweep": "hiersim.sweeps.run",
+    "Sweep": "hiersim.sweeps.table",
+    "load_sweep": "hiersim.sweeps.table",
+    "geomspace": "hiersim.sweeps.ranges",
+    "linspace": "hiersim.sweeps.ranges",
+    "logspace": "hiersim.sweeps.ranges",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
@@ -83,6 +92,7 @@ __all__ = [
     "MissingExtraError",
     "Result",
     "SimulationError",
+    "Sweep",
     "Trace",
     "TraceError",
     "UnitError",
@@ -91,15 +101,20 @@ __all__ = [
     "explain",
     "export_chakra",
     "fuse",
+    "geomspace",
     "import_chakra",
     "import_hlo",
     "import_kineto",
     "import_onnx",
     "import_table",
+    "linspace",
     "load_design",
+    "load_sweep",
     "load_trace",
+    "logspace",
     "save_trace",
     "simulate",
+    "sweep",
     "to_networkx",
     "validate",
     "variant",
