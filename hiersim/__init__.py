@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
+    from hiersim.sweeps.ranges import geomspace, linspace, logspace
+    from hiersim.sweeps.run import sweep
+    from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
@@ -78,6 +81,12 @@ _PLACES = {
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "sweep": "hiersim.sweeps.run",
+    "Sweep": "hiersim.sweeps.table",
+    "load_sweep": "hiersim.sweeps.table",
+    "geomspace": "hiersim.sweeps.ranges",
+    "linspace": "hiersim.sweeps.ranges",
+    "logspace": "hiersim.sweeps.ranges",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
@@ -104,6 +113,7 @@ __all__ = [
     "Ranking",
     "Result",
     "SimulationError",
+    "Sweep",
     "Tornado",
     "Trace",
     "TraceError",
@@ -114,20 +124,25 @@ __all__ = [
     "explain",
     "export_chakra",
     "fuse",
+    "geomspace",
     "import_chakra",
     "import_hlo",
     "import_kineto",
     "import_onnx",
     "import_table",
     "knees",
+    "linspace",
     "load_design",
     "load_prices",
+    "load_sweep",
     "load_trace",
+    "logspace",
     "rank",
     "save_trace",
     "simulate",
     "sram_price",
     "study",
+    "sweep",
     "to_networkx",
     "tornado",
     "validate",

@@ -32,6 +32,10 @@ _DECLARED: Final = (
     ("engine", "-", "Simulation engine that ran.", ""),
     ("version", "-", "Version of hiersim.", ""),
     ("inputs_sha256", "-", "SHA-256 of the trace, the resolved design, the policy and the launch mode: equal hashes mean equal results.", ""),
+    ("workload", "-", "Options of the workload that a sweep varied: batch, context, weights, tokens.", ""),
+    ("error", "-", "Why a point of a sweep could not be run, such as a model that does not fit; there are no figures then.", ""),
+    ("error_class", "-", "Kind of that error: CapacityError, DesignError and so on.", ""),
+    ("point", "-", "Number of a row in the product of all axes of a sweep, from 0, the last axis running fastest.", ""),
     ("rows", "-", "The results of a comparison, first the baseline; of `validate`, the classes of operators.", ""),
     ("set", "-", "Values of the design that were changed for this run.", ""),
     # how long
