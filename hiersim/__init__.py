@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hiersim.decisions.knees import Curve, knees
     from hiersim.decisions.rank import Ranking, rank
     from hiersim.decisions.studies import study
+    from hiersim.decisions.target import Target, target
     from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
         CapacityError,
@@ -77,6 +78,8 @@ _PLACES = {
     "rank": "hiersim.decisions.rank",
     "Ranking": "hiersim.decisions.rank",
     "study": "hiersim.decisions.studies",
+    "target": "hiersim.decisions.target",
+    "Target": "hiersim.decisions.target",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
@@ -114,6 +117,7 @@ __all__ = [
     "Result",
     "SimulationError",
     "Sweep",
+    "Target",
     "Tornado",
     "Trace",
     "TraceError",
@@ -143,6 +147,7 @@ __all__ = [
     "sram_price",
     "study",
     "sweep",
+    "target",
     "to_networkx",
     "tornado",
     "validate",

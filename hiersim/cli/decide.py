@@ -1,4 +1,4 @@
-"""`advise`, `tornado`, `knees` and `rank`: what to buy next."""
+"""`advise`, `tornado`, `knees`, `target` and `rank`: what to buy next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiersim.cli import options
-from hiersim.errors import HiersimError, one_line
+from hiersim.errors import HiersimError, TargetError, one_line
 
 if TYPE_CHECKING:
     from hiersim.model.design import Design
@@ -209,6 +209,87 @@ def sizes_of(text: str) -> list[int]:
             key="--sizes",
             expected="at least three sizes above zero, as in 10MiB,20MiB,40MiB",
         )
+    return found
+
+
+@click.command()
+@question
+@click.option(
+    "--vary", "varies", multiple=True, required=True, metavar="PATH=VALUES",
+    help="A list or a range: memory.hbm.bandwidth=3TB/s..6TB/s+1TB/s. Repeatable: the grid is the product.",
+)  # fmt: skip
+@click.option("--time", "time", required=True, metavar="TIME", help="The run may take so long: 10ms.")
+@click.option(
+    "--price", "prices", multiple=True, metavar="PATH=USD/AMOUNT",
+    help="What more of something varied costs: memory.hbm.bandwidth=500/1TB/s. Memory has its own price. Repeatable.",
+)  # fmt: skip
+def target(
+    trace: str, design: str, fusion: str, variant: Mapping[str, Any], sets: tuple[str, ...], launch: str,
+    engine: str | None, as_json: bool, quiet: bool, verbose: bool, varies: tuple[str, ...], time: str,
+    prices: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Which is the cheapest design of a grid on which TRACE takes at most TIME? Exit status 1: none is.
+
+    \b
+    hiersim target llama3-70b-decode -d h100-sxm -f inductor --time 50ms --vary memory.hbm.capacity=80GB..160GB+20GB
+    hiersim target gpt2-large-prefill -d h100-sxm --time 15ms --vary memory.l2.capacity=50MiB..800MiB*2
+    """
+    from hiersim.cli.sweep import varied
+    from hiersim.decisions.target import target as aimed
+    from hiersim.views import decisions as views
+
+    wanted, asked = seconds_of(time), varied(varies)
+    model, machine, how = inputs(trace, design, variant, sets, launch, engine)
+    costs = prices_of(prices, machine)
+    with telling(quiet) as tell:
+        found = aimed(model, machine, asked, wanted, fusion, prices=costs, progress=tell, **how)
+    if as_json:
+        click.echo(as_text(found.to_dict()))
+    else:
+        options.console().print(views.front_table(found, len(found.front) if verbose else 15))
+        for warning in views.target_warnings(found):
+            options.say(f"warning: {warning}", quiet)
+        options.print_warnings([found.result], quiet)
+    if found.best is not None and not as_json:
+        click.echo(views.target_note(found))
+    if found.best is None:
+        raise TargetError(views.target_note(found), key="--time")
+
+
+def seconds_of(text: str) -> float:
+    """`10ms` in seconds."""
+    from hiersim import units
+
+    try:
+        ticks = units.parse(units.Ticks, text)
+    except HiersimError as error:
+        raise HiersimError(error.problem, key="--time", expected=error.expected) from None
+    if not ticks:
+        raise HiersimError(f"'{text}' is no time", key="--time", expected="a time above zero")
+    return ticks / units.TICKS_PER_SECOND
+
+
+def prices_of(texts: Sequence[str], design: Design) -> dict[str, float]:
+    """`--price PATH=USD/AMOUNT` options as dollars per base unit."""
+    from hiersim.model.design_changes import leaf
+
+    found: dict[str, float] = {}
+    for text in texts:
+        path, _, price = (part.strip() for part in text.partition("="))
+        usd, _, amount = price.partition("/")
+        try:
+            dollars = float(usd.removesuffix("$"))
+        except ValueError:
+            dollars = float("nan")
+        if not path or not amount or not 0 <= dollars < float("inf"):
+            example = "PATH=USD/AMOUNT, as in memory.hbm.bandwidth=500/1TB/s"
+            raise HiersimError(f"'{text[:100]}' is not a price", key="--price", expected=example)
+        if path in found:
+            raise HiersimError(f"'{path}' has two prices", key="--price", expected="each path once")
+        value = leaf(design, path, amount).value
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise HiersimError(f"'{path}' is no amount that has a price", key="--price", expected="a rate or a size")
+        found[path] = dollars / value
     return found
 
 

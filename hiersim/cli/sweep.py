@@ -105,12 +105,12 @@ def _spec(
     if not designs:
         raise HiersimError("is missing", key="--design", expected="a bundled design or a file")
     return Spec(
-        traces=traces, designs=designs, fusion=fusions or EAGER, vary=tuple(normalized(_vary(varies), zipped)),
+        traces=traces, designs=designs, fusion=fusions or EAGER, vary=tuple(normalized(varied(varies), zipped)),
         changes=options.changes_of(sets), variant=variant, launch=launch, engine=engine or DEFAULT_ENGINE,
     )  # fmt: skip
 
 
-def _vary(texts: Sequence[str]) -> dict[str | tuple[str, ...], Any]:
+def varied(texts: Sequence[str]) -> dict[str | tuple[str, ...], Any]:
     """`--vary PATH=VALUES` options as a mapping."""
     found: dict[str | tuple[str, ...], Any] = {}
     for text in texts:

@@ -7,7 +7,7 @@ needed, not what it costs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -15,13 +15,15 @@ from typing import Any, Final
 
 from hiersim.decisions.case import Case, checked_time, dollars
 from hiersim.decisions.elasticity import Progress
-from hiersim.decisions.resources import resources
-from hiersim.errors import CapacityError, DesignError, HiersimError, nearest
+from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
+from hiersim.model.design_changes import leaf
 from hiersim.model.trace import Trace
 from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE
+from hiersim.sweeps.axes import Vary, normalized
+from hiersim.sweeps.pareto import pareto_front
 from hiersim.units import TICKS_PER_SECOND
 
 MOST_POINTS: Final = 100_000
@@ -73,12 +75,12 @@ class Target:
 
     @property
     def front(self) -> tuple[Candidate, ...]:
-        """Points than which none is both cheaper and faster: the cheapest first."""
-        kept: list[Candidate] = []
-        for item in sorted(self.candidates, key=lambda item: (item.usd, item.ticks)):
-            if not kept or item.ticks < kept[-1].ticks:
-                kept.append(item)
-        return tuple(kept)
+        """Points than which none is both cheaper and faster, the cheapest first; of equal ones the first of all."""
+        on = pareto_front([[item.usd, item.ticks] for item in self.candidates], ("lower", "lower"))
+        chosen = {
+            (item.usd, item.ticks): item for item, kept in reversed(list(zip(self.candidates, on, strict=True))) if kept
+        }
+        return tuple(chosen[key] for key in sorted(chosen))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
@@ -98,7 +100,7 @@ class Target:
 def target(
     trace: Trace,
     design: Design,
-    vary: Mapping[str, Sequence[Any]],
+    vary: Vary,
     time: float,
     fusion: str = "eager",
     *,
@@ -114,24 +116,26 @@ def target(
     trace, design, fusion, launch, engine_name
         As for `simulate`.
     vary : mapping of path to values
-        What `Design.replace` takes; the grid is their product.
+        As for `sweep`: values as `Design.replace` takes them, or a text such as `"1MiB..1GiB*2"`; the grid is their
+        product.
     time : float
         Seconds, above zero.
     prices : mapping of path to float, optional
-        Dollars per base unit (byte, B/s, FLOP/s, core …) of a varied resource, beside what its memory costs; a change
-        of it costs (or saves) the difference.
+        Dollars per base unit (byte, B/s, FLOP/s, …) of what is varied, beside what its memory costs; a change of it
+        costs (or saves) the difference.
     progress : callable, optional
         Told before each point.
 
     Raises
     ------
     HiersimError
-        Nothing is varied, too many points, a time that is not above zero, a design without any price, a price of what
-        is not varied, or no point at which the model runs; and what `simulate` and `Design.replace` raise for the
-        design as it is.
+        Nothing is varied, a value that cannot be read, too many points, a time that is not above zero, a design without
+        any price, a price of what is not varied, or no point at which the model runs; and what `simulate` raises for
+        the design as it is.
     """
-    count = prod(len(values) for values in vary.values())
-    _check(vary, count, time, prices or {})
+    axes = _axes(design, vary)
+    count = prod(len(values) for values in axes.values())
+    _check(axes, count, time, prices or {})
     case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
     known = dollars(design)
     if known is None:
@@ -140,65 +144,52 @@ def target(
         )
     result = case.run()
     checked_time(result)
-    found, misfits = [], 0
-    for done, changes in enumerate(_grid(vary)):
+    found: list[Candidate] = []
+    for done, values in enumerate(product(*axes.values())):
+        changes = dict(zip(axes, values, strict=True))
         if progress:
             progress(", ".join(f"{path}={value}" for path, value in changes.items()), done, count)
-        point = _candidate(case, changes, known, prices or {})
-        misfits += point is None
-        found += [point] if point is not None else []
+        ran = case.fits(changes)
+        if ran is not None:
+            price = dollars(design, ran.design)
+            usd = (known if price is None else price) + _extra(design, changes, prices or {})
+            found.append(Candidate(changes=changes, usd=usd, ticks=int(ran.makespan)))
     if not found:
         raise HiersimError(f"{trace.name} runs at none of {count} points", key="--vary", expected="larger capacities")
     return Target(
-        case=case, result=result, base_usd=known, wanted_ticks=int(time * TICKS_PER_SECOND), misfits=misfits,
-        candidates=tuple(found),
+        case=case, result=result, base_usd=known, wanted_ticks=int(time * TICKS_PER_SECOND),
+        misfits=count - len(found), candidates=tuple(found),
     )  # fmt: skip
 
 
-def _check(vary: Mapping[str, Sequence[Any]], count: int, time: float, prices: Mapping[str, float]) -> None:
-    if not vary or not count:
+def _axes(design: Design, vary: Vary) -> dict[str, list[Any]]:
+    """Path → its values; each value can be read by itself, whatever the whole then is."""
+    dimensions = normalized(vary)
+    for dimension in dimensions:
+        if len(dimension) > 1:
+            raise HiersimError("are varied in pairs", key=", ".join(dimension), expected="axes of their own")
+    axes = {path: values for dimension in dimensions for path, values in dimension.items()}
+    for path, values in axes.items():
+        for value in values:
+            leaf(design, path, value)
+    return axes
+
+
+def _check(axes: Mapping[str, Sequence[Any]], count: int, time: float, prices: Mapping[str, float]) -> None:
+    if not axes:
         raise HiersimError("nothing is varied", key="--vary", expected="PATH=VALUES, as in memory.l2.capacity=1x,2x,4x")
     if count > MOST_POINTS:
         raise HiersimError(f"the grid has {count:,} points", key="--vary", expected=f"at most {MOST_POINTS:,}")
     if not 0 < time < float("inf"):
         raise HiersimError(f"{time} is not a time above zero", key="--time", expected="a time such as '10 ms'")
     for path in prices:
-        if path not in vary:
-            raise HiersimError(f"'{path}' has a price and is not varied", key="--price", expected=nearest(path, vary))
+        if path not in axes:
+            raise HiersimError(f"'{path}' has a price and is not varied", key="--price", expected=nearest(path, axes))
 
 
-def _grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    for values in product(*vary.values()):
-        yield dict(zip(vary, values, strict=True))
-
-
-def _candidate(case: Case, changes: dict[str, Any], known: float, prices: Mapping[str, float]) -> Candidate | None:
-    """One point, replayed and priced; None where the model does not fit it, or it makes no sense as a whole."""
-    design = case.design
-    for path, value in changes.items():  # a value that cannot be read is a fault of the question, not a misfit
-        if path not in _readable(design, path, value):
-            return None
-    try:
-        result = case.run(changes)
-    except CapacityError:
-        return None
-    except DesignError:
-        return None
-    price = dollars(design, result.design)
-    return Candidate(
-        changes=changes, ticks=int(result.makespan),
-        usd=(known if price is None else price) + _extra(design, result.design, prices),
-    )  # fmt: skip
-
-
-def _readable(design: Design, path: str, value: Any) -> tuple[str, ...]:
-    return (path,)
-
-
-def _extra(design: Design, changed: Design, prices: Mapping[str, float]) -> float:
-    """What resources with a given price cost more than in `design`."""
-    if not prices:
-        return 0.0
-    before = {item.path: item.value for item in resources(design)}
-    after = {item.path: item.value for item in resources(changed)}
-    return sum(price * (after[path] - before[path]) for path, price in prices.items())
+def _extra(design: Design, changes: Mapping[str, Any], prices: Mapping[str, float]) -> float:
+    """What the varied values that were given a price cost more than those of `design`."""
+    extra = 0.0
+    for path, price in prices.items():
+        extra += price * float(leaf(design, path, changes[path]).value - leaf(design, path, "1x").value)
+    return extra

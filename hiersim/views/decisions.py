@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hiersim.bill import silicon_warnings
 from hiersim.decisions.elasticity import Advice, Elasticity, Shape
 from hiersim.decisions.knees import Curve, Knee, Point
 from hiersim.decisions.rank import Ranking, Standing
 from hiersim.decisions.resources import Resource, Sense
+from hiersim.decisions.target import Candidate, Target
 from hiersim.decisions.tornado import Bar, End, Tornado
 from hiersim.results import Result
 from hiersim.units import show_bytes, show_capacity, show_ticks
@@ -236,6 +238,48 @@ def curve_note(curve: Curve) -> str:
         f"{capacity(enough.capacity)} of {curve.tier} give 95 % of what its size can save: {show_ticks(enough.ticks)} "
         f"({percent(1 - enough.ticks / now)} less than now); no size takes less than {show_ticks(best)}"
     )
+
+
+def front_table(target: Target, most: int = 15) -> Table:
+    """The front of price and time; points that are fast enough are marked."""
+    result = target.result
+    table = plain_table(
+        f"{result.trace.name} on {where(result)}, {result.fusion}: {show_ticks(target.wanted_ticks)} wanted"
+    )
+    paths = list(target.candidates[0].changes)
+    for heading in (*paths, "price", "beside now", "time", "fast enough"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for item in target.front[:most]:
+        values = [str(item.changes[path]) for path in paths]
+        met = "yes" if item.ticks <= target.wanted_ticks else ""
+        more = f"{item.usd - target.base_usd:+,.2f} $"
+        table.add_row(*values, dollars(item.usd), more, show_ticks(item.ticks), met)
+    return table
+
+
+def target_note(target: Target) -> str:
+    """The answer in one sentence."""
+    count = len(target.candidates) + target.misfits
+    tried = f"{len(target.met)} of {count} points are fast enough"
+    tried += f", {target.misfits} do not fit" if target.misfits else ""
+    if target.best is None:
+        fastest = target.fastest
+        return (
+            f"none takes {show_ticks(target.wanted_ticks)} or less ({tried}); the fastest takes "
+            f"{show_ticks(fastest.ticks)}: {_changes(fastest)}"
+        )
+    best = target.best
+    more = f"{best.usd - target.base_usd:+,.2f} $ beside {dollars(target.base_usd)} now"
+    return f"cheapest: {_changes(best)}: {show_ticks(best.ticks)} for {dollars(best.usd)} ({more}); {tried}"
+
+
+def target_warnings(target: Target) -> list[str]:
+    """What of the cheapest design cannot be made as it says."""
+    return [] if target.best is None else silicon_warnings(target.case.design.replace(target.best.changes))
+
+
+def _changes(item: Candidate) -> str:
+    return ", ".join(f"{path}={value}" for path, value in item.changes.items())
 
 
 def rank_table(ranking: Ranking, most: int | None = None) -> Table:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from hiersim import units
-from hiersim.decisions.studies.study import Agreement, Study
-from hiersim.decisions.studies.study import Table as Figures
+from hiersim.decisions.studies.claims import Agreement, Study
+from hiersim.decisions.studies.claims import Table as Figures
 from hiersim.model.metrics import METRICS
 from hiersim.views.tables import dollars, percent, plain_table
 

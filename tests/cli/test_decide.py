@@ -13,6 +13,7 @@ from hiersim.model.metrics import METRICS
 
 DECODE = ("llama3-8b-decode", "--design", "h100-sxm", "--fusion", "inductor")
 RESNET = ("resnet50-infer", "-d", "h100-sxm")
+CACHES = ("--vary", "memory.l2.capacity=50MiB,100MiB,200MiB")
 WRONG = [
     (("advise", "resnet50-infer"), "--design", ""),
     (("advise", *RESNET, "--resource", "memory.l2.bandwith"), "is not a resource of h100-sxm", "'memory.l2.bandwidth'"),
@@ -28,6 +29,16 @@ WRONG = [
     (("knees", *RESNET, "--sizes", "1MiB,2MiB"), "too few sizes", "at least three"),
     (("knees", *RESNET, "--sizes", "1MiB,2Mb,3MiB"), "write B for bytes", "50 MiB"),
     (("knees", "resnet50-infer", "-d", "dojo-d1"), "no shared cache", "one of"),
+    (("target", *RESNET, "--time", "1ms"), "--vary", ""),
+    (("target", *RESNET, "--time", "1", *CACHES), "has no unit", "a time"),
+    (("target", *RESNET, "--time", "0ms", *CACHES), "is no time", "above zero"),
+    (("target", *RESNET, "--time", "1ms", "--vary", "memory.l2.capacity"), "is no axis", "PATH=VALUES"),
+    (("target", *RESNET, "--time", "1ms", "--vary", "memory.l2.capasity=1MB"), "memory.l2.capasity", "capacity"),
+    (("target", *RESNET, "--time", "1ms", *CACHES, "--price", "memory.l2.capacity=9"), "is not a price", "USD/AMOUNT"),
+    (("target", *RESNET, "--time", "1ms", *CACHES, "--price", "host.queue=9/1"), "is not varied", "memory.l2.capacity"),
+    (("rank", "resnet50-infer", "-d", "h1000"), "neither a bundled design nor a file", "h100"),
+    (("rank", "resnet50-infer", "-d", "tiny", "-f", "egaer"), "not a fusion policy", "'eager'"),
+    (("study", "wating"), "is not a study", "'waiting'"),
 ]
 
 
@@ -95,3 +106,47 @@ def test_a_model_that_does_not_fit_is_exit_1(capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert out == ""
     assert "memory.hbm.capacity" in err
+
+
+def test_a_target_that_is_met_is_told_and_one_that_is_not_is_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("target", "gpt2-large-prefill", "-d", "h100-sxm", *CACHES)
+    assert status([*run, "--time", "15ms", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert keys(found) - set(METRICS) - {"memory.l2.capacity"} == set()
+    assert found["best"]["set"] == {"memory.l2.capacity": "200MiB"}
+    assert found["best"]["price_usd"] > found["price_usd"]
+    assert status([*run, "--time", "15ms"]) == 0
+    assert "cheapest: memory.l2.capacity=200MiB" in capsys.readouterr().out
+    assert status([*run, "--time", "1ms"]) == 1
+    out, err = capsys.readouterr()
+    assert "200MiB" in out
+    assert "none takes 1 ms or less (0 of 3 points are fast enough)" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_ranking_shows_unknown_prices_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    run = (
+        "rank",
+        "resnet50-infer",
+        *(word for name in ("h100-sxm", "v100-pcie", "a100-80gb-sxm") for word in ("-d", name)),
+    )
+    assert status([*run, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert keys(found) - set(METRICS) == set()
+    assert {row["design"]: row["price_usd"] is None for row in found["rows"]} == {
+        "h100-sxm": False, "a100-80gb-sxm": False, "v100-pcie": True,
+    }  # fmt: skip
+    assert found["rows"][-1]["design"] == "v100-pcie"
+    assert status(list(run)) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+def test_studies_are_listed_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["study", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["study"] for row in listed} >= {"waiting", "generations", "sram", "hbm", "compilers", "serving"}
+    assert status(["study", "hbm"]) == 0
+    assert "Claim:" in capsys.readouterr().out
+    assert status(["study", "hbm", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert keys(found) - set(METRICS) == set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from hiersim.errors import HiersimError, nearest
 
 if TYPE_CHECKING:
-    from hiersim.decisions.studies.study import Study
+    from hiersim.decisions.studies.claims import Study
 
 PLACES: Final = MappingProxyType(
     {

@@ -7,6 +7,7 @@ from typing import Final
 
 from hiersim.config.load import load_design
 from hiersim.decisions.studies import PLACES
+from hiersim.decisions.studies.claims import Agreement, Claim, Study, Table
 from hiersim.decisions.studies.figures import (
     GROUPS,
     in_percent,
@@ -16,7 +17,6 @@ from hiersim.decisions.studies.figures import (
     run_all,
     saved_shares,
 )
-from hiersim.decisions.studies.study import Agreement, Claim, Study, Table
 from hiersim.frontends.load import load_trace
 from hiersim.results import Result
 

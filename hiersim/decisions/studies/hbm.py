@@ -8,8 +8,8 @@ from typing import Final
 from hiersim.config.load import load_design
 from hiersim.config.prices import load_prices
 from hiersim.decisions.studies import PLACES
+from hiersim.decisions.studies.claims import Agreement, Claim, Study, Table
 from hiersim.decisions.studies.figures import in_percent
-from hiersim.decisions.studies.study import Agreement, Claim, Study, Table
 from hiersim.model.design import Design
 from hiersim.model.prices import PriceBook
 from hiersim.model.silicon import sram_price

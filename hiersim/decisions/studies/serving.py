@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from hiersim.config.load import load_design
 from hiersim.decisions.case import Case
 from hiersim.decisions.studies import PLACES
+from hiersim.decisions.studies.claims import Agreement, Claim, Study, Table
 from hiersim.decisions.studies.figures import named, returns, ridge
-from hiersim.decisions.studies.study import Agreement, Claim, Study, Table
 from hiersim.frontends.load import load_trace
 from hiersim.results import Result
 

@@ -10,8 +10,8 @@ from hiersim.config.load import load_design
 from hiersim.config.prices import load_prices
 from hiersim.decisions.case import Case
 from hiersim.decisions.studies import PLACES
+from hiersim.decisions.studies.claims import Agreement, Claim, Study, Table
 from hiersim.decisions.studies.figures import named, times
-from hiersim.decisions.studies.study import Agreement, Claim, Study, Table
 from hiersim.frontends.load import load_trace
 from hiersim.model.design import Design, Management
 from hiersim.model.operators import Role

@@ -7,8 +7,8 @@ from typing import Final
 
 from hiersim.config.load import load_design
 from hiersim.decisions.studies import PLACES
+from hiersim.decisions.studies.claims import Agreement, Claim, Study, Table
 from hiersim.decisions.studies.figures import in_percent, shares, times, told
-from hiersim.decisions.studies.study import Agreement, Claim, Study, Table
 from hiersim.frontends.load import load_trace
 from hiersim.results import Result
 from hiersim.run import simulate
