@@ -27,6 +27,11 @@ class Case:
     launch: str = STREAM
     engine_name: str = DEFAULT_ENGINE
 
+    @property
+    def title(self) -> str:
+        """What is asked about, in words."""
+        return f"{self.trace.name} · {self.design.name} · {self.fusion}"
+
     def run(self, changes: Mapping[str, Any] | None = None) -> Result:
         """The replay with these values of the design changed; see `Design.replace`.
 

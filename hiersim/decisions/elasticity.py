@@ -30,6 +30,7 @@ from math import exp, log
 from typing import Any, Final
 
 from hiersim.decisions.case import Case, checked_time, dollars, joules
+from hiersim.decisions.notebook import html_table, signed_percent
 from hiersim.decisions.resources import Resource, resource, resources
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
@@ -180,12 +181,12 @@ class Advice:
         }
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td style='text-align:left'>{row.resource.path}</td><td>{row.speed:.3f}</td>"
-            f"<td>{100 * row.gain:+.1f} %</td><td>{row.shape.value}</td></tr>"
+        rows = [
+            (row.resource.path, f"{row.speed:.3f}", signed_percent(row.gain), signed_percent(row.loss), row.shape.value)
             for row in self.rows
-        )
-        return f"<table><tr><th>resource</th><th>elasticity</th><th>10 % more</th><th></th></tr>{rows}</table>"
+            if row.shape is not Shape.FLAT
+        ]
+        return html_table(self.case.title, ("resource", "elasticity", "10 % better", "10 % worse", ""), rows)
 
 
 def advise(
@@ -234,6 +235,8 @@ def elasticity(case: Case, result: Result, item: Resource) -> Elasticity:
     less = _side(case, item, 1 / WIDE, base)
     changes, factor = item.better(WIDE)
     wide = case.fits(changes)
+    if wide is not None and wide.makespan <= 0:
+        wide = None  # nothing is left that takes a tick
     more = up if wide is None else Side.between(base, int(wide.makespan), factor)
     found = Elasticity(
         resource=item, shape=shape, up=up, down=down, base_ticks=base, more=more, less=less,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hiersim.decisions.case import Case, checked_time
 from hiersim.decisions.elasticity import Progress
+from hiersim.decisions.notebook import html_table, signed_percent
 from hiersim.errors import HiersimError, nearest
 from hiersim.lowering.host import STREAM
 from hiersim.lowering.working_sets import WorkingSet, reuses, working_sets
@@ -22,6 +23,7 @@ from hiersim.model.design import Design, Scope, Tier
 from hiersim.model.trace import Trace
 from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE, kernels_of
+from hiersim.units import show_bytes, show_ticks
 
 PER_OCTAVE: Final = 2
 LEAST: Final = 2**16
@@ -107,6 +109,23 @@ class Curve:
                 for knee in self.knees
             ],
         }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (show_bytes(knee.point.capacity), show_ticks(knee.point.ticks), signed_percent(-knee.saved), _what(knee))
+            for knee in self.knees
+        ]
+        return html_table(
+            f"{self.case.title} · {self.tier}", ("knee at", "time", "beside the knee before", "holds"), rows
+        )
+
+
+def _what(knee: Knee) -> str:
+    """The working set that matters most at a knee."""
+    if not knee.held:
+        return "–"
+    part = knee.held[0].parts[0]
+    return f"{part.reuse.value} of {part.role} by {part.kernel}"
 
 
 def _point(point: Point) -> dict[str, Any]:

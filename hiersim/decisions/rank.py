@@ -16,12 +16,14 @@ from hiersim.config.prices import load_prices
 from hiersim.cost import Work, run_cost, usd_per_hour, usd_per_throughput, work_of
 from hiersim.decisions.case import SCHEMA
 from hiersim.decisions.elasticity import Progress
+from hiersim.decisions.notebook import html_table
 from hiersim.errors import CapacityError, DesignError, HiersimError
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE, simulate
+from hiersim.units import show_ticks
 from hiersim.version import package_version
 
 MADE_UP: Final = ("what if", "memory wall")
@@ -98,6 +100,16 @@ class Ranking:
             "item_unit": self.work.unit,
             "rows": [row.to_dict() for row in self.rows],
         }
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for row in self.rows:
+            time = "does not run" if row.result is None else show_ticks(row.result.makespan)
+            worth = "unknown" if row.usd_per_throughput is None else f"{row.usd_per_throughput:,.4g}"
+            price = "unknown" if row.price is None else f"{row.price:,.0f} $"
+            rows.append((row.design.name, time, price, worth, "*" if row.on_front else ""))
+        unit = f"$ per {self.work.unit.removesuffix('s')}/s"
+        return html_table(f"{self.trace.name} · {self.fusion}", ("design", "time", "price", unit, "front"), rows)
 
 
 def real_devices() -> list[Design]:

@@ -69,6 +69,10 @@ class Resource:
             changes[path] = max(1, (amount * new + value // 2) // value)
         return changes, value / new if self.sense is Sense.TIME else new / value
 
+    def of(self, dtype: str) -> int:
+        """The value for one dtype, where each has its own; else the value."""
+        return self.leaves.get(f"{self.path}.{dtype}", self.value)
+
     def show(self, value: int | None = None) -> str:
         """The present amount, or another one, with its unit."""
         amount = self.value if value is None else value

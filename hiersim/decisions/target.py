@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hiersim.decisions.case import Case, checked_time, dollars
 from hiersim.decisions.elasticity import Progress
+from hiersim.decisions.notebook import html_table
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
@@ -24,7 +25,7 @@ from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE
 from hiersim.sweeps.axes import Vary, normalized
 from hiersim.sweeps.pareto import pareto_front
-from hiersim.units import TICKS_PER_SECOND
+from hiersim.units import TICKS_PER_SECOND, show_ticks
 
 MOST_POINTS: Final = 100_000
 
@@ -95,6 +96,18 @@ class Target:
             "points": len(self.candidates),
             "misfits": self.misfits,
         }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                ", ".join(f"{path}={value}" for path, value in item.changes.items()),
+                f"{item.usd:,.2f} $",
+                show_ticks(item.ticks),
+                "yes" if item.ticks <= self.wanted_ticks else "",
+            )
+            for item in self.front
+        ]
+        return html_table(self.case.title, ("design", "price", "time", f"≤ {show_ticks(self.wanted_ticks)}"), rows)
 
 
 def target(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from hiersim import units
 from hiersim.decisions.case import Case, checked_time
 from hiersim.decisions.elasticity import Progress
+from hiersim.decisions.notebook import html_table, times
 from hiersim.decisions.resources import Resource, resource, resources
 from hiersim.errors import HiersimError
 from hiersim.lowering.host import STREAM
@@ -75,6 +76,13 @@ class Tornado:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
         return {**self.case.head(self.result), "bars": [bar.to_dict() for bar in self.bars]}
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for bar in self.bars:
+            ends = (bar.resource.show(bar.low.value), bar.resource.show(bar.high.value))
+            rows.append((bar.resource.path, *ends, *map(times, map(bar.speed, (bar.low, bar.high))), times(bar.span)))
+        return html_table(self.case.title, ("resource", "from", "to", "speed", "speed", "span"), rows)
 
 
 def tornado(

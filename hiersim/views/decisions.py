@@ -104,7 +104,8 @@ def advice_table(advice: Advice, everything: bool = False) -> Table:
     table.add_column("shape", no_wrap=True)
     for row in advice.rows:
         if everything or _matters(row):
-            table.add_row(row.resource.path, row.resource.show(), *_elasticity_cells(row))
+            now = row.resource.show(row.resource.of(result.trace.header.dtype))
+            table.add_row(row.resource.path, now, *_elasticity_cells(row))
     return table
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from hiersim.decisions.notebook import html_table
 from hiersim.version import package_version
 
 SCHEMA: Final = 1
@@ -69,3 +70,7 @@ class Study:
             "tables": [{"title": table.title, "rows": [dict(row) for row in table.rows]} for table in self.tables],
             "notes": list(self.notes),
         }
+
+    def _repr_html_(self) -> str:
+        rows = [(claim.claim, claim.agrees.value, claim.found) for claim in self.claims]
+        return html_table(self.question, ("claim", "agrees", "found"), rows)
