@@ -192,8 +192,9 @@ def curve_table(curve: Curve) -> Table:
     for heading in ("knee at", "time", "saves", "per doubling", "beyond", "far traffic", "price"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what is held then", overflow="fold")
+    cached = curve.result.design.tier(curve.tier).is_shared_cache
     for knee in curve.knees:
-        table.add_row(*_knee_cells(knee))
+        table.add_row(*_knee_cells(knee, cached))
     return table
 
 
@@ -202,10 +203,10 @@ def _curve_title(result: Result, tier: str) -> str:
     return f"{result.trace.name} on {where(result)}, {result.fusion}: size of {tier}, now {now}"
 
 
-def _knee_cells(knee: Knee) -> tuple[str, ...]:
+def _knee_cells(knee: Knee, cached: bool) -> tuple[str, ...]:
     point = knee.point
     steep = "at once" if knee.before > 1 else percent(knee.before)
-    held = largest_part(knee.held[0]) if knee.held else "a part of larger sets"
+    held = largest_part(knee.held[0]) if knee.held else "a part of larger sets" if cached else "–"
     rest = f" (and {len(knee.held) - 1} more sets)" if len(knee.held) > 1 else ""
     return (
         capacity(point.capacity), show_ticks(point.ticks), percent(knee.saved), steep, percent(knee.after),
@@ -235,9 +236,10 @@ def curve_note(curve: Curve) -> str:
     if first.ticks - best < LITTLE * now:
         ends = f"{capacity(first.capacity)} are as good as {capacity(last.capacity)}"
         return f"the size of {curve.tier} does not matter: {ends}"
+    beside = f"{percent(abs(1 - enough.ticks / now))} {'less' if enough.ticks <= now else 'more'} than now"
     return (
         f"{capacity(enough.capacity)} of {curve.tier} give 95 % of what its size can save: {show_ticks(enough.ticks)} "
-        f"({percent(1 - enough.ticks / now)} less than now); no size takes less than {show_ticks(best)}"
+        f"({beside}); no size takes less than {show_ticks(best)}"
     )
 
 
