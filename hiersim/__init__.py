@@ -16,6 +16,12 @@ from hiersim.version import __version__ as __version__
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
     from hiersim.config.prices import load_prices
+    from hiersim.decisions.elasticity import Advice, advise
+    from hiersim.decisions.knees import Curve, knees
+    from hiersim.decisions.rank import Ranking, rank
+    from hiersim.decisions.studies import study
+    from hiersim.decisions.target import Target, target
+    from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
         CapacityError,
         DesignError,
@@ -43,6 +49,9 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
+    from hiersim.sweeps.ranges import geomspace, linspace, logspace
+    from hiersim.sweeps.run import sweep
+    from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
@@ -62,10 +71,27 @@ _PLACES = {
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
+    "advise": "hiersim.decisions.elasticity",
+    "Advice": "hiersim.decisions.elasticity",
+    "tornado": "hiersim.decisions.tornado",
+    "Tornado": "hiersim.decisions.tornado",
+    "knees": "hiersim.decisions.knees",
+    "Curve": "hiersim.decisions.knees",
+    "rank": "hiersim.decisions.rank",
+    "Ranking": "hiersim.decisions.rank",
+    "study": "hiersim.decisions.studies",
+    "target": "hiersim.decisions.target",
+    "Target": "hiersim.decisions.target",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "sweep": "hiersim.sweeps.run",
+    "Sweep": "hiersim.sweeps.table",
+    "load_sweep": "hiersim.sweeps.table",
+    "geomspace": "hiersim.sweeps.ranges",
+    "linspace": "hiersim.sweeps.ranges",
+    "logspace": "hiersim.sweeps.ranges",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
@@ -80,35 +106,52 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
+    "Advice",
     "CapacityError",
+    "Curve",
     "Design",
     "DesignError",
     "Explanation",
     "FusionError",
     "HiersimError",
     "MissingExtraError",
+    "Ranking",
     "Result",
     "SimulationError",
+    "Sweep",
+    "Target",
+    "Tornado",
     "Trace",
     "TraceError",
     "UnitError",
     "Validation",
+    "advise",
     "compare",
     "explain",
     "export_chakra",
     "fuse",
+    "geomspace",
     "import_chakra",
     "import_hlo",
     "import_kineto",
     "import_onnx",
     "import_table",
+    "knees",
+    "linspace",
     "load_design",
     "load_prices",
+    "load_sweep",
     "load_trace",
+    "logspace",
+    "rank",
     "save_trace",
     "simulate",
     "sram_price",
+    "study",
+    "sweep",
+    "target",
     "to_networkx",
+    "tornado",
     "validate",
     "variant",
     "write_trace",

@@ -95,6 +95,12 @@ class CapacityError(HiersimError):
     exit_code = 1
 
 
+class TargetError(HiersimError):
+    """No design that was tried does what was asked for. Names the one that comes nearest."""
+
+    exit_code = 1
+
+
 class SimulationError(HiersimError):
     """A law of the simulator was broken: a fault of hiersim, never of its user."""
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,17 @@ def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     digest.update(__version__.encode())
     hexadecimal: str = digest.hexdigest()
     return hexadecimal
+
+
+def trace_sha256(trace: Trace) -> str:
+    """SHA-256 of what decides results of `trace`; computed once per trace."""
+    text: str = trace.derived(_trace_digest).hexdigest()
+    return text
+
+
+def design_sha256(design: Design) -> str:
+    """SHA-256 of the resolved design, sources included."""
+    return hashlib.sha256(json.dumps(plain(design), sort_keys=True).encode()).hexdigest()
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")
@@ -58,12 +70,26 @@ def _feed(digest: Any, value: Any) -> None:
 
 def plain(value: Any) -> Any:
     """A design as nested tables of plain values (base units), in the order of its fields."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    kind: Any = type(value)
+    if kind in _ATOMS:
+        return value
+    names = _field_names(kind)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
-        return value.name.lower()
+        return value._name_.lower()
     if isinstance(value, Mapping):
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):
         return [plain(entry) for entry in value]
     return value
+
+
+_ATOMS: Final = frozenset((str, int, float, bool, type(None)))
+"""Types that are plain already; most values of a design are of these."""
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...] | None:
+    """Names of a dataclass's fields; None of any other type."""
+    return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else None

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
@@ -20,7 +21,7 @@ from hiersim.measured_times import measured_times
 from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import Role
+from hiersim.model.operators import Role, TensorTable
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
@@ -32,6 +33,7 @@ from hiersim.version import __version__
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")
 MAIN_ENGINE: Final = "cores"
+BoolArray = npt.NDArray[np.bool_]
 
 
 class LedgerRow(NamedTuple):
@@ -289,6 +291,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     """The JSON form of `result`; docs/interface describes every key."""
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
+    traffic = result.traffic
     measured = measured_times(result.trace, result.graph, program, timeline)
     return {
         "schema": SCHEMA,
@@ -311,7 +314,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
         "ledger": [row._asdict() for row in result.ledger],
-        "traffic_bytes": result.traffic,
+        "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
@@ -333,19 +336,34 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 def placement_rows(result: Result) -> list[PlacementRow]:
     """Tensors by the tier that they live in, nearest first, and by role."""
-    program, table = result.program, result.graph.tensors
+    program, graph = result.program, result.graph
     homes = program.storage_home
     if homes is None:
-        homes = np.full(len(table.storage_bytes), program.tiers.index(result.design.home.name))
-    rows = []
-    for index, tier in enumerate(program.tiers):
-        for role in Role:
-            here = np.flatnonzero((homes == index) & (table.storage_role == role))
-            if len(here):
-                size = int(table.storage_bytes[here].sum())
-                first, last = (table.storage_names[int(row)] for row in (here[0], here[-1]))
-                rows.append(PlacementRow(tier, role.name.lower(), len(here), size, first, last))
-    return rows
+        home = result.design.home.name
+        return [PlacementRow(home, *row) for row in graph.derived(_rows_by_role)]
+    return [
+        PlacementRow(tier, *row)
+        for index, tier in enumerate(program.tiers)
+        for row in _role_rows(graph.tensors, homes == index)
+    ]
+
+
+RoleRow = tuple[str, int, int, str, str]
+"""Fields of a `PlacementRow` after its tier."""
+
+
+def _rows_by_role(graph: KernelGraph) -> tuple[RoleRow, ...]:
+    """All storages of `graph` by role: what one home holds."""
+    return tuple(_role_rows(graph.tensors, np.ones(len(graph.tensors.storage_bytes), np.bool_)))
+
+
+def _role_rows(table: TensorTable, chosen: BoolArray) -> Iterable[RoleRow]:
+    """Role, number, bytes, first and last name of the chosen storages; roles that have none are left out."""
+    for role in Role:
+        here = np.flatnonzero(chosen & (table.storage_role == role))
+        if len(here):
+            first, last = (table.storage_names[int(row)] for row in (here[0], here[-1]))
+            yield role.name.lower(), len(here), int(table.storage_bytes[here].sum()), first, last
 
 
 def recomputed_flops(graph: KernelGraph) -> dict[str, int]:

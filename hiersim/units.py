@@ -227,16 +227,23 @@ def _positive(quantity: object, value: object, number: int | float) -> int | flo
 _FACTOR = re.compile(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*", re.ASCII)
 
 
-def parse_change(quantity: object, value: object, present: int | float | None) -> int | float:
-    """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
+def factor_of(value: object) -> Fraction | None:
+    """The factor that a text such as `2x` or `0.5x` stands for; None where it is none."""
     match = _FACTOR.fullmatch(value) if isinstance(value, str) and len(value) <= 64 else None
     if match is None:
+        return None
+    whole, _, rest = match.group(1).partition(".")
+    return Fraction(int(whole + rest), 10 ** len(rest))
+
+
+def parse_change(quantity: object, value: object, present: int | float | None) -> int | float:
+    """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
+    factor = factor_of(value)
+    if factor is None:
         return parse(quantity, value)
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]
-    whole, _, rest = match.group(1).partition(".")
-    factor = Fraction(int(whole + rest), 10 ** len(rest))
     return _positive(quantity, value, form._ranged(factor * Fraction(present), str(value)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
@@ -45,6 +45,38 @@ def _makes_another(path: str) -> bool:
     """True where a change leaves a device that nobody sells at the known price."""
     steps = path.split(".")
     return steps[0] in _MACHINE and steps[-1] not in _FIGURES
+
+
+class Leaf(NamedTuple):
+    """One value of a design: the type that its field has, and what it is."""
+
+    kind: Any
+    value: Any
+
+
+def leaf(design: Design, path: str, value: Any) -> Leaf:
+    """What `path` of `design` is when it is set to `value`; whether the whole then makes sense is not asked.
+
+    Raises
+    ------
+    DesignError
+        Unknown path, wrong unit, or out of range.
+    """
+    steps = path.split(".")
+    owner: Any = _replaced(design, steps, path, value)
+    while True:
+        of: Any = type(owner)
+        kind, owner = field_types(of)[steps[0]], getattr(owner, steps[0])
+        if kind in (tuple[Tier, ...], tuple[Link, ...]):
+            owner, steps = next(place for place in owner if place.name == steps[1]), steps[1:]
+        elif isinstance(owner, Mapping) and len(steps) > 1:
+            name = steps[0]
+            if name == "pins":
+                return Leaf(str, owner[".".join(steps[1:])])
+            return Leaf(DType if name == "stand_in" else FlopsPerSecond, owner[read_dtype(steps[1], path)])
+        elif len(steps) == 1:
+            return Leaf(kind, owner)
+        steps = steps[1:]
 
 
 def _with_models(design: Design, names: Collection[str]) -> Design:

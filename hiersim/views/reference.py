@@ -1,4 +1,5 @@
-"""Pages that are made from the source: the glossary, the JSON Schema of designs, and what examples print.
+"""Pages that are made from the source: the glossary, the JSON Schema of designs, the studies, and what examples
+print.
 
 `python -m hiersim.views.reference` in a checkout writes them; a test holds them current.
 """
@@ -14,10 +15,12 @@ from pathlib import Path
 
 from hiersim.config.load import load_design
 from hiersim.config.schema import json_schema
+from hiersim.decisions.studies import names, study
 from hiersim.frontends.load import load_trace
 from hiersim.model.metrics import METRICS
 from hiersim.results import Result
 from hiersim.run import compare
+from hiersim.views.studies import page as studies_page
 from hiersim.views.tables import comparisons, percent, shares, waiting_for
 
 EXAMPLE = ("llama3-8b-decode", "h100-sxm")
@@ -44,6 +47,11 @@ def glossary() -> str:
 def schema_text() -> str:
     """The JSON Schema of a design file, as committed."""
     return json.dumps(json_schema(), sort_keys=True, indent=2) + "\n"
+
+
+def studies() -> str:
+    """Every study with its claims and figures as one page."""
+    return studies_page(study(name) for name in names())
 
 
 def example() -> list[Result]:
@@ -113,6 +121,7 @@ def main() -> None:
     """Write the pages of this checkout."""
     (ROOT / "docs" / "glossary.md").write_text(glossary())
     (ROOT / "configs" / "design.schema.json").write_text(schema_text())
+    (ROOT / "docs" / "studies.md").write_text(studies())
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text()))
     for name in EXECUTED:
