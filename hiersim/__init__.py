@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hiersim.results import Result
     from hiersim.run import compare, fuse, simulate
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.report.write import write_report
 
 _PLACES = {
     "load_design": "hiersim.config.load",
@@ -53,6 +54,7 @@ _PLACES = {
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
+    "write_report": "hiersim.views.report.write",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -103,6 +105,7 @@ __all__ = [
     "to_networkx",
     "validate",
     "variant",
+    "write_report",
     "write_trace",
 ]
 

@@ -12,6 +12,7 @@ import click
 
 from hiersim.cli import options
 from hiersim.cli.exchange import export_command
+from hiersim.cli.report import html_command
 from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def export() -> None:
 
 
 export.add_command(export_command)
+export.add_command(html_command)
 
 
 @export.command()
