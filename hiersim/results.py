@@ -273,6 +273,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
         "ledger": [row._asdict() for row in result.ledger],
+        "home_tier": result.design.home.name,
         "traffic_bytes": result.traffic,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,

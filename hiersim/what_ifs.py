@@ -55,9 +55,15 @@ class WhatIf:
 
 
 def what_ifs(result: Result) -> tuple[WhatIf, ...]:
-    """Every part of the design of `result` made `FACTOR` times as good, and as bad; what returns most first."""
+    """Every part of the design of `result` made `FACTOR` times as good, and as bad; what returns most first.
+
+    Parts that the run does not use are left out: places that no bytes pass, and dtypes that nothing computes in.
+    """
+    used = {name for name, ways in result.traffic.items() if ways["read"] + ways["write"]}
     found = []
     for name, tier, better, worse in _changes(result.design, _dtypes(result)):
+        if tier is not None and tier not in used:
+            continue
         faster = _replayed(result, better)
         if faster is not None:
             slower = _replayed(result, worse)
@@ -80,11 +86,12 @@ Change = tuple[str, str | None, dict[str, str], dict[str, str]]
 
 
 def _dtypes(result: Result) -> set[DType]:
-    """dtypes that the run computes in, and those whose rate stands in for them."""
+    """dtypes that the run computes in, and those whose rate stands in for them: of a vector unit that of FP32."""
     used = {DType(value) for value in np.unique(result.graph.operators.dtype).tolist()}
-    matrix = result.design.compute.matrix
-    instead = {} if matrix is None else matrix.stand_in
-    return used | {instead[dtype] for dtype in used if dtype in instead}
+    compute = result.design.compute
+    instead = {} if compute.matrix is None else compute.matrix.stand_in
+    lacking = {DType.FP32} if used - set(compute.vector.peak) else set()
+    return used | lacking | {instead[dtype] for dtype in used if dtype in instead}
 
 
 def _changes(design: Design, dtypes: set[DType]) -> Iterator[Change]:
@@ -134,7 +141,7 @@ def _replayed(result: Result, changes: Mapping[str, str]) -> Result | None:
 
 
 def _extra_cost(before: Design, after: Design) -> float | None:
-    """Dollars of memory that the change adds; None where no capacity grows, as rates have no price, or none is known."""
+    """Dollars of memory that the change adds; None where no capacity grows (rates have no price) or none is known."""
     grown = [new for old, new in zip(before.memory, after.memory, strict=True) if old.capacity != new.capacity]
     if not grown or any(tier.price is None for tier in grown):
         return None

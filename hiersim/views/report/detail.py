@@ -60,8 +60,8 @@ def roofline_section(words: Words, group: Group) -> Iterator[Element]:
         called
     ) > 1 else "the diamonds are the run as a whole"  # fmt: skip
     caption = (
-        f"Each circle is one sort of kernel at the port of one tier, as large as its share of the time ({ways}). Left of "
-        "a slope’s end a kernel has too few operations per byte to keep the cores busy, whatever the schedule."
+        f"Each circle is one sort of kernel at the port of one tier, as large as its share of the time ({ways}). Left "
+        "of a slope’s end a kernel has too few operations per byte to keep the cores busy, whatever the schedule."
     )
     marks = legend(
         (plain_key(tier_colour(roof.name)), words.term(written(roof.name), "tier")) for roof in data.bandwidths
@@ -169,8 +169,8 @@ def knees_section(words: Words, group: Group) -> Iterator[Element]:
         return
     words.entry("working set")
     caption = (
-        f"{written(data.home)} traffic behind a single shared cache of any capacity. Where the curve falls, a working set "
-        "has found room; the numbers are those of the list, the largest savings first."
+        f"{written(data.home)} traffic behind a single shared cache of any capacity. Where the curve falls, a working "
+        "set has found room; the numbers are those of the list, the largest savings first."
     )
     made = drawn(lambda width: knees_figure(data, width), caption, "knees", _knee_list(words, data))
     if made is not None:

@@ -108,27 +108,22 @@ Section = tuple[str, str, Callable[[], Iterator[Element]]]
 
 def _group(words: Words, group: Group, number: int, alone: bool) -> Element:
     """A group of runs: its summary, then a section for each question."""
-    parts = [
-        _section(f"{name}-{number}", title, list(made()), name, 2 if alone else 3)
-        for name, title, made in _sections(words, group, number)
-    ]
+    level = 2 if alone else 3
+    parts = [(name, title, list(made())) for name, title, made in _sections(words, group, number)]
+    parts = [(name, title, content) for name, title, content in parts if content]
+    links = [el("li", None, el("a", {"href": f"#{name}-{number}"}, title)) for name, title, _ in parts]
     head = None if alone else el("h2", {"id": f"group-{number}"}, group.trace)
-    label = {"aria-labelledby": f"group-{number}"} if head is not None else {"aria-label": group.trace}
-    links = [
-        el("li", None, el("a", {"href": f"#{part.get('aria-labelledby')}"}, part[0].text or ""))
-        for part in parts
-        if part is not None
-    ]
-    nav = el("nav", {"aria-label": f"Sections on {group.trace}"}, el("ul", None, links))
-    found = [part for part in parts if part is not None]
-    return el("section", {"class": "group", **label}, head, list(sections.overview(words, group)), nav, found)
-
-
-def _section(place: str, title: str, content: list[Element], name: str, level: int) -> Element | None:
-    if not content:
-        return None
-    attributes = {"class": name, "aria-labelledby": place}
-    return el("section", attributes, el(f"h{level}", {"id": place}, title), content)
+    return el(
+        "section",
+        {"class": "group"},
+        head,
+        list(sections.overview(words, group)),
+        el("nav", {"aria-label": f"Sections on {group.trace}"}, el("ul", None, links)),
+        [
+            el("section", {"class": name}, el(f"h{level}", {"id": f"{name}-{number}"}, title), content)
+            for name, title, content in parts
+        ],
+    )
 
 
 def _sections(words: Words, group: Group, number: int) -> Iterator[Section]:
@@ -165,7 +160,7 @@ def _glossary(words: Words) -> Element:
     entries = [_entry(label, item) for label, item in named]
     return el(
         "section",
-        {"aria-labelledby": "glossary"},
+        None,
         el("h2", {"id": "glossary"}, "Words"),
         el("dl", {"class": "glossary"}, entries),
     )

@@ -90,7 +90,7 @@ def table(
 
 def scrolled(made: Element, label: str) -> Element:
     """A table that is wider than the screen scrolls by itself, by keyboard as well."""
-    return el("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": label}, made)
+    return el("div", {"class": "scroll", "tabindex": 0, "role": "group", "aria-label": label}, made)
 
 
 def _pairs(row: Sequence[Cell], columns: Sequence[Column]) -> Iterable[tuple[int, tuple[Cell, Column]]]:

@@ -32,13 +32,7 @@ class Run:
     @property
     def home(self) -> str:
         """The tier whose traffic a run is judged by: the last that kernels address."""
-        if self.result is not None:
-            return self.result.design.home.name
-        used = [tier for tier, ways in self.facts["traffic_bytes"].items() if ways["read"] + ways["write"]]
-        peaks = self.facts["peak_bytes"]
-        held = [tier for tier in used if peaks.get(tier, 0)]
-        places: list[str] = held or used or list(peaks) or [""]
-        return max(places, key=lambda tier: int(peaks.get(tier, 0)))
+        return str(self.facts["home_tier"])
 
     @property
     def home_bytes(self) -> int:

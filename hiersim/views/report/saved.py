@@ -78,6 +78,7 @@ class _Saved(_Form):
     utilization: dict[Name, Amount]
     stall_fraction: Share
     ledger: list[_LedgerRow]
+    home_tier: Name
     traffic_bytes: dict[Name, _Moved]
     peak_bytes: dict[Name, Whole]
     bounds: _Bounds
