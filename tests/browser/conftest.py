@@ -13,10 +13,10 @@ import pytest
 import hiersim as hs
 from hiersim.testing.synthetic import layered_trace
 
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 VIEWS = {
     f"{width}x{height}-{scheme}": {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
     for width, height in ((1280, 800), (390, 844))

@@ -137,7 +137,7 @@ def test_words_explain_themselves(opened: Open, comparison: Path) -> None:
     page.locator("dl.cards .term").first.focus()
     assert tip.inner_text().startswith("The makespan in seconds")
     box, width = tip.bounding_box(), page.viewport_size["width"]
-    assert box is not None and 0 <= box["x"] and box["x"] + box["width"] <= width
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
 def test_the_first_stop_of_the_keyboard_skips_to_the_report(opened: Open, comparison: Path) -> None:

@@ -136,9 +136,9 @@ def test_data_cannot_end_its_element() -> None:
     assert "<" not in text and "&" not in text
     assert json.loads(text) == {"a": HOSTILE, "b": "<!--"}
     node = el(
-        "p", {"title": HOSTILE, "hidden": True, "class": None}, "a", el("b", None, HOSTILE), "c", ["d", None]
+        "p", {"title": HOSTILE, "hidden": True, "class": None}, "a", el("b", None, HOSTILE), "c", ["d"], None
     )
-    assert to_html(node).endswith("cde</p>")
+    assert to_html(node).endswith("cd</p>")
     made = parsed(to_html(node))
     assert [tag for tag, _ in made.tags] == ["p", "b"]
     assert made.tags[0][1]["title"] == HOSTILE.replace("\u202e", "\ufffd").replace("\x00", "\ufffd")

@@ -72,7 +72,13 @@ def of_results(results: Iterable[Result], with_what_ifs: bool = True) -> tuple[G
 
 def of_saved(facts: Iterable[Facts], with_what_ifs: bool = True, replay: bool = True) -> tuple[Group, ...]:
     """Saved results in groups, each replayed where it can be."""
-    return grouped([Run(facts=row, result=replayed(row) if replay else None) for row in facts], with_what_ifs)
+    return grouped([_saved_run(row, replay) for row in facts], with_what_ifs)
+
+
+def _saved_run(facts: Facts, replay: bool) -> Run:
+    """The replay where there is one: its tiers stand nearest first, those of a file by the alphabet."""
+    result = replayed(facts) if replay else None
+    return Run(facts=facts if result is None else result.to_dict(), result=result)
 
 
 def grouped(runs: Sequence[Run], with_what_ifs: bool) -> tuple[Group, ...]:

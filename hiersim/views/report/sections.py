@@ -197,7 +197,8 @@ def _tiers_table(words: Words, run: Run, label: str) -> Element:
         Column(label="memory cost"),
         Column(label="energy", word="energy_j"),
     ]
-    return table(words, f"Tiers and links, nearest first: {label}", columns, rows)
+    order = "" if run.result is None else ", nearest first"
+    return table(words, f"Tiers and links{order}: {label}", columns, rows)
 
 
 def _placement_table(words: Words, run: Run) -> Element:
