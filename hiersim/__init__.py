@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
     from hiersim.model.trace import Trace
-    from hiersim.results import Result
+    from hiersim.results import Comparison, Result
     from hiersim.run import compare, fuse, simulate
     from hiersim.validation.validate import Validation, validate
     from hiersim.views.report.write import write_report
@@ -62,6 +62,7 @@ _PLACES = {
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "Comparison": "hiersim.results",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
@@ -77,6 +78,7 @@ _PLACES = {
 
 __all__ = [
     "CapacityError",
+    "Comparison",
     "Design",
     "DesignError",
     "Explanation",

@@ -12,6 +12,7 @@ from hiersim.cli import options
 from hiersim.errors import HiersimError
 
 if TYPE_CHECKING:
+    from hiersim.results import Result
     from hiersim.views.report.runs import Group
 
 Decorated = Callable[..., Any]
@@ -112,7 +113,7 @@ def _replayed(
     check_engine(name)
     changes = options.changes_of(sets)
     machines = [options.changed_design(design, changes) for design in designs]
-    results = []
+    results: list[Result] = []
     with options.progress(quiet, name, fast_forward=True) as tell:
         for source in sources:
             trace = load_trace(source)

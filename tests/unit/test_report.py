@@ -135,9 +135,7 @@ def test_data_cannot_end_its_element() -> None:
     text = script_data({"a": HOSTILE, "b": "<!--"})
     assert "<" not in text and "&" not in text
     assert json.loads(text) == {"a": HOSTILE, "b": "<!--"}
-    node = el(
-        "p", {"title": HOSTILE, "hidden": True, "class": None}, "a", el("b", None, HOSTILE), "c", ["d"], None
-    )
+    node = el("p", {"title": HOSTILE, "hidden": True, "class": None}, "a", el("b", None, HOSTILE), "c", ["d"], None)
     assert to_html(node).endswith("cd</p>")
     made = parsed(to_html(node))
     assert [tag for tag, _ in made.tags] == ["p", "b"]

@@ -51,7 +51,6 @@ def figure(width: float, height: float, label: str, *children: Child) -> Element
             "font-size": FONT,
             "class": "figure",
             "width": "100%",
-            "xmlns": "http://www.w3.org/2000/svg",
         },
         *children,
     )

@@ -37,7 +37,11 @@ class Roof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Kernels of one name and one shape at the port of one tier."""
+    """Kernels of one name and one shape at the port of one tier.
+
+    Its time ends when the results have arrived for others; bytes that are written back behind that count as well, so that
+    a kernel which mostly writes may stand a little above its roof.
+    """
 
     tier: str
     name: str
