@@ -145,7 +145,7 @@ def test_a_missing_package_is_named_with_its_extra(comparison: Comparison, monke
 
 
 def test_hostile_names_are_text_in_notebooks(tmp_path: Path) -> None:
-    rows = "name,kind,dims,shape,dtype,inputs\n<script>alert(1)</script>,pointwise,,64x512,bf16,x:input\n"
+    rows = "name,kind,dims,shape,dtype,inputs\n<script>alert(1)</script>,pointwise,,64x512,bf16,x:input:64x512\n"
     (tmp_path / "t.csv").write_text(rows)
     trace = hs.import_table(str(tmp_path / "t.csv"), name="<img src=x onerror=alert(1)>")
     result = hs.simulate(trace, hs.load_design("tiny"))

@@ -39,8 +39,8 @@ class Roof:
 class Point:
     """Kernels of one name and one shape at the port of one tier.
 
-    Its time ends when the results have arrived for others; bytes that are written back behind that count as well, so that
-    a kernel which mostly writes may stand a little above its roof.
+    Its time ends when the results have arrived for others; bytes that are written back behind that count as well, so
+    that a kernel which mostly writes may stand a little above its roof.
     """
 
     tier: str
