@@ -65,3 +65,8 @@ def script_data(value: object) -> str:
 def to_html(node: Element) -> str:
     """The element as HTML; text that cannot be encoded or printed is replaced."""
     return _UNSEEN.sub("\ufffd", tostring(node, encoding="unicode", method="html"))
+
+
+def to_fragment(node: Element) -> str:
+    """The element as markup that is HTML and XML at once; for pieces without script, style and void elements."""
+    return _UNSEEN.sub("\ufffd", tostring(node, encoding="unicode", short_empty_elements=False))

@@ -13,7 +13,7 @@ from hiersim.units import UNLIMITED, show_bandwidth, show_bytes, show_capacity, 
 from hiersim.views.figures.bars import cause_words, run_bars
 from hiersim.views.figures.canvas import faint, figure, hatches, key, linear, logarithmic, plain_key, rule, text
 from hiersim.views.figures.roofline import roofline_figure
-from hiersim.views.markup import Child, el, to_html
+from hiersim.views.markup import Child, el, to_fragment
 from hiersim.views.palette import DRAM, FLASH, HBM, HOST, LINK, SRAM, WORK, tier_colour
 from hiersim.views.series.roofline import roofline
 from hiersim.views.series.stalls import Stack, ledger_stack
@@ -160,4 +160,4 @@ def _shown(title: str, *parts: Child) -> str:
     """The pieces below a title, as wide as a figure at most."""
     style = {"style": f"max-width:{WIDTH}px"}
     heading = el("div", {"style": "font-weight:600;margin-bottom:6px"}, title)
-    return to_html(el("div", style, hatches(), heading, *parts))
+    return to_fragment(el("div", style, hatches(), heading, *parts))
