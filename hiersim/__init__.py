@@ -47,12 +47,13 @@ if TYPE_CHECKING:
     from hiersim.model.networks import to_networkx
     from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
-    from hiersim.results import Result
+    from hiersim.results import Comparison, Result
     from hiersim.run import compare, fuse, simulate
     from hiersim.sweeps.ranges import geomspace, linspace, logspace
     from hiersim.sweeps.run import sweep
     from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.report.write import write_report
 
 _PLACES = {
     "load_design": "hiersim.config.load",
@@ -68,6 +69,7 @@ _PLACES = {
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
+    "write_report": "hiersim.views.report.write",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -92,6 +94,7 @@ _PLACES = {
     "geomspace": "hiersim.sweeps.ranges",
     "linspace": "hiersim.sweeps.ranges",
     "logspace": "hiersim.sweeps.ranges",
+    "Comparison": "hiersim.results",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
     "Design": "hiersim.model.design",
@@ -108,6 +111,7 @@ _PLACES = {
 __all__ = [
     "Advice",
     "CapacityError",
+    "Comparison",
     "Curve",
     "Design",
     "DesignError",
@@ -154,6 +158,7 @@ __all__ = [
     "tornado",
     "validate",
     "variant",
+    "write_report",
     "write_trace",
 ]
 

@@ -26,6 +26,7 @@ from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
 from hiersim.modules import grouped
+from hiersim.presenting import drawn_by
 from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
 from hiersim.version import __version__
@@ -247,8 +248,26 @@ class Result:
         shown = ", ".join(f"{label} {text}" for label, text in headline(self).items())
         return f"Result({self.trace.name} on {self.design.name}, {self.fusion}: {shown})"
 
-    def _repr_html_(self) -> str:
-        return headline_html(self)
+    _repr_html_ = drawn_by("hiersim.views.notebook:result_html", "The run as a notebook shows it.")
+    plot_roofline = drawn_by("hiersim.views.plots.roofline:plot_roofline", "Kernels below the roofs of every tier.")
+    plot_stalls = drawn_by("hiersim.views.plots.stalls:plot_stalls", "The ledger by module, layer, kernel or as one.")
+    plot_occupancy = drawn_by("hiersim.views.plots.memory:plot_occupancy", "What the last tier holds over time.")
+    plot_lifetimes = drawn_by("hiersim.views.plots.memory:plot_lifetimes", "The lives of the largest tensors.")
+    plot_knees = drawn_by("hiersim.views.plots.memory:plot_knees", "Traffic against the capacity of a shared cache.")
+    plot_tornado = drawn_by("hiersim.views.plots.choices:plot_tornado", "What better and worse parts would change.")
+
+
+class Comparison(list[Result]):
+    """Results side by side, the first is the baseline."""
+
+    _repr_html_ = drawn_by("hiersim.views.notebook:comparison_html", "The comparison as a notebook shows it.")
+    plot_roofline = drawn_by("hiersim.views.plots.roofline:plot_roofline", "The first and last run below the roofs.")
+    plot_stalls = drawn_by("hiersim.views.plots.stalls:plot_stalls", "The ledgers, a bar for each run.")
+    plot_pareto = drawn_by("hiersim.views.plots.choices:plot_pareto", "The runs that no other beats.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: the results as `rows`."""
+        return {"rows": [result.to_dict() for result in self]}
 
 
 def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
@@ -314,6 +333,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
         "ledger": [dict(zip(LedgerRow._fields, row, strict=True)) for row in result.ledger],
+        "home_tier": result.design.home.name,
         "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,
@@ -442,18 +462,6 @@ def headline(result: Result) -> dict[str, str]:
         f"{home} traffic": show_bytes(result.home_bytes),
         f"{home} peak": show_bytes(result.peak[home]),
     }
-
-
-def headline_html(result: Result) -> str:
-    """`headline` as a small table for Jupyter; its colours are the notebook's."""
-    from html import escape
-
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:right'>{escape(text)}</td></tr>"
-        for label, text in headline(result).items()
-    )
-    title = escape(f"{result.trace.name} · {result.design.name} · {result.fusion}")
-    return f"<table><caption>{title}</caption>{rows}</table>"
 
 
 def kernel_rows(result: Result) -> list[dict[str, Any]]:

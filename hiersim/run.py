@@ -27,7 +27,7 @@ from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.timeline import Timeline
 from hiersim.model.trace import Trace
-from hiersim.results import Result
+from hiersim.results import Comparison, Result
 from hiersim.tally import tally
 
 Engine = Callable[..., Timeline]
@@ -235,13 +235,13 @@ def compare(
     keep_log: bool = False,
     fast_forward: bool = True,
     launch: str = STREAM,
-) -> list[Result]:
+) -> Comparison:
     """Every design with every policy; the first is the baseline. The options are those of `simulate`."""
-    return [
+    return Comparison(
         simulate(
             trace, design, name, engine_name=engine_name, changes=changes, progress=progress, keep_log=keep_log,
             fast_forward=fast_forward, launch=launch,
         )
         for design in designs
         for name in fusion
-    ]  # fmt: skip
+    )  # fmt: skip

@@ -107,6 +107,11 @@ def put_number(number: int, value: int) -> bytes:
     return put_varint(number << 3) + put_varint(value)
 
 
+def put_fixed64(number: int, value: int) -> bytes:
+    """A number field of eight bytes."""
+    return put_varint(number << 3 | FIXED64) + (value & 2**64 - 1).to_bytes(8, "little")
+
+
 def put_bytes(number: int, value: bytes) -> bytes:
     """A text or message field."""
     return put_varint(number << 3 | BYTES) + put_varint(len(value)) + value

@@ -12,6 +12,7 @@ import click
 
 from hiersim.cli import options
 from hiersim.cli.exchange import export_command
+from hiersim.cli.report import html_command
 from hiersim.errors import CapacityError, HiersimError
 
 if TYPE_CHECKING:
@@ -146,27 +147,38 @@ def export() -> None:
 
 
 export.add_command(export_command)
+export.add_command(html_command)
 
 
 @export.command()
 @click.argument("trace")
 @click.option("-d", "--design", required=True, metavar="D", help="Bundled design or YAML file.")
-@click.option("-f", "--fusion", default="eager", show_default=True, metavar="P", help="Fusion policy.")
+@click.option(
+    "-f",
+    "--fusion",
+    "fusions",
+    multiple=True,
+    metavar="P",
+    default=("eager",),
+    show_default=True,
+    help="Fusion policy; several stand side by side.",
+)
 @click.option("-o", "--out", required=True, metavar="FILE", help="File to write (.pftrace, .json or .json.gz).")
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change a value of the design.")
 @options.engine
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def perfetto(
-    trace: str, design: str, fusion: str, out: str, sets: tuple[str, ...], engine: str | None, quiet: bool
-) -> None:
+    trace: str, design: str, fusions: tuple[str, ...], out: str, sets: tuple[str, ...], engine: str | None, quiet: bool
+) -> None:  # fmt: skip
     """A timeline for ui.perfetto.dev: host, kernels, every port and unit.
 
     \b
     hiersim export perfetto llama3-8b-decode --design h100-sxm -o decode.pftrace
+    hiersim export perfetto llama3-8b-decode -d h100-sxm -f eager -f inductor -o both.pftrace
     """
     how = _How(engine=engine, keep_log=True, quiet=quiet)
     loaded, changes, machines = _inputs(trace, (design,), sets, how)
-    _write_timeline(_simulate(loaded, machines, (fusion,), changes, how)[0], out, quiet)
+    _write_timeline(_simulate(loaded, machines, fusions, changes, how), out, quiet)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,10 +283,10 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
     options.print_warnings(results, quiet)
 
 
-def _write_timeline(result: Result, path: str, quiet: bool) -> None:
+def _write_timeline(source: Result | Sequence[Result], path: str, quiet: bool) -> None:
     from hiersim.views.perfetto import write_timeline
 
-    write_timeline(result, path)
+    write_timeline(source, path)
     options.say(f"timeline: {path} (open in ui.perfetto.dev)", quiet)
 
 

@@ -24,7 +24,7 @@ from hiersim.model.trace import Trace
 from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE, simulate
 from hiersim.units import show_ticks
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 MADE_UP: Final = ("what if", "memory wall")
 """Families of designs that nobody sells."""
@@ -93,7 +93,7 @@ class Ranking:
         """The JSON form, keys as in the glossary."""
         return {
             "schema": SCHEMA,
-            "version": package_version(),
+            "version": __version__,
             "trace": self.trace.name,
             "fusion": self.fusion,
             "items": self.work.items,

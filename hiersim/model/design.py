@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hiersim import units
 from hiersim.errors import DesignError, nearest
 from hiersim.model.operators import DType
+from hiersim.presenting import drawn_by
 from hiersim.units import (
     Bytes,
     BytesPerSecond,
@@ -332,6 +333,8 @@ class Design(Sorted):
     def __repr__(self) -> str:
         tiers = ", ".join(f"{tier.name} {units.show_capacity(tier.capacity)}" for tier in self.memory)
         return f"Design({self.name}: {self.compute.cores} cores, {tiers})"
+
+    _repr_html_ = drawn_by("hiersim.views.notebook:design_html", "The design as a notebook shows it: tiers to scale.")
 
     def tier(self, name: str) -> Tier:
         """The tier of that name."""

@@ -74,6 +74,7 @@ _DECLARED: Final = (
     ("steady", "-", "Phase between two computations of a kernel.", ""),
     ("drain", "-", "Phase after the last computation of a kernel.", ""),
     # memory
+    ("home_tier", "-", "The last tier that kernels address: where tensors live unless they are placed elsewhere.", ""),
     ("traffic_bytes", "bytes", "Bytes read and written at the port of each tier and link.", "lower"),
     ("read", "bytes", "Bytes read at a tier's port.", "lower"),
     ("write", "bytes", "Bytes written at a tier's port.", "lower"),

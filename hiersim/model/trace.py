@@ -15,6 +15,7 @@ from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
+from hiersim.presenting import drawn_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +60,8 @@ class Trace(Memo):
         schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())
         groupings = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.groupings.items())
         return f"Trace({self.name}: {len(self.graph.operators)} operators{schedules}{groupings})"
+
+    _repr_html_ = drawn_by("hiersim.views.notebook:trace_html", "The trace as a notebook shows it: what it is made of.")
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ from hiersim.sweeps.folder import difference, read_manifest
 from hiersim.sweeps.grid import plain_grid
 from hiersim.sweeps.job import Bench, Job
 from hiersim.sweeps.spec import EAGER, Spec, spec_of
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 FORMAT: Final = 1
 """Version of folders and files of sweeps."""
@@ -95,7 +95,7 @@ def planned(spec: Spec, traces: Sequence[Any] | None = None, designs: Sequence[A
 def _about(spec: Spec, job: Job) -> dict[str, Any]:
     about = {
         "format": FORMAT,
-        "version": package_version(),
+        "version": __version__,
         "traces": {trace.name: trace_sha256(trace) for trace in job.traces},
         "designs": {design.name: _about_design(design) for design in job.designs},
         "set": dict(spec.changes),

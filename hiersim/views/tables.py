@@ -73,6 +73,20 @@ def cause(key: tuple[str, str | None]) -> str:
     return f"{tier} {name}" if tier else name
 
 
+_WRITTEN = {"nvme": "NVMe", "pcie": "PCIe", "nvlink": "NVLink", "registers": "registers"}
+"""Names of places whose capitals are not all or none."""
+
+
+def written(name: str) -> str:
+    """A tier or link as prose writes it: HBM, L2, PCIe. Longer names are words of the design's author."""
+    return _WRITTEN.get(name, name.upper() if len(name) <= 5 and name.isalnum() else name)
+
+
+def written_cause(key: tuple[str, str | None]) -> str:
+    """`cause` as prose writes it: `HBM bandwidth`."""
+    return cause((key[0], written(key[1]) if key[1] else key[1]))
+
+
 def comparison_rows(results: Sequence[Result]) -> list[Row]:
     """Label and one cell per result: what `compare` prints."""
     base = results[0]

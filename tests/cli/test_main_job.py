@@ -13,8 +13,8 @@ from hiersim.model.timeline import ENGINES
 
 RESULT_KEYS = {
     "schema", "trace", "design", "fusion", "engine", "version", "inputs_sha256", "makespan_ticks", "time_s", "cycles",
-    "operators", "kernels", "tiles", "flops", "utilization", "stall_fraction", "ledger", "traffic_bytes", "peak_bytes",
-    "bounds", "memory_cost_usd", "energy_j", "warnings",
+    "operators", "kernels", "tiles", "flops", "utilization", "stall_fraction", "ledger", "home_tier", "traffic_bytes",
+    "peak_bytes", "bounds", "memory_cost_usd", "energy_j", "warnings",
 }  # fmt: skip
 BOUND_KEYS = {"compute_ticks", "link_ticks", "critical_path_ticks", "compulsory_bytes"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hiersim.config.load import load_design
 from hiersim.frontends.load import load_trace
 from hiersim.results import Result
 from hiersim.run import simulate
-from hiersim.views.perfetto import SCALE_NOTE, write_timeline
+from hiersim.views.perfetto import SCALE_NOTE, bandwidths, chrome_json, flows, write_timeline
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,16 @@ def test_counters_show_the_live_bytes_of_each_role(result: Result, tmp_path: Pat
     tracks = [p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")]
     counters = {track.uuid: track for track in tracks if track.HasField("counter")}
     assert len({track.uuid for track in tracks}) == len(tracks)
-    assert {track.counter.unit for track in counters.values()} == {protos.CounterDescriptor.UNIT_SIZE_BYTES}
+    live = {uuid: track for uuid, track in counters.items() if " live: " in track.name}
+    assert {track.counter.unit for track in live.values()} == {protos.CounterDescriptor.UNIT_SIZE_BYTES}
     names = {"weight", "activation", "input"}
-    assert names <= {track.name.removeprefix("hbm live: ") for track in counters.values()}
+    assert names <= {track.name.removeprefix("hbm live: ") for track in live.values()}
     most: dict[str, int] = defaultdict(int)
     for packet in trace.packet:
         event = packet.track_event
         if packet.HasField("track_event") and event.type == protos.TrackEvent.TYPE_COUNTER:
+            if event.track_uuid not in live:
+                continue
             most[counters[event.track_uuid].name] = max(most[counters[event.track_uuid].name], event.counter_value)
     largest = result.to_dict()["peak_memory"]["largest"]
     assert most == {f"hbm live: {role}": size for role, size in largest.items() if size}
@@ -80,3 +84,61 @@ def test_chrome_json_holds_the_same_slices(result: Result, tmp_path: Path) -> No
     assert max(values) == result.to_dict()["peak_memory"]["largest"]["activation"]
     assert round(total["matrix unit"] * 1000) == result.timeline.busy[result.program.units[0]]
     assert document["otherData"]["inputs_sha256"] == result.inputs_sha256
+
+
+def test_bandwidth_counters_move_what_the_ports_moved(result: Result) -> None:
+    found = {item.name: item.steps for item in bandwidths(result)}
+    assert set(found) == {"l2 bandwidth", "hbm bandwidth"}
+    for name, steps in found.items():
+        tier = result.design.tier(name.split()[0])
+        assert max(rate for _, rate in steps) <= tier.bandwidth * 1.0001
+        moved = sum(
+            rate * (after - before) for (before, rate), (after, _) in pairwise(steps)
+        )  # fmt: skip
+        assert moved / 10**12 == pytest.approx(sum(result.traffic[tier.name].values()), rel=1e-3)
+
+
+def test_flows_lead_from_the_last_writer_to_each_reader(result: Result) -> None:
+    tensors, graph = result.graph.tensors.tensor_storage, result.graph
+    arrows = flows(result)
+    assert arrows and len(set(arrows)) == len(arrows)
+    for producer, consumer in arrows:
+        assert producer < consumer and result.timeline.end[producer] <= result.timeline.start[consumer]
+        wrote = set(tensors[graph.writes.tensor[graph.writes.ptr[producer] : graph.writes.ptr[producer + 1]]].tolist())
+        read = set(tensors[graph.reads.tensor[graph.reads.ptr[consumer] : graph.reads.ptr[consumer + 1]]].tolist())
+        later = graph.writes.tensor[graph.writes.ptr[producer + 1] : graph.writes.ptr[consumer]]
+        assert (wrote & read) - set(tensors[later].tolist()), "what is read was not written again in between"
+
+
+def test_runs_stand_side_by_side_in_one_file(result: Result, tmp_path: Path) -> None:
+    protos = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    eager = simulate(result.trace, result.design, "eager")
+    write_timeline([eager, result], tmp_path / "both.pftrace")
+    trace = protos.Trace()
+    trace.ParseFromString((tmp_path / "both.pftrace").read_bytes())
+    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")}
+    roots = [uuid for uuid, track in tracks.items() if track.HasField("process")]
+    assert [tracks[uuid].process.process_name.split(" (")[0] for uuid in roots] == [
+        f"resnet50-infer · a100-80gb-sxm · {name}" for name in ("eager", "inductor")
+    ]
+    busy: dict[tuple[int, str], int] = defaultdict(int)
+    begins, ends = set(), set()
+    for packet in trace.packet:
+        event = packet.track_event
+        if packet.HasField("track_event") and event.type != protos.TrackEvent.TYPE_COUNTER:
+            track = tracks[event.track_uuid]
+            sign = -1 if event.type == protos.TrackEvent.TYPE_SLICE_BEGIN else 1
+            busy[roots.index(track.parent_uuid), track.name] += sign * packet.timestamp
+            begins.update(event.flow_ids)
+            ends.update(event.terminating_flow_ids)
+    assert begins == ends and len(begins) == len(flows(eager)) + len(flows(result))
+    for place, run in enumerate((eager, result)):
+        assert busy[place, "kernels"] == int((run.timeline.end - run.timeline.start).sum())
+        for index, resource in enumerate(run.program.resources):
+            lane = f"{resource.name} {'unit' if resource.tier < 0 else 'port'}"
+            assert busy[place, lane] == run.timeline.busy[index]
+    document = json.loads(chrome_json([eager, result]))
+    events = document["traceEvents"]
+    assert {event["pid"] for event in events} == {1, 2}
+    assert sum(event["ph"] == "s" for event in events) == sum(event["ph"] == "f" for event in events) == len(begins)
+    assert document["otherData"]["inputs_sha256 of 2"] == result.inputs_sha256

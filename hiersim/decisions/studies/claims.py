@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final
 
 from hiersim.decisions.notebook import html_table
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 SCHEMA: Final = 1
 
@@ -63,7 +63,7 @@ class Study:
         """The JSON form, keys as in the glossary."""
         return {
             "schema": SCHEMA,
-            "version": package_version(),
+            "version": __version__,
             "study": self.name,
             "question": self.question,
             "claims": [claim.to_dict() for claim in self.claims],

@@ -1,0 +1,1 @@
+"""Figures as inline SVG: no script, no network, and colours that follow the page they stand in."""

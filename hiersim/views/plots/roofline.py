@@ -1,0 +1,99 @@
+"""`plot_roofline`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hiersim.results import Result
+from hiersim.units import show_rate
+from hiersim.views.palette import tier_colour
+from hiersim.views.plots.style import Drawing, drawing, plainer, results_of
+from hiersim.views.series.roofline import Point, Roofline, RunPoints, roofline
+from hiersim.views.tables import written
+
+
+def plot_roofline(source: Result | Sequence[Result], ax: Any = None) -> Drawing:
+    """The hierarchical roofline: a roof per tier, kernels below it, arrows from the first run to the last.
+
+    Parameters
+    ----------
+    source : Result or sequence of Result
+        Several are compared when they ran on the first one's design; the first is hollow, the last filled.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    tuple
+        Figure and axes. Points are as large as their share of the time.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    fig, ax = drawing(ax, "plot_roofline", (8.5, 5.5))
+    data = roofline(results_of(source))
+    shown = [data.runs[0]] if len(data.runs) == 1 else [data.runs[0], data.runs[-1]]
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for run in shown:
+        _kernels(ax, run, filled=run is shown[-1])
+    if len(shown) == 2:
+        _arrows(ax, *shown)
+    for run in shown:
+        for point in run.whole:
+            face = tier_colour(point.tier) if run is shown[-1] else "white"
+            ax.plot(
+                point.intensity, point.rate, "D", color=face, markeredgecolor="black", markersize=8, zorder=4,
+                label=f"{run.label}, all kernels at {written(point.tier)}",
+            )  # fmt: skip
+    _roofs(ax, data)
+    ax.set_xlabel("FLOP per byte at the tier's port")
+    ax.set_ylabel("FLOP/s")
+    ax.yaxis.set_major_formatter(lambda value, _: show_rate(value))
+    ax.set_title(f"{results_of(source)[0].trace.name} on {data.design}")
+    plainer(ax)
+    if any(run.whole for run in shown):
+        ax.legend(fontsize="small", loc="lower right")
+    return fig, ax
+
+
+def _kernels(ax: Any, run: RunPoints, filled: bool) -> None:
+    for point in run.kernels:
+        colour = tier_colour(point.tier)
+        face = colour if filled else "none"
+        size = 14 + 400 * point.share
+        ax.scatter(point.intensity, point.rate, s=size, facecolors=face, edgecolors=colour, alpha=0.6, zorder=3)
+
+
+def _arrows(ax: Any, before: RunPoints, after: RunPoints) -> None:
+    ends: dict[str, Point] = {point.tier: point for point in after.whole}
+    for point in before.whole:
+        if point.tier in ends:
+            end = ends[point.tier]
+            ax.annotate(
+                "", xytext=(point.intensity, point.rate), xy=(end.intensity, end.rate), zorder=4,
+                arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkA": 5, "shrinkB": 5},
+            )  # fmt: skip
+
+
+def _roofs(ax: Any, data: Roofline) -> None:
+    """Slopes from the left edge to their ridge, and peaks from the nearest ridge to the right edge."""
+    if not data.peaks:
+        return
+    peak = max(roof.rate for roof in data.peaks)
+    ridges = [peak / roof.rate for roof in data.bandwidths]
+    low, high = ax.get_xlim()
+    low, high = min([low, *(ridge / 10 for ridge in ridges)]), max([high, *(ridge * 3 for ridge in ridges)])
+    for roof in data.bandwidths:
+        x = np.array([low, peak / roof.rate])
+        ax.plot(x, x * roof.rate, color=tier_colour(roof.name), linewidth=2, label=roof.label)
+    for roof in data.peaks:
+        begin = min(roof.rate / band.rate for band in data.bandwidths) if data.bandwidths else low
+        ax.hlines(roof.rate, begin, high, color="black", linewidth=1.2)
+        ax.annotate(roof.label, (high, roof.rate), (0, 3), textcoords="offset points", ha="right", fontsize="small")
+    ax.set_xlim(low, high)

@@ -1,0 +1,69 @@
+"""What all plots share: where they are drawn, and colours with hatches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hiersim.errors import MissingExtraError
+from hiersim.results import Result
+from hiersim.units import show_bytes, show_ticks
+from hiersim.views.palette import HATCHES, STYLES, cause_colour
+
+Drawing = tuple[Any, Any]
+"""A matplotlib figure and its axes."""
+
+
+def drawing(ax: Any, name: str, size: tuple[float, float] = (8.0, 4.5)) -> Drawing:
+    """The axes to draw on and their figure; new ones where none are given.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    if ax is not None:
+        return ax.figure, ax
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingExtraError(name, "matplotlib", "plots") from None
+    made: Drawing = pyplot.subplots(figsize=size, layout="constrained")
+    return made
+
+
+def results_of(source: Result | Sequence[Result]) -> list[Result]:
+    """One result, or several, as a list."""
+    return [source] if isinstance(source, Result) else list(source)
+
+
+def cause_style(entry: str, tier: str | None) -> dict[str, Any]:
+    """Colour and hatch of a ledger entry, as bars take them."""
+    hatch = STYLES[HATCHES.get(entry, "plain")]
+    return {"color": cause_colour(entry, tier), "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+
+
+def plainer(ax: Any) -> None:
+    """No frame where no axis is, and a faint grid behind what is drawn."""
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    ax.set_axisbelow(True)
+    ax.grid(True, which="major", alpha=0.25, linewidth=0.6)
+
+
+def legend_below(fig: Any, ax: Any) -> None:
+    """The legend below a plot that has its figure to itself, else inside its axes."""
+    if len(fig.axes) == 1 and fig.get_layout_engine() is not None:
+        fig.legend(fontsize="small", ncols=4, loc="outside lower center", frameon=False)
+    else:
+        ax.legend(fontsize="small", ncols=2)
+
+
+def ticks_axis(axis: Any) -> None:
+    """Ticks of simulated time in seconds with a prefix."""
+    axis.set_major_formatter(lambda value, _: show_ticks(round(value)))
+
+
+def bytes_axis(axis: Any) -> None:
+    """Bytes with a prefix."""
+    axis.set_major_formatter(lambda value, _: show_bytes(round(value)))

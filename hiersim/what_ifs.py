@@ -1,0 +1,148 @@
+"""What a run would gain from a better part: the same kernels replayed on designs in which one value is changed.
+
+Nothing is estimated: every figure is the makespan of a replay. Kernels stay those of the run; a policy that looks at
+the design might make others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hiersim.cost import memory_cost
+from hiersim.errors import HiersimError
+from hiersim.model.design import Design
+from hiersim.model.operators import DType
+from hiersim.results import Result
+from hiersim.run import replay
+from hiersim.units import UNLIMITED
+
+FACTOR: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """One value of a design made better and worse by the same factor."""
+
+    name: str
+    """What is changed, in words: `hbm bandwidth`."""
+    tier: str | None
+    better: Mapping[str, str]
+    """The change as `--set` takes it."""
+    worse: Mapping[str, str]
+    makespan: int
+    """Of the run as it is, ticks."""
+    better_makespan: int
+    worse_makespan: int | None
+    """None where the worse design cannot hold the model."""
+    cost_usd: float | None
+    """What a larger capacity costs more; None where it has no price, and for all that is no capacity."""
+
+    @property
+    def returned(self) -> float:
+        """Share of the makespan that the better part gives back; negative where it costs time."""
+        return 1 - self.better_makespan / self.makespan if self.makespan else 0.0
+
+    @property
+    def lost(self) -> float | None:
+        """Share of the makespan that the worse part adds."""
+        if self.worse_makespan is None:
+            return None
+        return self.worse_makespan / self.makespan - 1 if self.makespan else 0.0
+
+
+def what_ifs(result: Result) -> tuple[WhatIf, ...]:
+    """Every part of the design of `result` made `FACTOR` times as good, and as bad; what returns most first.
+
+    Parts that the run does not use are left out: places that no bytes pass, and dtypes that nothing computes in.
+    """
+    used = {name for name, ways in result.traffic.items() if ways["read"] + ways["write"]}
+    found = []
+    for name, tier, better, worse in _changes(result.design, _dtypes(result)):
+        if tier is not None and tier not in used:
+            continue
+        faster = _replayed(result, better)
+        if faster is not None:
+            slower = _replayed(result, worse)
+            found.append(
+                WhatIf(
+                    name=name,
+                    tier=tier,
+                    better=better,
+                    worse=worse,
+                    makespan=int(result.makespan),
+                    better_makespan=int(faster.makespan),
+                    worse_makespan=None if slower is None else int(slower.makespan),
+                    cost_usd=_extra_cost(result.design, faster.design),
+                )
+            )
+    return tuple(sorted(found, key=lambda item: (item.better_makespan, item.name)))
+
+
+Change = tuple[str, str | None, dict[str, str], dict[str, str]]
+
+
+def _dtypes(result: Result) -> set[DType]:
+    """dtypes that the run computes in, and those whose rate stands in for them: of a vector unit that of FP32."""
+    used = {DType(value) for value in np.unique(result.graph.operators.dtype).tolist()}
+    compute = result.design.compute
+    instead = {} if compute.matrix is None else compute.matrix.stand_in
+    lacking = {DType.FP32} if used - set(compute.vector.peak) else set()
+    return used | lacking | {instead[dtype] for dtype in used if dtype in instead}
+
+
+def _changes(design: Design, dtypes: set[DType]) -> Iterator[Change]:
+    """Name, tier, and the better and worse change of every part that can be scaled."""
+    for tier in (*design.shared_tiers, *design.host_tiers):
+        if tier.is_shared_cache:
+            yield _scaled(f"{tier.name} capacity", tier.name, [f"memory.{tier.name}.capacity"])
+        yield from _rates(tier.name, "memory", tier)
+        if tier.latency:
+            yield _scaled(f"{tier.name} latency", tier.name, [f"memory.{tier.name}.latency"], less=True)
+    for link in design.links:
+        yield from _rates(link.name, "links", link)
+    peaks = [f"compute.{unit}.peak" for unit in ("matrix", "vector") if getattr(design.compute, unit) is not None]
+    for path in peaks:
+        unit = path.split(".")[1]
+        table = getattr(design.compute, unit).peak
+        keys = [f"{path}.{dtype.name.lower()}" for dtype, rate in table.items() if dtype in dtypes and rate < UNLIMITED]
+        if keys:
+            yield _scaled(f"{unit} peak", None, keys)
+    host = [name for name in ("launch_eager", "launch_compiled", "launch_view") if getattr(design.host, name)]
+    if host:
+        yield _scaled("host launches", None, [f"host.{name}" for name in host], less=True)
+
+
+def _rates(name: str, table: str, place: object) -> Iterator[Change]:
+    """The bandwidth of a tier or link, of both its ports where it has two."""
+    fields = ("bandwidth", "read_bandwidth", "write_bandwidth")
+    keys = [f"{table}.{name}.{field}" for field in fields if 0 < (getattr(place, field) or 0) < UNLIMITED]
+    if keys:
+        yield _scaled(f"{name} bandwidth", name, keys)
+
+
+def _scaled(name: str, tier: str | None, paths: list[str], less: bool = False) -> Change:
+    up, down = {path: f"{FACTOR}x" for path in paths}, {path: f"{1 / FACTOR}x" for path in paths}
+    return (name, tier, down, up) if less else (name, tier, up, down)
+
+
+def _replayed(result: Result, changes: Mapping[str, str]) -> Result | None:
+    """The same kernels on the changed design; None where that design makes no sense or cannot hold the model."""
+    try:
+        design = result.design.replace(changes)
+        return replay(
+            result.trace, result.graph, design, engine_name=result.engine_name, changes=changes, launch=result.launch
+        )
+    except HiersimError:
+        return None
+
+
+def _extra_cost(before: Design, after: Design) -> float | None:
+    """Dollars of memory that the change adds; None where no capacity grows (rates have no price) or none is known."""
+    grown = [new for old, new in zip(before.memory, after.memory, strict=True) if old.capacity != new.capacity]
+    if not grown or any(tier.price is None for tier in grown):
+        return None
+    return (memory_cost(after)["total"] or 0.0) - (memory_cost(before)["total"] or 0.0)
