@@ -92,7 +92,8 @@ def test_every_key_has_an_entry_in_the_glossary() -> None:
     assert len(curve["points"]) == 4
 
 
-def test_tables_are_printed_with_their_conclusion() -> None:
+def test_tables_are_printed_with_their_conclusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     run = ("llama3-8b-decode", "-d", "h100-sxm")
     assert "shorten eager launches, not FLOPS of the matrix unit" in printed("advise", *run)
     assert "eager launches moves this run most" in printed("tornado", *run)
