@@ -13,12 +13,8 @@ a resource that is better by g gives exactly
 
 The makespan is continuous in a rate but not smooth: it bends where another resource takes over, and jumps where the
 lowering chooses another tile. So the central difference is taken with the largest step at which both sides agree; where
-none does, each side stands for itself. Then the law is held against replays with 10 % more and 10 % less.
-
-References
-----------
-Yotopoulos and Nugent, Economics of Development, 1976, on elasticities and Euler's theorem; the same derivative is the
-"sensitivity" of Jain, The Art of Computer Systems Performance Analysis, 1991.
+none does, each side stands for itself. Then the law is held against replays with 10 % more and 10 % less, and
+half-way.
 """
 
 from __future__ import annotations
@@ -26,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from math import exp, log
+from math import exp, log, sqrt
 from typing import Any, Final
 
 from hiersim.decisions.case import Case, checked_time, dollars, joules
@@ -63,7 +59,7 @@ class Shape(Enum):
     FLAT = "flat"
     """Not at all."""
     SMOOTH = "smooth"
-    """By the law, to 10 % more and less."""
+    """By the law, to 10 % more and less, and half-way."""
     BENDS = "bends"
     """By the law at first; within 10 % something else takes over."""
     KINK = "kink"
@@ -243,7 +239,7 @@ def elasticity(case: Case, result: Result, item: Resource) -> Elasticity:
         usd=_slope(dollars(case.design), None if wide is None else dollars(case.design, wide.design), factor),
         joules=_slope(joules(result), None if wide is None else joules(wide), factor),
     )  # fmt: skip
-    return found if shape in (Shape.KINK, Shape.STEP) else _shaped(found)
+    return found if shape in (Shape.KINK, Shape.STEP) else replace(found, shape=_shape(case, found))
 
 
 def _slope(now: float | None, new: float | None, factor: float) -> float | None:
@@ -251,15 +247,20 @@ def _slope(now: float | None, new: float | None, factor: float) -> float | None:
     return log(new / now) / log(factor) if now and new else None
 
 
-def _shaped(found: Elasticity) -> Elasticity:
-    """`found`, whose sides agree, with the shape that the wide replays tell."""
-    wide = [side for side in (found.more, found.less) if side is not None]
+def _shape(case: Case, found: Elasticity) -> Shape:
+    """The shape of what agrees on both sides: does the law hold at 10 % more and less, and half-way?"""
     if found.less is None:
-        return replace(found, shape=Shape.EDGE)
-    if all(abs(side.elasticity) < NOTHING for side in (found.up, *wide)):
-        return replace(found, shape=Shape.FLAT)
-    holds = all(abs(found.ticks(side.factor) / side.ticks - 1) <= HOLDS for side in wide)
-    return replace(found, shape=Shape.SMOOTH if holds else Shape.BENDS)
+        return Shape.EDGE
+    wide: tuple[Side, ...] = (found.more, found.less)
+    still = all(abs(side.elasticity) < NOTHING for side in (found.up, *wide))
+    if still and found.resource.scales_time:
+        return Shape.FLAT
+    if not found.resource.whole:
+        between = (_side(case, found.resource, factor, found.base_ticks) for factor in (sqrt(WIDE), 1 / sqrt(WIDE)))
+        wide = (*wide, *filter(None, between))
+    if not all(abs(found.ticks(side.factor) / side.ticks - 1) <= HOLDS for side in wide):
+        return Shape.BENDS
+    return Shape.FLAT if still else Shape.SMOOTH
 
 
 def _side(case: Case, item: Resource, factor: float, base: int) -> Side | None:
