@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import exp, log, sqrt
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hiersim.decisions.case import Case, checked_time, dollars, joules
 from hiersim.decisions.notebook import html_table, signed_percent
-from hiersim.decisions.resources import Resource, resource, resources
+from hiersim.decisions.resources import Resource, Sense, resource, resources
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
@@ -86,6 +86,14 @@ class Side:
         return cls(factor=factor, ticks=ticks, elasticity=log(base / ticks) / log(factor))
 
 
+class Price(NamedTuple):
+    """What 10 % more of a capacity adds to the price of a design."""
+
+    usd: float
+    elasticity: float
+    """d ln $ / d ln resource."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elasticity:
     """What one resource is worth to one run."""
@@ -100,8 +108,8 @@ class Elasticity:
     """With 10 % more, or one more of what is counted."""
     less: Side | None
     base_ticks: int
-    usd: float | None
-    """d ln $ / d ln resource: what more memory adds to the price; None where nothing of the design has a price."""
+    price: Price | None
+    """Of 10 % more, of memory; None where it is not known."""
     joules: float | None
     """d ln J / d ln resource; None where the design has no figure."""
 
@@ -142,7 +150,8 @@ class Elasticity:
             "ln_step": log(self.up.factor),
             "gain": self.gain,
             "loss": self.loss,
-            "usd_elasticity": self.usd,
+            "more_usd": None if self.price is None else self.price.usd,
+            "usd_elasticity": None if self.price is None else self.price.elasticity,
             "joule_elasticity": self.joules,
         }
 
@@ -236,10 +245,19 @@ def elasticity(case: Case, result: Result, item: Resource) -> Elasticity:
     more = up if wide is None else Side.between(base, int(wide.makespan), factor)
     found = Elasticity(
         resource=item, shape=shape, up=up, down=down, base_ticks=base, more=more, less=less,
-        usd=_slope(dollars(case.design), None if wide is None else dollars(case.design, wide.design), factor),
+        price=_price(case, item, wide, factor),
         joules=_slope(joules(result), None if wide is None else joules(wide), factor),
     )  # fmt: skip
     return found if shape in (Shape.KINK, Shape.STEP) else replace(found, shape=_shape(case, found))
+
+
+def _price(case: Case, item: Resource, wide: Result | None, factor: float) -> Price | None:
+    """What more of a tier's capacity costs; of all else nobody publishes it."""
+    if wide is None or item.sense is not Sense.CAPACITY:
+        return None
+    now, new = dollars(case.design), dollars(case.design, wide.design)
+    slope = _slope(now, new, factor)
+    return None if now is None or new is None or slope is None else Price(usd=new - now, elasticity=slope)
 
 
 def _slope(now: float | None, new: float | None, factor: float) -> float | None:
