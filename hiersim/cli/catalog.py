@@ -42,7 +42,7 @@ def list_designs(as_json: bool = False) -> None:
 
     screen, table = options.console(), plain_table()
     headings = ("design", "year", "cores", "best peak", "far memory", "bandwidth", "SRAM, nearest first")
-    shown = headings if screen.width >= 110 else headings[:-1]
+    shown = headings if screen.width >= 110 else headings[:-1] if screen.width >= 96 else headings[:-2]
     for heading in shown:
         left = heading in (headings[0], headings[-1])
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading != headings[-1])

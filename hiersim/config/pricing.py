@@ -10,7 +10,7 @@ from hiersim.config.load import covered
 from hiersim.config.prices import load_prices
 from hiersim.config.schema import DesignModel
 from hiersim.errors import DesignError
-from hiersim.model.design import Design, Tier
+from hiersim.model.design import Design, Scope, Tier
 from hiersim.model.prices import SRAM, Figure, PriceBook
 from hiersim.model.silicon import sram_price
 from hiersim.units import PicojoulesPerByte, PicojoulesPerFlop, UsdPerGB
@@ -58,7 +58,7 @@ def _tier(tier: Tier, design: Design, book: PriceBook, sources: dict[str, str]) 
         if price is not None:
             changes |= {"price": UsdPerGB(price.value), "price_as_of": price.as_of}
             sources[f"{path}.price"] = price.source
-    if tier.energy is None:
+    if tier.energy is None and tier.scope is not Scope.CORE:  # what moves within a core is not counted
         energy = kind.energy
         if kind.name == SRAM and process is not None:
             energy = book.node(process, "device.process").sram_energy

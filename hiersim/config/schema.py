@@ -79,7 +79,11 @@ def _tile(entry: object) -> tuple[int, int, int]:
 Tile = Annotated[tuple[int, int, int], BeforeValidator(_tile)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 TierName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-Date = Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$")]
+Date = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$"),
+    BeforeValidator(lambda entry: str(entry) if type(entry) is int else entry),  # a year alone
+]
 Text = Annotated[str, StringConstraints(max_length=400)]
 
 

@@ -344,6 +344,8 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "at worst": "worst",
         "memory cost": "memory_cost_usd",
         "of it": "memory_cost_usd",
+        "device price": "capital_usd",
+        "waiting": "stalled_usd_per_hour",
         "ticks": "tick",
     }
 )

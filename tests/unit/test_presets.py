@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hiersim import bundled, units
+from hiersim.config import load
 from hiersim.config.document import walk
-from hiersim.config.load import load_design, read_extended, resolve
 from hiersim.model.design import Design, Scope, Tier
 from hiersim.model.operators import DType
+
+load_design = cache(load.load_design)
+"""Every design once."""
+
+
+@cache
+def data_of(name: str) -> dict[str, Any]:
+    """The file of a design, with what it extends merged under it."""
+    return load.read_extended(load.resolve(name), ()).data
+
 
 DEVICES = (
     "a100-40gb-pcie",
@@ -151,9 +163,9 @@ RIDGE_POINTS = {
 
 def leaves(design: Design) -> Iterator[str]:
     """Dotted paths of all numbers that the file of `design` gives."""
-    document = read_extended(resolve(design.name), ())
+    data = data_of(design.name)
     for section in ("compute", "memory", "links", "host", "device"):
-        for path, value in walk(document.data.get(section), (section,)):
+        for path, value in walk(data.get(section), (section,)):
             if path[-1] in NAMES or "stand_in" in path or value is None:
                 continue
             yield ".".join(path)
@@ -229,7 +241,7 @@ def test_every_source_names_a_number_and_says_something(name: str) -> None:
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_reference_is_used_and_dated(name: str) -> None:
-    data = read_extended(resolve(name), ()).data
+    data = data_of(name)
     for key, text in data["references"].items():
         used = any(key == source or key in source for source in data["sources"].values())
         assert used or "extends" in data, key
