@@ -20,7 +20,7 @@ from hiersim.version import package_version
 def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     """SHA-256 of everything that decides a result. The trace's part is computed once per trace."""
     digest = trace.derived(_trace_digest).copy()
-    digest.update(json.dumps(plain(design), sort_keys=True).encode())
+    digest.update(design_text(design).encode())
     digest.update(fusion.encode())
     digest.update(launch.encode())
     digest.update(package_version().encode())
@@ -36,7 +36,38 @@ def trace_sha256(trace: Trace) -> str:
 
 def design_sha256(design: Design) -> str:
     """SHA-256 of the resolved design, sources included."""
-    return hashlib.sha256(json.dumps(plain(design), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(design_text(design).encode()).hexdigest()
+
+
+def design_text(design: Design) -> str:
+    """The design as JSON with sorted keys. Parts that it shares with other designs are written once."""
+    return _object({name: _part(getattr(design, name)) for name in _field_names(Design) or ()})
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join([_part(entry) for entry in value])}]"
+    return _kept(value) if is_dataclass(value) else json.dumps(plain(value), sort_keys=True)
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join([f'"{name}": {texts[name]}' for name in sorted(texts)]) + "}"
+
+
+_TEXTS: dict[int, tuple[Any, str]] = {}
+"""Parts of designs, which never change, and their texts. Holding a part keeps its id from being given to another."""
+_MOST_TEXTS: Final = 512
+
+
+def _kept(part: Any) -> str:
+    known = _TEXTS.get(id(part))
+    if known is not None:
+        return known[1]
+    text = json.dumps(plain(part), sort_keys=True)
+    if len(_TEXTS) >= _MOST_TEXTS:
+        _TEXTS.clear()
+    _TEXTS[id(part)] = (part, text)
+    return text
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")

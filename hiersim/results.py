@@ -286,7 +286,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "recomputed_flops": recomputed_flops(result.graph),
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
-        "ledger": [row._asdict() for row in result.ledger],
+        "ledger": [dict(zip(LedgerRow._fields, row, strict=True)) for row in result.ledger],
         "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,
@@ -355,18 +355,26 @@ def role_names() -> tuple[str, ...]:
 
 def peak_memory(result: Result) -> dict[str, Any]:
     """Where the last tier is fullest and with what, and the most of each role at any kernel."""
-    live = result.live
-    kernel = live.peak_kernel
-
-    def by_role(row: Any, saved: int) -> dict[str, int]:
-        return {**dict(zip(role_names(), row.tolist(), strict=True)), "saved": saved}
-
+    alone = result.program.storage_home is None  # everything lives in one tier: the graph decides alone
+    kernel, at_peak, largest = result.graph.derived(_peaks_of) if alone else _peaks(result.live)
+    names = (*role_names(), "saved")
     return {
         "kernel": kernel,
         "kernel_name": result.graph.names[kernel],
-        "at_peak": by_role(live.by_role[kernel], int(live.saved[kernel])),
-        "largest": by_role(live.by_role.max(axis=0), int(live.saved.max())),
+        "at_peak": dict(zip(names, at_peak, strict=True)),
+        "largest": dict(zip(names, largest, strict=True)),
     }
+
+
+def _peaks_of(graph: KernelGraph) -> tuple[int, list[int], list[int]]:
+    return _peaks(graph.derived(live_bytes))
+
+
+def _peaks(live: LiveBytes) -> tuple[int, list[int], list[int]]:
+    """The kernel at which most is live; what is live there and the most at any kernel, by role, and of it `saved`."""
+    kernel = live.peak_kernel
+    at_peak = [*live.by_role[kernel].tolist(), int(live.saved[kernel])]
+    return kernel, at_peak, [*live.by_role.max(axis=0).tolist(), int(live.saved.max())]
 
 
 def memory_rows(result: Result) -> list[dict[str, Any]]:

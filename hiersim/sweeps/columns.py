@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from hiersim.sweeps.rows import ERROR, ERROR_CLASS, POINT, Row, kind_of, ordered
 Array = npt.NDArray[Any]
 """Numbers, masked where there are none; or Python texts and None."""
 Columns = dict[str, Array]
-_LARGEST: Final = 2**63
 
 
 def columns_of(rows: Sequence[Row]) -> Columns:
@@ -28,12 +27,17 @@ def array_of(cells: Sequence[Any], kind: type) -> Array:
     """One column. Whole numbers that no 64 bits hold become floating-point ones."""
     if kind is str:
         return text_array(cells)
-    missing = [cell is None for cell in cells]
-    filled = [0 if cell is None else cell for cell in cells]
-    if kind is int and any(abs(cell) >= _LARGEST for cell in filled):
-        kind = float
-    values = np.array(filled, np.int64 if kind is int else np.float64)
-    return np.ma.MaskedArray(values, np.array(missing)) if any(missing) else values
+    if None not in cells:
+        return _numbers(cells, kind)
+    missing = np.array([cell is None for cell in cells])
+    return np.ma.MaskedArray(_numbers([0 if cell is None else cell for cell in cells], kind), missing)
+
+
+def _numbers(cells: Sequence[Any], kind: type) -> Array:
+    try:
+        return np.array(cells, np.int64 if kind is int else np.float64)
+    except OverflowError:
+        return np.array(cells, np.float64)
 
 
 def text_array(cells: Sequence[str | None]) -> Array:

@@ -42,8 +42,9 @@ class Todo:
         """The next run, for one of `hands` workers; None when all are handed out."""
         if not self._spans:
             return None
+        length = self._length(hands)
         span = self._spans.pop()
-        end = min(span.end, span.first + self._length(hands))
+        end = min(span.end, span.first + length)
         if end < span.end:
             self._spans.append(Span(end, span.end))
         return range(span.first, end)
@@ -51,7 +52,7 @@ class Todo:
     def _length(self, hands: int) -> int:
         if self._pace is None:
             return 1
-        fair = -(-(len(self) + 1) // (2 * hands)) if hands > 1 else LARGEST_RUN
+        fair = -(-len(self) // (2 * hands)) if hands > 1 else LARGEST_RUN
         return max(1, min(int(RUN_SECONDS / max(self._pace, 1e-9)), GROWTH * self._largest, LARGEST_RUN, fair))
 
     def give_back(self, points: range) -> None:
@@ -312,7 +313,7 @@ class Cluster:
     def close(self) -> None:
         """Forget the job; leave the cluster as it was."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False)  # which cancels what is pending
         if self._plugin is not None:
             with suppress(Exception):  # a scheduler that is gone has forgotten it
                 self._client.unregister_worker_plugin(self._plugin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from hiersim.errors import HiersimError, one_line
@@ -42,7 +43,7 @@ def flat(result: Mapping[str, Any]) -> Row:
             continue
         if key == "ledger":
             for entry in value:
-                row[ledger_column(entry)] = entry["ticks"]
+                row[_ledger_column(entry["engine"], entry["entry"], entry["tier"], entry["phase"])] = entry["ticks"]
         elif key in JSON_TEXT:
             row[key] = json.dumps(value, separators=(",", ":"), allow_nan=False)
         elif isinstance(value, Mapping):
@@ -61,10 +62,10 @@ def _spread(row: Row, path: str, table: Mapping[str, Any]) -> None:
             row[name] = value
 
 
-def ledger_column(entry: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=4096)
+def _ledger_column(engine: str, entry: str, tier: str | None, phase: str | None) -> str:
     """The column of a ledger entry: engine, entry, and the tier and phase to blame where there are any."""
-    parts = ("ledger", entry["engine"], entry["entry"], entry["tier"], entry["phase"])
-    return SEPARATOR.join(part for part in parts if part is not None)
+    return SEPARATOR.join(part for part in ("ledger", engine, entry, tier, phase) if part is not None)
 
 
 def failed(error: HiersimError) -> Row:
