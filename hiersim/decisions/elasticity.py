@@ -19,7 +19,7 @@ half-way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import exp, log, sqrt
@@ -202,13 +202,14 @@ def advise(
     paths: Iterable[str] | None = None,
     launch: str = STREAM,
     engine_name: str = DEFAULT_ENGINE,
+    changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Advice:
     """What a little more of each resource of `design` is worth to `trace`.
 
     Parameters
     ----------
-    trace, design, fusion, launch, engine_name
+    trace, design, fusion, launch, engine_name, changes
         As for `simulate`.
     paths : iterable of str, optional
         Only these resources; all of the design otherwise.
@@ -220,7 +221,9 @@ def advise(
     HiersimError
         What `simulate` raises for the design as it is, a path that is no resource, or a run that takes no time.
     """
-    case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
+    case = Case(
+        trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name, changes=changes or {}
+    )
     chosen = resources(design, launch) if paths is None else [resource(design, path, launch) for path in paths]
     result = case.run()
     checked_time(result)
