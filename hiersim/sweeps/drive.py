@@ -313,7 +313,7 @@ class Cluster:
     def close(self) -> None:
         """Forget the job; leave the cluster as it was."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False)  # which cancels what is pending
         if self._plugin is not None:
             with suppress(Exception):  # a scheduler that is gone has forgotten it
                 self._client.unregister_worker_plugin(self._plugin)
