@@ -139,7 +139,7 @@ def test_lost_runs_are_handed_out_again(short: None) -> None:
 def test_workers_that_are_lost_again_and_again_are_an_error(short: None) -> None:
     plan = planned(SPEC)
     crew = Losing(Counted(lambda number: True))
-    with pytest.raises(HiersimError, match="lost 3 times in a row, the last time with points? 0"):
+    with pytest.raises(HiersimError, match=r"lost 3 times in a row, the last time with points? 0"):
         together(crew, packed(plan.job), Todo([Span(0, POINTS)]), lambda columns: None)
 
 
