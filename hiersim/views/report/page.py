@@ -35,6 +35,7 @@ def report_html(groups: Sequence[Group], title: str | None = None) -> str:
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     words = Words(tiers=frozenset(_tiers(groups)))
     body = [_group(words, group, number, alone=len(groups) == 1) for number, group in enumerate(groups, start=1)]
+    glance = [sections.all_groups(words, groups)] if len(groups) > 1 else []
     page = el(
         "html",
         {"lang": "en"},
@@ -49,9 +50,8 @@ def report_html(groups: Sequence[Group], title: str | None = None) -> str:
                 {"class": "top"},
                 el("p", {"class": "eyebrow"}, "hiersim report"),
                 el("h1", None, parts),
-                _contents(groups) if len(groups) > 1 else None,
             ),
-            el("main", {"id": "main", "tabindex": -1}, body, _glossary(words)),
+            el("main", {"id": "main", "tabindex": -1}, glance, body, _glossary(words)),
             _footer(),
             el("div", {"id": "tip", "role": "tooltip", "hidden": True}),
             el("script", None, script),
@@ -93,14 +93,6 @@ def _head(heading: str, style: str, script: str) -> Element:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _contents(groups: Sequence[Group]) -> Element:
-    links = [
-        el("li", None, el("a", {"href": f"#group-{number}"}, group.trace))
-        for number, group in enumerate(groups, start=1)
-    ]
-    return el("nav", {"aria-label": "Contents"}, el("ul", None, links))
 
 
 Section = tuple[str, str, Callable[[], Iterator[Element]]]
