@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser mutants check lint types layers fix bench docs traces clean
+.PHONY: help demo test test-torch test-formats test-browser mutants check lint types layers fix bench docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench: $(STAMP)-run ## how fast it is, into out/bench; HIERSIM_PEERS_PYTHON name
 
 docs: $(STAMP)-run ## the pages that are made from the source
 	@$(BIN)/python -m hiersim.views.reference
+
+site: $(STAMP)-docs ## the documentation as a site, into out/site
+	@$(BIN)/sphinx-build -q -W --keep-going -j auto docs out/site
 
 traces: $(STAMP)-run ## capture all bundled traces again (needs the torch extra)
 	@$(BIN)/hiersim capture bundled --out traces

@@ -140,7 +140,8 @@ class ProcessRun:
 
 
 def whole_process(command: Sequence[str], repeats: int, timeout: float = 300.0) -> ProcessRun:
-    """Start-up, work and exit of `command`; the first, uncounted run fills the file cache.
+    """Start-up, work and exit of `command`; the first, uncounted run fills the file cache and writes the bytecode
+    that an installation has.
 
     Raises
     ------
@@ -148,9 +149,12 @@ def whole_process(command: Sequence[str], repeats: int, timeout: float = 300.0) 
         When the command fails or takes longer than `timeout` seconds.
     """
     cpu, wall, output = [], [], ""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for turn in range(repeats + 1):
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
         output, usage = _finish(process, timeout)
         if turn:
             wall.append(time.perf_counter() - began)

@@ -10,7 +10,7 @@ from benchmarks.measure import Figure, Line, Skipped, whole_process
 from benchmarks.road import engine_name
 
 HIERSIM = (sys.executable, "-m", "hiersim")
-LLAMA = ("run", "llama3-70b-prefill", "--design", "h100-sxm", "--set", "memory.hbm.capacity=160GB")
+LLAMA = ("run", "llama3-70b-prefill", "--design", "h100-sxm")
 
 
 def cold_start(repeats: int) -> Iterator[Line]:

@@ -11,8 +11,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hiersim.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hiersim.config.load import load_design
+    from hiersim.config.prices import load_prices
+    from hiersim.decisions.elasticity import Advice, advise
+    from hiersim.decisions.knees import Curve, knees
+    from hiersim.decisions.rank import Ranking, rank
+    from hiersim.decisions.studies import study
+    from hiersim.decisions.target import Target, target
+    from hiersim.decisions.tornado import Tornado, tornado
     from hiersim.errors import (
         CapacityError,
         DesignError,
@@ -36,14 +45,20 @@ if TYPE_CHECKING:
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
+    from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
     from hiersim.results import Comparison, Result
     from hiersim.run import compare, fuse, simulate
+    from hiersim.sweeps.ranges import geomspace, linspace, logspace
+    from hiersim.sweeps.run import sweep
+    from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
     from hiersim.views.report.write import write_report
 
 _PLACES = {
     "load_design": "hiersim.config.load",
+    "load_prices": "hiersim.config.prices",
+    "sram_price": "hiersim.model.silicon",
     "load_trace": "hiersim.frontends.load",
     "export_chakra": "hiersim.frontends.chakra.write",
     "import_chakra": "hiersim.frontends.chakra.build",
@@ -58,10 +73,27 @@ _PLACES = {
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
+    "advise": "hiersim.decisions.elasticity",
+    "Advice": "hiersim.decisions.elasticity",
+    "tornado": "hiersim.decisions.tornado",
+    "Tornado": "hiersim.decisions.tornado",
+    "knees": "hiersim.decisions.knees",
+    "Curve": "hiersim.decisions.knees",
+    "rank": "hiersim.decisions.rank",
+    "Ranking": "hiersim.decisions.rank",
+    "study": "hiersim.decisions.studies",
+    "target": "hiersim.decisions.target",
+    "Target": "hiersim.decisions.target",
     "explain": "hiersim.explanation",
     "Explanation": "hiersim.explanation",
     "to_networkx": "hiersim.model.networks",
     "Result": "hiersim.results",
+    "sweep": "hiersim.sweeps.run",
+    "Sweep": "hiersim.sweeps.table",
+    "load_sweep": "hiersim.sweeps.table",
+    "geomspace": "hiersim.sweeps.ranges",
+    "linspace": "hiersim.sweeps.ranges",
+    "logspace": "hiersim.sweeps.ranges",
     "Comparison": "hiersim.results",
     "Validation": "hiersim.validation.validate",
     "validate": "hiersim.validation.validate",
@@ -77,34 +109,53 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
+    "Advice",
     "CapacityError",
     "Comparison",
+    "Curve",
     "Design",
     "DesignError",
     "Explanation",
     "FusionError",
     "HiersimError",
     "MissingExtraError",
+    "Ranking",
     "Result",
     "SimulationError",
+    "Sweep",
+    "Target",
+    "Tornado",
     "Trace",
     "TraceError",
     "UnitError",
     "Validation",
+    "advise",
     "compare",
     "explain",
     "export_chakra",
     "fuse",
+    "geomspace",
     "import_chakra",
     "import_hlo",
     "import_kineto",
     "import_onnx",
     "import_table",
+    "knees",
+    "linspace",
     "load_design",
+    "load_prices",
+    "load_sweep",
     "load_trace",
+    "logspace",
+    "rank",
     "save_trace",
     "simulate",
+    "sram_price",
+    "study",
+    "sweep",
+    "target",
     "to_networkx",
+    "tornado",
     "validate",
     "variant",
     "write_report",
@@ -115,10 +166,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("hiersim")
     raise AttributeError(f"module 'hiersim' has no attribute '{name}'")
 
 

@@ -35,6 +35,11 @@ def traces() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_folder("traces").glob("*.npz"))}
 
 
+def prices() -> Path:
+    """The folder of the price book."""
+    return _folder("configs") / "prices"
+
+
 def measurements() -> Path:
     """The folder of bundled measured times: one folder for each machine and day."""
     return _folder("measurements")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 MAX_LINE = 400
 MAX_PLACE = 200
@@ -96,6 +95,12 @@ class CapacityError(HiersimError):
     exit_code = 1
 
 
+class TargetError(HiersimError):
+    """No design that was tried does what was asked for. Names the one that comes nearest."""
+
+    exit_code = 1
+
+
 class SimulationError(HiersimError):
     """A law of the simulator was broken: a fault of hiersim, never of its user."""
 
@@ -128,12 +133,15 @@ def one_line(text: str) -> str:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The hint for a mistyped name: the closest valid one, or the list of all."""
+    from difflib import get_close_matches  # only mistakes pay for it
+
     name, choices = name[:MAX_PLACE], sorted(valid)
     if len(choices) > MAX_CHOICES:
         at = bisect(choices, name)  # those around it begin alike
         choices = choices[max(0, at - MAX_CHOICES // 2) : at + MAX_CHOICES // 2]
     last = name.rpartition(".")[2]
     begins = [choice for choice in choices if len(last) > 1 and choice.rpartition(".")[2].startswith(last)]
+    begins.sort(key=len)
     close = (
         get_close_matches(name, choices, n=1, cutoff=0.9) or begins or get_close_matches(name, choices, n=1, cutoff=0.6)
     )

@@ -7,24 +7,67 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 
 def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
     """SHA-256 of everything that decides a result. The trace's part is computed once per trace."""
     digest = trace.derived(_trace_digest).copy()
-    digest.update(json.dumps(plain(design), sort_keys=True).encode())
+    digest.update(design_text(design).encode())
     digest.update(fusion.encode())
     digest.update(launch.encode())
-    digest.update(package_version().encode())
+    digest.update(__version__.encode())
     hexadecimal: str = digest.hexdigest()
     return hexadecimal
+
+
+def trace_sha256(trace: Trace) -> str:
+    """SHA-256 of what decides results of `trace`; computed once per trace."""
+    text: str = trace.derived(_trace_digest).hexdigest()
+    return text
+
+
+def design_sha256(design: Design) -> str:
+    """SHA-256 of the resolved design, sources included."""
+    return hashlib.sha256(design_text(design).encode()).hexdigest()
+
+
+def design_text(design: Design) -> str:
+    """The design as JSON with sorted keys. Parts that it shares with other designs are written once."""
+    return _object({name: _part(getattr(design, name)) for name in _field_names(Design) or ()})
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join([_part(entry) for entry in value])}]"
+    return _kept(value) if is_dataclass(value) else json.dumps(plain(value), sort_keys=True)
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join([f'"{name}": {texts[name]}' for name in sorted(texts)]) + "}"
+
+
+_TEXTS: dict[int, tuple[Any, str]] = {}
+"""Parts of designs, which never change, and their texts. Holding a part keeps its id from being given to another."""
+_MOST_TEXTS: Final = 512
+
+
+def _kept(part: Any) -> str:
+    known = _TEXTS.get(id(part))
+    if known is not None:
+        return known[1]
+    text = json.dumps(plain(part), sort_keys=True)
+    if len(_TEXTS) >= _MOST_TEXTS:
+        _TEXTS.clear()
+    _TEXTS[id(part)] = (part, text)
+    return text
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")
@@ -58,12 +101,26 @@ def _feed(digest: Any, value: Any) -> None:
 
 def plain(value: Any) -> Any:
     """A design as nested tables of plain values (base units), in the order of its fields."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    kind: Any = type(value)
+    if kind in _ATOMS:
+        return value
+    names = _field_names(kind)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
-        return value.name.lower()
+        return value._name_.lower()
     if isinstance(value, Mapping):
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):
         return [plain(entry) for entry in value]
     return value
+
+
+_ATOMS: Final = frozenset((str, int, float, bool, type(None)))
+"""Types that are plain already; most values of a design are of these."""
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...] | None:
+    """Names of a dataclass's fields; None of any other type."""
+    return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else None

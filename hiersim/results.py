@@ -9,17 +9,19 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
-from hiersim.errors import MissingExtraError
+from hiersim.errors import HiersimError, MissingExtraError, nearest
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.measured_times import measured_times
 from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import Role
+from hiersim.model.operators import Role, TensorTable
 from hiersim.model.program import Program
 from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline, column_meaning, ledger_width
 from hiersim.model.trace import Trace
@@ -27,11 +29,12 @@ from hiersim.modules import grouped
 from hiersim.presenting import drawn_by
 from hiersim.provenance import fingerprint
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, Bytes, Ticks, ceil_div, show_bytes, show_ticks
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 SCHEMA: Final = 1
 UNITS: Final = ("matrix", "vector")
 MAIN_ENGINE: Final = "cores"
+BoolArray = npt.NDArray[np.bool_]
 
 
 class LedgerRow(NamedTuple):
@@ -76,7 +79,7 @@ class Result:
     @property
     def version(self) -> str:
         """Version of hiersim."""
-        return package_version()
+        return __version__
 
     @property
     def inputs_sha256(self) -> str:
@@ -110,6 +113,33 @@ class Result:
             return 0.0
         work = int(self.timeline.ledger_totals[ENGINES.index(MAIN_ENGINE), : len(WORK)].sum())
         return 1 - work / self.timeline.makespan
+
+    def share(self, entry: str | None = None, tier: str | None = None, *, engine: str = MAIN_ENGINE) -> float:
+        """Share of the makespan that an engine of the chip spends on an entry of the ledger, a tier to blame, or both.
+
+        >>> import hiersim as hs
+        >>> result = hs.simulate(hs.load_trace("llama3-8b-decode"), hs.load_design("h100-sxm"))
+        >>> result.share("dispatch") > result.share("bandwidth", "hbm") > result.share(tier="l2")
+        True
+
+        Raises
+        ------
+        HiersimError
+            When the ledger has no such engine, or `entry` or `tier` is no name that it uses.
+        """
+        for what, name, valid in (
+            ("engine", engine, ENGINES),
+            ("entry", entry, [item.name.lower() for item in Entry]),
+            ("tier", tier, [place.name for place in self.design.places]),
+        ):
+            if name is not None and name not in valid:
+                raise HiersimError(f"'{name}' is no {what} of the ledger", expected=nearest(name, valid))
+        ticks = sum(
+            row.ticks
+            for row in self.ledger
+            if row.engine == engine and entry in (None, row.entry) and tier in (None, row.tier)
+        )
+        return ticks / max(self.makespan, 1)
 
     @property
     def utilization(self) -> dict[str, float]:
@@ -151,6 +181,17 @@ class Result:
     def memory_cost(self) -> dict[str, float | None]:
         """Dollars per tier and `total`."""
         return memory_cost(self.design)
+
+    @property
+    def energy(self) -> dict[str, float | None]:
+        """Joules per tier and link, `compute` and `total`; None where the design gives no figure."""
+        moved = {tier: entry["read"] + entry["write"] for tier, entry in self.traffic.items()}
+        return energy(self.design, moved, self.program.flops)
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What the device costs, per hour, per run and per throughput; every entry None where no price is known."""
+        return bill(self.design, self.trace, self.time, self.stall_fraction, self.energy["total"])
 
     @property
     def kernel_rows(self) -> list[dict[str, Any]]:
@@ -269,7 +310,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     """The JSON form of `result`; docs/interface describes every key."""
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
-    moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
+    traffic = result.traffic
     measured = measured_times(result.trace, result.graph, program, timeline)
     return {
         "schema": SCHEMA,
@@ -291,9 +332,9 @@ def to_dict(result: Result) -> dict[str, Any]:
         "recomputed_flops": recomputed_flops(result.graph),
         "utilization": result.utilization,
         "stall_fraction": result.stall_fraction,
-        "ledger": [row._asdict() for row in result.ledger],
+        "ledger": [dict(zip(LedgerRow._fields, row, strict=True)) for row in result.ledger],
         "home_tier": result.design.home.name,
-        "traffic_bytes": result.traffic,
+        "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
@@ -305,27 +346,44 @@ def to_dict(result: Result) -> dict[str, Any]:
             "compulsory_bytes": bounds.compulsory_bytes,
         },
         "memory_cost_usd": result.memory_cost,
-        "energy_j": energy(result.design, moved, program.flops),
-        "warnings": list(program.warnings),
+        "energy_j": result.energy,
+        "cost": result.cost,
+        "silicon": silicon(result.design),
+        "warnings": [*program.warnings, *silicon_warnings(result.design)],
         **({} if measured is None else {"measured": measured}),
     }
 
 
 def placement_rows(result: Result) -> list[PlacementRow]:
     """Tensors by the tier that they live in, nearest first, and by role."""
-    program, table = result.program, result.graph.tensors
+    program, graph = result.program, result.graph
     homes = program.storage_home
     if homes is None:
-        homes = np.full(len(table.storage_bytes), program.tiers.index(result.design.home.name))
-    rows = []
-    for index, tier in enumerate(program.tiers):
-        for role in Role:
-            here = np.flatnonzero((homes == index) & (table.storage_role == role))
-            if len(here):
-                size = int(table.storage_bytes[here].sum())
-                first, last = (table.storage_names[int(row)] for row in (here[0], here[-1]))
-                rows.append(PlacementRow(tier, role.name.lower(), len(here), size, first, last))
-    return rows
+        home = result.design.home.name
+        return [PlacementRow(home, *row) for row in graph.derived(_rows_by_role)]
+    return [
+        PlacementRow(tier, *row)
+        for index, tier in enumerate(program.tiers)
+        for row in _role_rows(graph.tensors, homes == index)
+    ]
+
+
+RoleRow = tuple[str, int, int, str, str]
+"""Fields of a `PlacementRow` after its tier."""
+
+
+def _rows_by_role(graph: KernelGraph) -> tuple[RoleRow, ...]:
+    """All storages of `graph` by role: what one home holds."""
+    return tuple(_role_rows(graph.tensors, np.ones(len(graph.tensors.storage_bytes), np.bool_)))
+
+
+def _role_rows(table: TensorTable, chosen: BoolArray) -> Iterable[RoleRow]:
+    """Role, number, bytes, first and last name of the chosen storages; roles that have none are left out."""
+    for role in Role:
+        here = np.flatnonzero(chosen & (table.storage_role == role))
+        if len(here):
+            first, last = (table.storage_names[int(row)] for row in (here[0], here[-1]))
+            yield role.name.lower(), len(here), int(table.storage_bytes[here].sum()), first, last
 
 
 def recomputed_flops(graph: KernelGraph) -> dict[str, int]:
@@ -344,18 +402,26 @@ def role_names() -> tuple[str, ...]:
 
 def peak_memory(result: Result) -> dict[str, Any]:
     """Where the last tier is fullest and with what, and the most of each role at any kernel."""
-    live = result.live
-    kernel = live.peak_kernel
-
-    def by_role(row: Any, saved: int) -> dict[str, int]:
-        return {**dict(zip(role_names(), row.tolist(), strict=True)), "saved": saved}
-
+    alone = result.program.storage_home is None  # everything lives in one tier: the graph decides alone
+    kernel, at_peak, largest = result.graph.derived(_peaks_of) if alone else _peaks(result.live)
+    names = (*role_names(), "saved")
     return {
         "kernel": kernel,
         "kernel_name": result.graph.names[kernel],
-        "at_peak": by_role(live.by_role[kernel], int(live.saved[kernel])),
-        "largest": by_role(live.by_role.max(axis=0), int(live.saved.max())),
+        "at_peak": dict(zip(names, at_peak, strict=True)),
+        "largest": dict(zip(names, largest, strict=True)),
     }
+
+
+def _peaks_of(graph: KernelGraph) -> tuple[int, list[int], list[int]]:
+    return _peaks(graph.derived(live_bytes))
+
+
+def _peaks(live: LiveBytes) -> tuple[int, list[int], list[int]]:
+    """The kernel at which most is live; what is live there and the most at any kernel, by role, and of it `saved`."""
+    kernel = live.peak_kernel
+    at_peak = [*live.by_role[kernel].tolist(), int(live.saved[kernel])]
+    return kernel, at_peak, [*live.by_role.max(axis=0).tolist(), int(live.saved.max())]
 
 
 def memory_rows(result: Result) -> list[dict[str, Any]]:

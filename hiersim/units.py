@@ -26,7 +26,9 @@ Hertz = NewType("Hertz", int)
 Count = NewType("Count", int)
 Share = NewType("Share", float)
 """A ratio in (0, 1]."""
+Usd = NewType("Usd", float)
 UsdPerGB = NewType("UsdPerGB", float)
+SquareMillimetres = NewType("SquareMillimetres", float)
 PicojoulesPerByte = NewType("PicojoulesPerByte", float)
 PicojoulesPerFlop = NewType("PicojoulesPerFlop", float)
 
@@ -145,6 +147,11 @@ _PRICE_UNITS = {
     **{f"{dollar}/MB": Fraction(1000) for dollar in ("$", "USD")},
     **{f"{dollar}/GiB": Fraction(10**9, 2**30) for dollar in ("$", "USD")},
 }
+_AREA_UNITS = {
+    **{f"mm{square}": Fraction(1) for square in ("2", "²", "^2")},
+    **{f"cm{square}": Fraction(100) for square in ("2", "²", "^2")},
+    **{f"{micro}m{square}": Fraction(1, 10**6) for micro in ("u", "µ", "μ") for square in ("2", "²", "^2")},
+}
 _SHARE_UNITS = {"%": Fraction(1, 100)}
 
 QUANTITIES: Final[Mapping[object, Quantity]] = {
@@ -184,6 +191,14 @@ QUANTITIES: Final[Mapping[object, Quantity]] = {
     UsdPerGB: Quantity(
         name="a price", units=_PRICE_UNITS, example="a price such as '12 $/GB'", base="$/GB", integral=False
     ),
+    Usd: Quantity(
+        name="an amount of money", units={"$": Fraction(1), "USD": Fraction(1)},
+        example="an amount such as '27500 $'", base="$", integral=False,
+    ),
+    SquareMillimetres: Quantity(
+        name="an area", units=_AREA_UNITS, example="an area such as '814 mm2' or '0.021 um2'", base="mm2",
+        integral=False,
+    ),
     PicojoulesPerByte: Quantity(
         name="an energy per byte",
         units={"pJ/B": Fraction(1), "pJ/bit": Fraction(8), "nJ/B": Fraction(1000)},
@@ -212,16 +227,23 @@ def _positive(quantity: object, value: object, number: int | float) -> int | flo
 _FACTOR = re.compile(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*", re.ASCII)
 
 
-def parse_change(quantity: object, value: object, present: int | float | None) -> int | float:
-    """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
+def factor_of(value: object) -> Fraction | None:
+    """The factor that a text such as `2x` or `0.5x` stands for; None where it is none."""
     match = _FACTOR.fullmatch(value) if isinstance(value, str) and len(value) <= 64 else None
     if match is None:
+        return None
+    whole, _, rest = match.group(1).partition(".")
+    return Fraction(int(whole + rest), 10 ** len(rest))
+
+
+def parse_change(quantity: object, value: object, present: int | float | None) -> int | float:
+    """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
+    factor = factor_of(value)
+    if factor is None:
         return parse(quantity, value)
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]
-    whole, _, rest = match.group(1).partition(".")
-    factor = Fraction(int(whole + rest), 10 ** len(rest))
     return _positive(quantity, value, form._ranged(factor * Fraction(present), str(value)))
 
 

@@ -23,25 +23,34 @@ def designs(context: click.Context) -> None:
 @designs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_designs(as_json: bool = False) -> None:
-    """All bundled designs."""
+    """All bundled designs, by family and year."""
     from hiersim import bundled
     from hiersim.config.load import load_design
+    from hiersim.views.designs import by_family
     from hiersim.views.tables import plain_table
 
-    loaded = [load_design(name) for name in bundled.designs()]
+    families = by_family(load_design(name) for name in bundled.designs())
     if as_json:
-        click.echo(json.dumps({"designs": [{"name": item.name, "title": item.title} for item in loaded]}, indent=1))
+        entries = [
+            {"name": item.name, "title": item.title, "family": item.device.family, "year": item.device.year}
+            for items in families.values()
+            for item in items
+        ]
+        click.echo(json.dumps({"designs": entries}, indent=1))
         return
     from hiersim.views.designs import summary_row
 
     screen, table = options.console(), plain_table()
-    headings = ("design", "cores", "best peak", "far memory", "bandwidth", "SRAM, nearest first")
-    shown = headings if screen.width >= 110 else headings[:-1]
+    headings = ("design", "year", "cores", "best peak", "far memory", "bandwidth", "SRAM, nearest first")
+    shown = headings if screen.width >= 110 else headings[:-1] if screen.width >= 96 else headings[:-2]
     for heading in shown:
         left = heading in (headings[0], headings[-1])
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
-    for item in loaded:
-        table.add_row(item.name, *summary_row(item)[: len(shown) - 1])
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != headings[-1])
+    for family, items in families.items():
+        table.add_row(f"[bold]{family}[/]")
+        for item in items:
+            year = "" if item.device.year is None else str(item.device.year)
+            table.add_row(f"  {item.name}", *(year, *summary_row(item))[: len(shown) - 1])
     screen.print(table)
 
 

@@ -10,12 +10,21 @@ from typing import Any
 import click
 
 from hiersim.errors import DesignError, HiersimError
+from hiersim.version import __version__
 
 COMMANDS = {
     "demo": "hiersim.cli.simulate:demo",
     "run": "hiersim.cli.simulate:run",
     "compare": "hiersim.cli.simulate:compare",
+    "sweep": "hiersim.cli.sweep:sweep",
+    "results": "hiersim.cli.sweep:results",
     "explain": "hiersim.cli.explain:explain",
+    "advise": "hiersim.cli.decide:advise",
+    "tornado": "hiersim.cli.decide:tornado",
+    "knees": "hiersim.cli.decide:knees",
+    "target": "hiersim.cli.decide:target",
+    "rank": "hiersim.cli.decide:rank",
+    "study": "hiersim.cli.study:study",
     "report": "hiersim.cli.report:report",
     "export": "hiersim.cli.simulate:export",
     "fuse": "hiersim.cli.fuse:fuse",
@@ -24,6 +33,7 @@ COMMANDS = {
     "measure": "hiersim.cli.measure:measure",
     "validate": "hiersim.cli.validate:validate",
     "designs": "hiersim.cli.catalog:designs",
+    "prices": "hiersim.cli.prices:prices",
     "traces": "hiersim.cli.catalog:traces",
     "define": "hiersim.cli.catalog:define",
 }
@@ -31,7 +41,15 @@ HELP = {
     "demo": "The main job on bundled real traces, with a report.",
     "run": "Replay one trace on one design.",
     "compare": "A table of designs and fusion policies.",
+    "sweep": "Replay over a grid of designs, workloads and policies; stops and goes on.",
+    "results": "The results of a sweep: a table, its Pareto front, files for other tools.",
     "explain": "The working sets of a run, one kernel in detail, why two operators are apart.",
+    "advise": "What to buy next: what 10 % more of each resource returns.",
+    "tornado": "Which part of a design moves a run most.",
+    "knees": "How large a tier should be, and what it holds then.",
+    "target": "The cheapest design of a grid that is fast enough.",
+    "rank": "Which device gives most for its price.",
+    "study": "Headline questions, answered by replays beside what people claim.",
     "report": "One HTML page of results, to be mailed.",
     "export": "Write a replay in another tool's form.",
     "fuse": "Write a policy's kernels into a trace, to be edited and replayed.",
@@ -40,6 +58,7 @@ HELP = {
     "measure": "Times of operators and models on this machine's GPU or CPU.",
     "validate": "Predicted against measured, with the error table.",
     "designs": "List, show and check designs.",
+    "prices": "What memory costs, from sourced figures; SRAM from silicon.",
     "traces": "List, show and check traces.",
     "define": "The glossary: every key and column, with its unit.",
 }
@@ -75,9 +94,7 @@ class LazyGroup(click.Group):
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"hiersim {version('hiersim')}")
+        click.echo(f"hiersim {__version__}")
         context.exit()
 
 

@@ -58,30 +58,35 @@ class Document:
         return next((end for end in range(len(path), 0, -1) if path[:end] in self.lines), 0)
 
 
-def read_document(path: Path, name: str | None = None) -> Document:
-    """Parse the YAML file at `path`; `name` is how the user called it."""
+def read_document(
+    path: Path, name: str | None = None, *, what: str = "design", largest: int = MAX_SIZE, most: int = MAX_VALUES
+) -> Document:
+    """Parse the YAML file at `path`, of at most `largest` bytes and `most` keys and values.
+
+    `name` is how the user called it, `what` it is to be.
+    """
     file = name or str(path)
     try:
         with path.open("rb") as stream:
-            raw = stream.read(MAX_SIZE + 1)
+            raw = stream.read(largest + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DesignError(f"cannot be read: {reason}", file=file, expected="a YAML file") from None
-    if len(raw) > MAX_SIZE:
-        raise DesignError("is too large for a design", file=file, expected=f"at most {MAX_SIZE // 1024} KiB")
+    if len(raw) > largest:
+        raise DesignError(f"is too large for a {what}", file=file, expected=f"at most {largest // 1024} KiB")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DesignError(f"is not UTF-8 text at byte {error.start}", file=file, expected="a YAML file") from None
-    return parse_document(text, file)
+    return parse_document(text, file, what, most)
 
 
-def parse_document(text: str, file: str) -> Document:
+def parse_document(text: str, file: str, what: str = "design", most: int = MAX_VALUES) -> Document:
     """Parse YAML text; `file` is used in messages only."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    builder = _Builder(file)
+    builder = _Builder(file, what, most)
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             builder.take(event)
@@ -100,8 +105,10 @@ def parse_document(text: str, file: str) -> Document:
 class _Builder:
     """Builds plain data from parse events, one at a time, without recursion."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, what: str, most: int) -> None:
         self.file = file
+        self.what = what
+        self.most = most
         self.root: Any = None
         self.lines: dict[PathKey, int] = {}
         self.stack: list[tuple[Any, list[Any]]] = []  # container, [pending key]
@@ -113,15 +120,17 @@ class _Builder:
         kind = type(event).__name__
         line = event.start_mark.line + 1 if event.start_mark else None
         self.values += 1
-        if self.values > MAX_VALUES:
-            expected = f"at most {MAX_VALUES} keys and values"
-            raise DesignError("holds too much for a design", file=self.file, line=line, expected=expected)
+        if self.values > self.most:
+            expected = f"at most {self.most} keys and values"
+            raise DesignError(f"holds too much for a {self.what}", file=self.file, line=line, expected=expected)
         if kind == "AliasEvent" or getattr(event, "anchor", None):
             raise DesignError("uses a YAML anchor or alias", file=self.file, line=line, expected="the value itself")
         if kind == "DocumentStartEvent":
             self.documents += 1
             if self.documents > 1:
-                raise DesignError("holds a second document", file=self.file, line=line, expected="one design per file")
+                raise DesignError(
+                    "holds a second document", file=self.file, line=line, expected=f"one {self.what} per file"
+                )
         if getattr(event, "tag", None) or getattr(event, "ctag", None):
             raise DesignError(f"uses the YAML tag {event.tag}", file=self.file, line=line, expected="plain values only")
         if kind == "MappingStartEvent":

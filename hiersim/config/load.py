@@ -15,8 +15,12 @@ from hiersim.model.design import Design
 
 MAX_EXTENDS: Final = 8
 MISSING: Final = "is missing"
-VALUES: Final = ("compute", "memory", "links", "host", "placement")
+VALUES: Final = ("compute", "memory", "links", "host", "placement", "device")
 """Tables whose values have sources."""
+OWN: Final = ("year", "family", "price", "price_as_of")
+"""What is known of one product alone: a design that extends it is another one."""
+NAMES: Final = ("price", "price_as_of", "family", "kind", "scope", "management", "to")
+"""Values that get no source in passing: a price needs one that says who, the others are no figures."""
 
 
 def load_design(name: str | Path) -> Design:
@@ -73,19 +77,43 @@ def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[s
         data["name"] = re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).strip("-._") or "design"
     if "title" not in own and isinstance(data.get("title"), str):
         data["title"] = f"{data['title']}, changed in {path.name}"
+    device, kept = own.get("device") or {}, data.get("device")
+    lost = [key for key in OWN if isinstance(device, dict) and key not in device]
+    if isinstance(kept, dict):
+        data["device"] = {key: value for key, value in kept.items() if key not in lost}
     given, sources = own.get("sources") or {}, data.get("sources") or {}
     if isinstance(given, dict) and isinstance(sources, dict):
-        data["sources"] = dict(sources)
-        for steps, _ in walk(
-            {key: own[key] for key in ("compute", "memory", "links", "host", "placement") if key in own}
-        ):
-            if not any(".".join(steps[:end]) in given for end in range(1, len(steps) + 1)):
+        data["sources"] = {
+            path: text for path, text in sources.items() if path in given or _still(path.split("."), data, own)
+        }
+        for steps, value in walk({key: own[key] for key in VALUES if key in own}):
+            named = steps[-1] in NAMES or "stand_in" in steps or value is None
+            if not named and not covered(".".join(steps), given):
                 data["sources"][".".join(steps)] = f"set in {path.name}, no source given"
     return data
 
 
+def _still(steps: list[str], data: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """True where a value that the parent gave a source is there, and is not a price that `own` gives anew."""
+    if steps[-1] == "price" and _value(steps, own) is not None:
+        return False
+    return steps[0] not in VALUES or _value(steps, data) is not None
+
+
+def _value(steps: list[str], data: Any) -> Any:
+    for step in steps:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data
+
+
+def covered(path: str, sources: Mapping[str, Any]) -> bool:
+    """True where `path`, or a prefix of it, has a source."""
+    steps = path.split(".")
+    return any(".".join(steps[:end]) in sources for end in range(1, len(steps) + 1))
+
+
 def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dict[str, Any]:
-    """`base` with the values of `own` over it, table by table; a null in `memory` or `links` removes a tier or link.
+    """`base` with the values of `own` over it, table by table; a null removes a tier, a link or a dtype's rate.
 
     A new tier stands behind the one that `own` writes before it or, written first, in front of the one that
     follows it; alone it becomes the farthest.
@@ -95,12 +123,15 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any], path: PathKey) -> dic
         present = merged.get(key)
         if isinstance(value, Mapping) and isinstance(present, Mapping):
             merged[key] = merge(present, value, (*path, key))
-        elif value is None and path in (("memory",), ("links",)) and key in merged:
+        elif value is None and (path in (("memory",), ("links",)) or path[-1:] == ("peak",)) and key in merged:
             del merged[key]
         else:
             merged[key] = value
     if len(path) == 2 and path[0] == "memory" and "dram" in own and "efficiency" not in own:
         merged.pop("efficiency", None)  # a new preset brings its own
+    if len(path) == 2 and path[0] == "memory" and "kind" in own:
+        for key in ("price", "price_as_of", "energy"):  # another memory has others
+            merged = {name: value for name, value in merged.items() if name != key or key in own}
     if path == ("memory",):
         return {key: merged[key] for key in _tier_order(list(base), list(own)) if key in merged}
     return merged
@@ -123,14 +154,15 @@ def design_of(document: Document) -> Design:
     """The checked `Design` of a document."""
     from pydantic import ValidationError
 
+    from hiersim.config.pricing import priced
     from hiersim.config.schema import DesignModel, to_design
 
     try:
         model = DesignModel.model_validate(document.data)
     except ValidationError as error:
-        raise combined([_fault(entry, document) for entry in error.errors(include_url=False)]) from None
+        raise combined([fault_of(entry, document) for entry in error.errors(include_url=False)]) from None
     try:
-        return to_design(model).checked()
+        return priced(to_design(model).checked(), model)
     except DesignError as error:
         raise combined([_placed(fault, document) for fault in (error, *error.others)]) from None
 
@@ -150,19 +182,22 @@ def _placed(fault: HiersimError, document: Document) -> DesignError:
     return DesignError(fault.problem, file=file, line=line, key=fault.key, expected=fault.expected)
 
 
-def _fault(entry: Any, document: Document) -> DesignError:
-    """One pydantic fault in the words of this project."""
+def fault_of(entry: Any, document: Document, what: str = "a design") -> DesignError:
+    """One pydantic fault in the words of this project; `what` is what the file should be."""
     loc = tuple(str(step) for step in entry["loc"] if step != "[key]")
     kind, context = entry["type"], entry.get("ctx") or {}
     expected: str | None = None
     if kind == "extra_forbidden":
-        problem, expected = "is not a key of a design", nearest(loc[-1], valid_keys(loc[:-1]))
+        problem = f"is not a key of {what}"
+        expected = nearest(loc[-1], valid_keys(loc[:-1])) if what == "a design" else None
     elif kind == "missing":
         problem, expected = MISSING, "a value here"
     elif kind == "quantity":
         problem, expected = str(context["problem"]), context["expected"]
     elif kind in ("literal_error", "enum"):
         problem, expected = f"{entry['input']!r} is not valid", str(context.get("expected"))
+    elif kind in ("string_too_short", "string_pattern_mismatch") and loc[-1] == "source":
+        problem, expected = f"{entry['input']!r} says nothing", "who said so, where and when"
     elif kind == "string_pattern_mismatch":
         problem, expected = f"{entry['input']!r} is not a valid name or date", f"the pattern {context['pattern']}"
     elif kind in ("model_type", "dict_type", "model_attributes_type"):
@@ -177,7 +212,8 @@ def valid_keys(path: PathKey) -> list[str]:
     from hiersim.config import schema
 
     tables: dict[str, Any] = {
-        "compute": schema.ComputeModel, "host": schema.HostModel, "placement": schema.PlacementModel
+        "compute": schema.ComputeModel, "host": schema.HostModel, "placement": schema.PlacementModel,
+        "device": schema.DeviceModel,
     }  # fmt: skip
     inner: dict[str, Any] = {"matrix": schema.MatrixModel, "vector": schema.VectorModel}
     if path == ("compute", "matrix", "systolic"):

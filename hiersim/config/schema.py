@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from hiersim import units
@@ -23,7 +32,7 @@ DTypeName = Literal[
 ]
 
 
-def _read(kind: Any) -> BeforeValidator:
+def reads(kind: Any) -> BeforeValidator:
     """Reads text with the units of `kind`."""
 
     def read(text: object) -> int | float:
@@ -46,16 +55,18 @@ def _shown(kind: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "number" if form.bare else "string", "description": form.example})
 
 
-Ticks = Annotated[int, _read(units.Ticks), _shown(units.Ticks)]
-Bytes = Annotated[int, _read(units.Bytes), _shown(units.Bytes)]
-BytesPerSecond = Annotated[int, _read(units.BytesPerSecond), _shown(units.BytesPerSecond)]
-FlopsPerSecond = Annotated[int, _read(units.FlopsPerSecond), _shown(units.FlopsPerSecond)]
-Hertz = Annotated[int, _read(units.Hertz), _shown(units.Hertz)]
-Count = Annotated[int, _read(units.Count), _shown(units.Count)]
-Share = Annotated[float, _read(units.Share), _shown(units.Share)]
-UsdPerGB = Annotated[float, _read(units.UsdPerGB), _shown(units.UsdPerGB)]
-PicojoulesPerByte = Annotated[float, _read(units.PicojoulesPerByte), _shown(units.PicojoulesPerByte)]
-PicojoulesPerFlop = Annotated[float, _read(units.PicojoulesPerFlop), _shown(units.PicojoulesPerFlop)]
+Ticks = Annotated[int, reads(units.Ticks), _shown(units.Ticks)]
+Bytes = Annotated[int, reads(units.Bytes), _shown(units.Bytes)]
+BytesPerSecond = Annotated[int, reads(units.BytesPerSecond), _shown(units.BytesPerSecond)]
+FlopsPerSecond = Annotated[int, reads(units.FlopsPerSecond), _shown(units.FlopsPerSecond)]
+Hertz = Annotated[int, reads(units.Hertz), _shown(units.Hertz)]
+Count = Annotated[int, reads(units.Count), _shown(units.Count)]
+Share = Annotated[float, reads(units.Share), _shown(units.Share)]
+Usd = Annotated[float, reads(units.Usd), _shown(units.Usd)]
+SquareMillimetres = Annotated[float, reads(units.SquareMillimetres), _shown(units.SquareMillimetres)]
+UsdPerGB = Annotated[float, reads(units.UsdPerGB), _shown(units.UsdPerGB)]
+PicojoulesPerByte = Annotated[float, reads(units.PicojoulesPerByte), _shown(units.PicojoulesPerByte)]
+PicojoulesPerFlop = Annotated[float, reads(units.PicojoulesPerFlop), _shown(units.PicojoulesPerFlop)]
 
 
 def _tile(entry: object) -> tuple[int, int, int]:
@@ -68,7 +79,11 @@ def _tile(entry: object) -> tuple[int, int, int]:
 Tile = Annotated[tuple[int, int, int], BeforeValidator(_tile)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 TierName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-Date = Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$")]
+Date = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$"),
+    BeforeValidator(lambda entry: str(entry) if type(entry) is int else entry),  # a year alone
+]
 Text = Annotated[str, StringConstraints(max_length=400)]
 
 
@@ -150,6 +165,8 @@ class TierModel(_Strict):
     replacement: Annotated[Literal["lru", "belady"], Field(description="of a shared cache")] = "lru"
     start: Annotated[Literal["cold", "warm"], Field(description="of a shared cache")] = "cold"
     arbitration: Annotated[Literal["fifo", "fair"], Field(description="of kernels that wait at a port")] = "fifo"
+    kind: Annotated[Name | None, Field(description="of the price book: 'hbm3', 'sram', …")] = None
+    process: Annotated[Name | None, Field(description="node of its SRAM, where it is not the device's")] = None
     price: UsdPerGB | None = None
     price_as_of: Date | None = None
     energy: PicojoulesPerByte | None = None
@@ -190,6 +207,18 @@ class HostModel(_Strict):
     graph_start: Ticks | None = None
 
 
+class DeviceModel(_Strict):
+    """The product: nothing here decides a time."""
+
+    year: Annotated[StrictInt, Field(ge=1950, le=2100)] | None = None
+    family: Text | None = None
+    process: Annotated[Name | None, Field(description="node of the price book: '5nm'")] = None
+    die_area: SquareMillimetres | None = None
+    dies: Count = 1
+    price: Usd | None = None
+    price_as_of: Date | None = None
+
+
 class DesignModel(_Strict):
     """One machine: compute, memory tiers (nearest first), links, host, placement and sources."""
 
@@ -202,6 +231,7 @@ class DesignModel(_Strict):
     links: Annotated[dict[TierName, LinkModel], Field(max_length=16)] = {}
     host: HostModel = HostModel()
     placement: PlacementModel = PlacementModel()
+    device: DeviceModel = DeviceModel()
     references: dict[str, Text] = {}
     sources: dict[str, Text] = {}
 
@@ -233,6 +263,7 @@ def to_design(model: DesignModel) -> value.Design:
         memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
         host=value.Host(**model.host.model_dump()),
         links=tuple(_link(name, link) for name, link in model.links.items()),
+        device=value.Device(**model.device.model_dump()),
         placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )

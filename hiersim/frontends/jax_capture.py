@@ -12,7 +12,7 @@ from hiersim.errors import HiersimError, MissingExtraError, TraceError, one_line
 from hiersim.frontends.hlo.build import WEIGHTS, trace_of
 from hiersim.frontends.hlo.text import parse_module
 from hiersim.model.trace import Trace, TraceHeader
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 _WANTED: Final = "(function, args), (function, args, kwargs), or with a function that jax.jit made"
 
@@ -60,7 +60,7 @@ def capture_jax(target: str, mode: str = "eager", platform: str = "cpu", weights
         name=target.replace(":", "."),
         model=getattr(function, "__name__", type(function).__name__),
         workload="one call",
-        producer=f"hiersim {package_version()}, jax {jax.__version__}",
+        producer=f"hiersim {__version__}, jax {jax.__version__}",
         command=f"hiersim capture jax {target} --mode {mode} -o traces/{target.replace(':', '.')}.npz",
         notes=(f"xla: compiled for {platform}",) if mode == "xla" else (),
     )

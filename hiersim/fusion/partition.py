@@ -9,16 +9,13 @@ import heapq
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.errors import FusionError
 from hiersim.fusion.dependences import Dependences
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import HOST_ONLY, PRODUCED, IntArray, Kind, gather
+from hiersim.model.operators import HOST_ONLY, PRODUCED, BoolArray, IntArray, Kind, gather
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 def launching(graph: OperatorGraph) -> IntArray:

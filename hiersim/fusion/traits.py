@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.fusion.dependences import Dependences
-from hiersim.model.operators import Accesses, IntArray, Kind, TensorTable
+from hiersim.model.operators import Accesses, BoolArray, IntArray, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import BITS, DType, IntArray, Kind, TensorTable
+from hiersim.model.operators import BITS, BoolArray, DType, IntArray, Kind, TensorTable
 
 COALESCED = 0
 ADDRESSED = 140
@@ -105,37 +105,40 @@ def address_flops(graph: KernelGraph, runs: IntArray) -> IntArray:
     repeat or widen, operators that repeat an operand along a dimension, and additions to scattered places. PyTorch 2,
     aten/src/ATen/native/cuda/CUDALoops.cuh: `elementwise_kernel` (offsets), `unrolled_elementwise_kernel` (casts).
     """
-    flops = np.zeros(len(graph), np.int64)
+    kernels = np.arange(len(graph))
     single = (np.diff(graph.operator_ptr) == 1) & (np.diff(graph.writes.ptr) >= 1) & (graph.launch == Launch.EAGER)
-    kinds = graph.operators.kind[graph.operator_ptr[:-1]]
+    chosen = np.flatnonzero(single)
+    flops = np.zeros(len(graph), np.int64)
+    if not len(chosen):
+        return flops
+    bits = np.array([BITS[dtype] for dtype in DType], np.int64)[graph.tensors.tensor_dtype]
+    write = graph.writes.ptr[chosen]
+    written = np.zeros(len(graph), np.int64)
+    written[chosen] = graph.writes.tensor[write]
+    elements = np.zeros(len(graph), np.int64)
+    elements[chosen] = graph.writes.size[write] * 8 // bits[graph.writes.tensor[write]]
+    kind = np.full(len(graph), -1)
+    kind[chosen] = graph.operators.kind[graph.operator_ptr[chosen]]
+
+    reader = np.repeat(kernels, np.diff(graph.reads.ptr))
+    operand = graph.reads.size * 8 // bits[graph.reads.tensor]
+    repeats = np.bincount(reader[(operand > 1) & (operand < elements[reader])], minlength=len(graph)) > 0
+    flops[(kind == Kind.POINTWISE) & repeats] = ADDRESSED
+
+    adds = np.zeros(len(graph), bool)
+    adds[chosen] = graph.operators.vector_flops[graph.operator_ptr[chosen]] > 0
+    flops[(kind == Kind.SCATTER) & adds] = LOOKED_UP
+
+    copies = np.flatnonzero((kind == Kind.COPY) & (np.diff(graph.reads.ptr) == 1))
+    read = graph.reads.tensor[graph.reads.ptr[copies]]
+    computed = (bits[read] < bits[written[copies]]) | _are_strided(graph, copies, read)
+    flops[copies] = np.where(runs[copies] > 0, LOOKED_UP, np.where(computed, ADDRESSED, 0))
+    return flops * elements
+
+
+def _are_strided(graph: KernelGraph, copies: IntArray, read: IntArray) -> BoolArray:
+    """(C,) whether each copy reads with strides: the framework clones a view only where it is not contiguous."""
     tensors = graph.tensors
-    bits = np.array([BITS[dtype] for dtype in DType], np.int64)[tensors.tensor_dtype]
-    for kernel in np.flatnonzero(single & np.isin(kinds, [int(kind) for kind in _ADDRESSED_KINDS])).tolist():
-        reads = slice(int(graph.reads.ptr[kernel]), int(graph.reads.ptr[kernel + 1]))
-        write = int(graph.writes.ptr[kernel])
-        written = int(graph.writes.tensor[write])
-        elements = int(graph.writes.size[write]) * 8 // int(bits[written])
-        inside = graph.reads.tensor[reads]
-        sizes = graph.reads.size[reads] * 8 // bits[inside]
-        each = 0
-        if kinds[kernel] == Kind.COPY and len(inside) == 1:
-            wider = bits[inside[0]] < bits[written]
-            each = (
-                LOOKED_UP if runs[kernel] else ADDRESSED if wider or _is_strided(graph, kernel, int(inside[0])) else 0
-            )
-        elif kinds[kernel] == Kind.POINTWISE and bool(((sizes > 1) & (sizes < elements)).any()):
-            each = ADDRESSED
-        elif kinds[kernel] == Kind.SCATTER and graph.operators.vector_flops[graph.operator_ptr[kernel]] > 0:
-            each = LOOKED_UP
-        flops[kernel] = each * elements
-    return flops
-
-
-_ADDRESSED_KINDS = (Kind.COPY, Kind.POINTWISE, Kind.SCATTER)
-
-
-def _is_strided(graph: KernelGraph, kernel: int, read: int) -> bool:
-    """Whether a copy reads with strides: the framework clones a view only where it is not contiguous."""
-    tensors = graph.tensors
+    clones = np.array(["clone" in graph.names[kernel] for kernel in copies.tolist()], bool)
     part = tensors.tensor_bytes[read] < tensors.storage_bytes[tensors.tensor_storage[read]]
-    return "clone" in graph.names[kernel] and (bool(part) or graph.host_views[kernel] > 0)
+    return np.asarray(clones & (part | (graph.host_views[copies] > 0)))

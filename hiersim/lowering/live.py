@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.lowering.placement import lifetimes
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray, Phase, Role
+from hiersim.model.operators import BoolArray, IntArray, Phase, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +37,7 @@ def live_bytes(graph: KernelGraph) -> LiveBytes:
     return live_in(graph, np.ones(len(graph.tensors.storage_bytes), bool), np.zeros((0, 4), np.int64))
 
 
-def live_in(graph: KernelGraph, resident: npt.NDArray[np.bool_], stays: IntArray) -> LiveBytes:
+def live_in(graph: KernelGraph, resident: BoolArray, stays: IntArray) -> LiveBytes:
     """The bytes of some storages all their life, and of others during their stays.
 
     Parameters

@@ -46,8 +46,7 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
     np.add.at(scattered, kernel[apart], graph.writes.size[apart])
     shortest[kernel[apart]] = np.iinfo(np.int64).max
     np.minimum.at(shortest, kernel[apart], write[apart])
-    runs = np.unique(np.concatenate((read, shortest)))
-    runs = runs[runs > 0]
+    runs = np.array(sorted({*read.tolist(), *shortest.tolist()} - {IN_ORDER}), np.int64)  # np.unique would import np.ma
     return AccessPatterns(
         runs=tuple(runs.tolist()),
         read=_numbered(read, runs),

@@ -21,7 +21,7 @@ from hiersim.lowering.skyline import NOWHERE, settle
 from hiersim.lowering.staging import Stay, first_touch, moved_bytes, room, stays
 from hiersim.model.design import Design, Order, Tier
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray, Role
+from hiersim.model.operators import BoolArray, IntArray, Role
 from hiersim.units import show_bytes, show_least_bytes
 
 BOUNCE_CHUNKS: Final = 8
@@ -181,7 +181,7 @@ class _Planner:
         )
 
 
-def _raised(kept: IntArray, needed: IntArray, over: npt.NDArray[np.bool_], device: int, *, together: bool) -> IntArray:
+def _raised(kept: IntArray, needed: IntArray, over: BoolArray, device: int, *, together: bool) -> IntArray:
     """(K,) more room where the device was over-full; everywhere alike when that has been tried often."""
     step = max(1, device // STEP_SHARE)
     if together:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.lowering.planner import Plan
 from hiersim.lowering.replacement import cache_bytes, moved_beyond
@@ -16,9 +15,7 @@ from hiersim.lowering.supply import FarBytes
 from hiersim.lowering.workload import Workload
 from hiersim.model.design import Design, Management
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, IntArray
-
-BoolArray = npt.NDArray[np.bool_]
+from hiersim.model.operators import PRODUCED, BoolArray, IntArray
 
 
 def far_bytes(workload: Workload, design: Design, placed: Plan | None, pads: tuple[Residents, ...]) -> FarBytes | None:

@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from hiersim.lowering.classes import equal_rows
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, Kind
 
@@ -83,39 +84,38 @@ class Rows:
 def rows_of_kernels(graph: KernelGraph) -> Rows:
     """The rows of the kernels of `graph`: those of the reduction that sees most elements, of the first among equals."""
     table = {name: np.zeros(len(graph), np.int64) for name in COLUMNS}
-    operators = graph.operators
-    known: dict[tuple[int, ...], tuple[int, ...]] = {}
-    kernels = np.repeat(np.arange(len(graph)), np.diff(graph.operator_ptr))
-    for kernel in np.unique(kernels[operators.kind == Kind.REDUCTION]).tolist():
-        first, last = graph.operator_ptr[kernel : kernel + 2].tolist()
-        rows, columns = _largest(graph, first, last)
-        if rows <= 0 or columns <= 0:
-            continue
-        reads = graph.reads.size[graph.reads.ptr[kernel] : graph.reads.ptr[kernel + 1]]
-        key = (
-            rows,
-            columns,
-            int(reads.max(initial=0)),
-            int(graph.writes.size[graph.writes.ptr[kernel] : graph.writes.ptr[kernel + 1]].sum()),
-            int(operators.special_ops[first:last].sum()),
-            int(operators.vector_flops[first:last].sum()),
-        )
-        if key not in known:
-            known[key] = _row(*key)
-        for name, value in zip(COLUMNS, known[key], strict=True):
-            table[name][kernel] = value
+    kernels, rows, columns = _largest(graph)
+    if len(kernels):
+        reads = np.zeros(len(graph), np.int64)
+        np.maximum.at(reads, np.repeat(np.arange(len(graph)), np.diff(graph.reads.ptr)), graph.reads.size)
+        written = _sums(graph.writes.size, graph.writes.ptr)
+        special = _sums(graph.operators.special_ops, graph.operator_ptr)
+        flops = _sums(graph.operators.vector_flops, graph.operator_ptr)
+        keys = (rows, columns, *(column[kernels] for column in (reads, written, special, flops)))
+        label, first = equal_rows(keys)
+        distinct = zip(*(column[first].tolist() for column in keys), strict=True)
+        worked = np.array([_row(*key) for key in distinct], np.int64)[label]
+        for name, values in zip(COLUMNS, worked.T, strict=True):
+            table[name][kernels] = values
     return Rows(**table)
 
 
-def _largest(graph: KernelGraph, first: int, last: int) -> tuple[int, int]:
-    """Rows and columns of the reduction with most elements among the operators `first` to `last`."""
-    table = graph.operators
-    best = (0, 0)
-    for row in range(first, last):
-        dims = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
-        if table.kind[row] == Kind.REDUCTION and len(dims) == 2 and dims[0] * dims[1] > best[0] * best[1]:
-            best = (dims[0], dims[1])
-    return best
+def _largest(graph: KernelGraph) -> tuple[IntArray, IntArray, IntArray]:
+    """The kernels with a reduction, ascending; and rows and columns of the reduction with most elements in each."""
+    operators = graph.operators
+    found = np.flatnonzero((operators.kind == Kind.REDUCTION) & (np.diff(operators.dims_ptr) == 2))
+    rows, columns = operators.dims[operators.dims_ptr[found]], operators.dims[operators.dims_ptr[found] + 1]
+    some = (rows > 0) & (columns > 0)
+    found, rows, columns = found[some], rows[some], columns[some]
+    kernel = np.repeat(np.arange(len(graph)), np.diff(graph.operator_ptr))[found]
+    order = np.lexsort((found, -rows * columns, kernel))
+    order = order[np.diff(kernel[order], prepend=-1) > 0]
+    return kernel[order], rows[order], columns[order]
+
+
+def _sums(values: IntArray, ptr: IntArray) -> IntArray:
+    """Sums of the rows of a CSR list."""
+    return np.diff(np.concatenate(([0], np.cumsum(values)))[ptr])
 
 
 def _row(rows: int, columns: int, read: int, written: int, special: int, flops: int) -> tuple[int, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.lowering.allocation import allocate
 from hiersim.lowering.placement import lifetimes
@@ -20,7 +19,7 @@ from hiersim.lowering.skyline import settle
 from hiersim.lowering.staging import first_touch, touches
 from hiersim.model.design import Design, Management, Tier
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, IntArray
+from hiersim.model.operators import PRODUCED, BoolArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +27,7 @@ class Residents:
     """What one scratchpad holds; S storages."""
 
     tier: Tier
-    resident: npt.NDArray[np.bool_]
+    resident: BoolArray
     """(S,) storages that it holds from their first to their last touch."""
     peak_bytes: int
     """The highest address in use, plus one."""
@@ -48,7 +47,7 @@ def residents(graph: KernelGraph, design: Design) -> tuple[Residents, ...]:
     return tuple(found)
 
 
-def _planned(graph: KernelGraph, design: Design, tier: Tier, taken: npt.NDArray[np.bool_]) -> Residents:
+def _planned(graph: KernelGraph, design: Design, tier: Tier, taken: BoolArray) -> Residents:
     first, last, worth = _spans(graph)
     order = placement_order(graph, design)
     order = order[worth[order] & ~taken[order]]
@@ -63,7 +62,7 @@ def _planned(graph: KernelGraph, design: Design, tier: Tier, taken: npt.NDArray[
     )
 
 
-def _spans(graph: KernelGraph) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
+def _spans(graph: KernelGraph) -> tuple[IntArray, IntArray, BoolArray]:
     """(S,) first and last kernel that a scratchpad would hold each storage, and whether that saves anything.
 
     What one kernel reads and nobody writes saves nothing.

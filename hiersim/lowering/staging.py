@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, IntArray
+from hiersim.model.operators import PRODUCED, BoolArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,7 +65,7 @@ def touches(graph: KernelGraph) -> Touches:
     return Touches(storage=storage, kernel=pairs % max(kernels, 1), read=read, write=write)
 
 
-def stays(graph: KernelGraph, chosen: npt.NDArray[np.bool_], ahead: int) -> list[Stay]:
+def stays(graph: KernelGraph, chosen: BoolArray, ahead: int) -> list[Stay]:
     """The stays of the `chosen` storages, in order of storage and time.
 
     Parameters

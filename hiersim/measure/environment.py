@@ -18,7 +18,7 @@ import torch
 
 from hiersim.errors import MeasurementError
 from hiersim.frontends.measured import MeasuredHeader
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 _QUERIES: Final = {
     "sm_hz": ("clocks.sm", 1e6), "memory_hz": ("clocks.mem", 1e6), "largest_sm_hz": ("clocks.max.sm", 1e6),
@@ -99,7 +99,7 @@ def _query(names: list[str], device: torch.device) -> list[str]:
 def _software() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"hiersim": package_version(), "python": platform.python_version(), "torch": torch.__version__}
+    found = {"hiersim": __version__, "python": platform.python_version(), "torch": torch.__version__}
     found.update({"cuda": str(torch.version.cuda)} if torch.version.cuda else {})
     if torch.cuda.is_available() and torch.backends.cudnn.is_available():
         found["cudnn"] = str(torch.backends.cudnn.version())

@@ -25,7 +25,9 @@ from hiersim.units import (
     PicojoulesPerByte,
     PicojoulesPerFlop,
     Share,
+    SquareMillimetres,
     Ticks,
+    Usd,
     UsdPerGB,
 )
 
@@ -192,6 +194,10 @@ class Tier(Place):
     """Of a shared cache."""
     start: Start = Start.COLD
     """Of a shared cache."""
+    kind: str | None = None
+    """What the price book calls this memory (`hbm3`, `sram`): its price and energy, where the file gives none."""
+    process: str | None = None
+    """Node that its SRAM is made in, when that is not the device's."""
     price: UsdPerGB | None = None
     price_as_of: str | None = None
 
@@ -260,6 +266,25 @@ class Host:
     """Device time between two dependent kernels of one replay."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What is known of the product itself. Nothing of it ever decides a time."""
+
+    year: int | None = None
+    """Of its introduction."""
+    family: str | None = None
+    """Whose it is and which generation: `NVIDIA Hopper`."""
+    process: str | None = None
+    """Node that its compute die is made in, as the price book calls it: `5nm`."""
+    die_area: SquareMillimetres | None = None
+    """Of one die."""
+    dies: Count = Count(1)
+    """Dies of this area in the package."""
+    price: Usd | None = None
+    """Of the whole device, as sold."""
+    price_as_of: str | None = None
+
+
 class Reach(NamedTuple):
     """The tiers of a design by who reaches them, each nearest first; and all places that bytes pass."""
 
@@ -301,6 +326,7 @@ class Design(Sorted):
     host: Host
     links: tuple[Link, ...] = ()
     placement: Placement = field(default_factory=Placement)
+    device: Device = field(default_factory=Device)
     sources: Mapping[str, str] = field(default_factory=dict)
     """Dotted path (or a prefix of it) → where the value comes from."""
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
@@ -15,6 +15,12 @@ from hiersim.model.design import Design, Link, Tier
 from hiersim.model.operators import DType
 from hiersim.units import FlopsPerSecond
 
+_BOOKED: Final = ("kind", "process", "die_area")
+"""What prices were looked up by when the file was read."""
+_MACHINE: Final = ("compute", "memory", "links")
+"""Tables that make a device what it is sold as."""
+_FIGURES: Final = ("price", "price_as_of", "energy", "efficiency")
+"""Values in them that say something about the device and change nothing of it."""
 _DTYPES: Final = {dtype.name.lower(): dtype for dtype in DType}
 
 
@@ -23,12 +29,54 @@ def changed(design: Design, changes: Mapping[str, Any]) -> Design:
     sources = dict(design.sources)
     for path, value in changes.items():
         design = _replaced(design, path.split("."), path, value)
+    if design.device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
+        design = _copied(design, "device", dataclasses.replace(design.device, price=None, price_as_of=None))
+        sources.pop("device.price", None)
+    for path, value in changes.items():
         if "name" not in path and "title" not in path:
             sources.pop(path, None)  # the last change comes last
             sources[path] = f"set to {value}"
     design = _copied(design, "sources", sources).checked()
     names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
     return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
+
+
+def _makes_another(path: str) -> bool:
+    """True where a change leaves a device that nobody sells at the known price."""
+    steps = path.split(".")
+    return steps[0] in _MACHINE and steps[-1] not in _FIGURES
+
+
+class Leaf(NamedTuple):
+    """One value of a design: the type that its field has, and what it is."""
+
+    kind: Any
+    value: Any
+
+
+def leaf(design: Design, path: str, value: Any) -> Leaf:
+    """What `path` of `design` is when it is set to `value`; whether the whole then makes sense is not asked.
+
+    Raises
+    ------
+    DesignError
+        Unknown path, wrong unit, or out of range.
+    """
+    steps = path.split(".")
+    owner: Any = _replaced(design, steps, path, value)
+    while True:
+        of: Any = type(owner)
+        kind, owner = field_types(of)[steps[0]], getattr(owner, steps[0])
+        if kind in (tuple[Tier, ...], tuple[Link, ...]):
+            owner, steps = next(place for place in owner if place.name == steps[1]), steps[1:]
+        elif isinstance(owner, Mapping) and len(steps) > 1:
+            name = steps[0]
+            if name == "pins":
+                return Leaf(str, owner[".".join(steps[1:])])
+            return Leaf(DType if name == "stand_in" else FlopsPerSecond, owner[read_dtype(steps[1], path)])
+        elif len(steps) == 1:
+            return Leaf(kind, owner)
+        steps = steps[1:]
 
 
 def _with_models(design: Design, names: Collection[str]) -> Design:
@@ -88,6 +136,8 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         return _copied(value, name, _replaced_entry(name, present, rest[0], path, text))
     if rest:
         raise DesignError(f"'{name}' has nothing inside", key=path)
+    if name in _BOOKED:
+        raise DesignError("decides prices, which are looked up when a file is read", key=path, expected="a file")
     return _copied(value, name, read_leaf(kind, text, path, present))
 
 

@@ -24,7 +24,7 @@ from hiersim.validation.models import replay_models
 from hiersim.validation.operators import replay_counters, replay_operators
 from hiersim.validation.protocol import CLOCKS
 from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress, Skips
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz")
 ALL: Final = "all"
@@ -184,7 +184,7 @@ def validate(
     return Validation(
         files=tuple(path.name for path in paths),
         dates=tuple(measured.header.date for _, measured in files),
-        version=package_version(),
+        version=__version__,
         operators=tuple(operators),
         models=tuple(models),
         counters=tuple(counters),

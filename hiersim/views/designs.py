@@ -19,7 +19,9 @@ PRINTERS: Mapping[object, Callable[[Any], str]] = {
     units.BytesPerSecond: units.show_bandwidth,
     units.FlopsPerSecond: units.show_rate,
     units.Hertz: units.show_frequency,
+    units.Usd: lambda value: f"{value:,.0f} $",
     units.UsdPerGB: lambda value: f"{value:g} $/GB",
+    units.SquareMillimetres: lambda value: f"{value:g} mm2",
     units.PicojoulesPerByte: lambda value: f"{value:g} pJ/B",
     units.PicojoulesPerFlop: lambda value: f"{value:g} pJ/FLOP",
 }
@@ -28,9 +30,22 @@ PRINTERS: Mapping[object, Callable[[Any], str]] = {
 def design_rows(design: Design) -> Iterator[tuple[str, str, str]]:
     """(path, value with unit, source) of every known value."""
     places = [*_places(design.memory, "memory"), *_places(design.links, "links")]
-    rest = [*_walk(design.host, "host"), *_walk(design.placement, "placement")]
+    rest = [*_walk(design.host, "host"), *_walk(design.placement, "placement"), *_walk(design.device, "device")]
     for path, value in [*_walk(design.compute, "compute"), *places, *rest]:
         yield path, value, source_of(design, path)
+
+
+OTHERS = "others"
+LAST = ("memory wall", "what if", OTHERS)
+"""Groups of designs that are no family of devices."""
+
+
+def by_family(designs: Iterable[Design]) -> dict[str, list[Design]]:
+    """Designs by family in alphabetical order, made-up ones last; each by year, then by name."""
+    ordered = sorted(designs, key=lambda item: (item.device.year or 9999, item.name))
+    names = {item.device.family or OTHERS for item in ordered}
+    places = sorted(names, key=lambda name: (LAST.index(name) + 1 if name in LAST else 0, name.lower()))
+    return {name: [item for item in ordered if (item.device.family or OTHERS) == name] for name in places}
 
 
 def summary_row(design: Design) -> tuple[str, str, str, str, str]:

@@ -65,7 +65,7 @@ class Counter:
 
 
 def lanes(result: Result, log: StageLog | None = None) -> Iterator[tuple[str, list[Slice]]]:
-    """Lanes from host to units, each with slices in order that do not overlap; `log`: `stage_log(result)`.
+    """Lanes from host to units, each with slices in order that do not overlap; `log` is `stage_log(result)` if at hand.
 
     Raises
     ------

@@ -1,10 +1,12 @@
-"""Pages that are made from the source: the glossary, the JSON Schema of designs, and the README's example.
+"""Pages that are made from the source: the glossary, the JSON Schema of designs, the studies, and what examples
+print.
 
 `python -m hiersim.views.reference` in a checkout writes them; a test holds them current.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -13,13 +15,17 @@ from pathlib import Path
 
 from hiersim.config.load import load_design
 from hiersim.config.schema import json_schema
+from hiersim.decisions.studies import names, study
 from hiersim.frontends.load import load_trace
 from hiersim.model.metrics import METRICS
 from hiersim.results import Result
 from hiersim.run import compare
+from hiersim.views.studies import page as studies_page
 from hiersim.views.tables import comparisons, percent, shares, waiting_for
 
 EXAMPLE = ("llama3-8b-decode", "h100-sxm")
+EXECUTED = ("tutorial.md",)
+"""Pages of `docs/` whose Python is run, and shown with what it prints."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,6 +47,11 @@ def glossary() -> str:
 def schema_text() -> str:
     """The JSON Schema of a design file, as committed."""
     return json.dumps(json_schema(), sort_keys=True, indent=2) + "\n"
+
+
+def studies() -> str:
+    """Every study with its claims and figures as one page."""
+    return studies_page(study(name) for name in names())
 
 
 def example() -> list[Result]:
@@ -84,12 +95,38 @@ def readme(text: str) -> str:
     return text
 
 
+def executed(text: str, page: str) -> str:
+    """A page with what its Python prints: the blocks run one after the other in one namespace.
+
+    What a block prints stands behind it as an indented block, between the marks `output:begin` and `output:end`.
+    """
+    names: dict[str, object] = {}
+
+    def run(found: re.Match[str]) -> str:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(found["code"], page, "exec"), names)
+        shown = "".join(f"    {line}\n" for line in printed.getvalue().splitlines())
+        return f"```python\n{found['code']}```\n\n<!-- output:begin -->\n\n{shown}\n<!-- output:end -->"
+
+    return _EXECUTED.sub(run, text)
+
+
+_EXECUTED = re.compile(
+    r"```python\n(?P<code>(?:(?!```).)*?)```\n\n<!-- output:begin -->.*?<!-- output:end -->", re.DOTALL
+)
+
+
 def main() -> None:
     """Write the pages of this checkout."""
     (ROOT / "docs" / "glossary.md").write_text(glossary())
     (ROOT / "configs" / "design.schema.json").write_text(schema_text())
+    (ROOT / "docs" / "studies.md").write_text(studies())
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text()))
+    for name in EXECUTED:
+        page = ROOT / "docs" / name
+        page.write_text(executed(page.read_text(), name))
 
 
 if __name__ == "__main__":

@@ -130,6 +130,19 @@ def _memory_rows(results: Sequence[Result]) -> list[Row]:
         *_rows_beside(results),
         ("memory cost", tuple(prices)),
         (f"  of it {home}", tuple(parts)),
+        *_device_rows(results),
+    ]
+
+
+def _device_rows(results: Sequence[Result]) -> list[Row]:
+    """What the devices cost and what their waiting does, where any has a price."""
+    bills = [result.cost if result.design.device.price is not None else {} for result in results]
+    if not any(bills):
+        return []
+    waiting = [bill.get("stalled_usd_per_hour") for bill in bills]
+    return [
+        ("device price", tuple(dollars(bill.get("capital_usd")) for bill in bills)),
+        ("  waiting", tuple("–" if cost is None else f"{cost:.3f} $/h" for cost in waiting)),
     ]
 
 

@@ -23,11 +23,18 @@ MOST_FOR_REFERENCE = 2 * 10**6 if NIGHTLY else 20_000
 """Stages that the reference engine plays: a minute or a second."""
 
 
+DESIGNS = (
+    "a100-40gb-pcie", "a100-80gb-sxm", "dojo-d1", "h100-sxm", "h200-sxm", "l4", "m1-max", "t4", "tiny", "tpu-v4",
+    "v100-pcie",
+)  # fmt: skip
+"""Those whose tiers and units differ in kind; all of them at night."""
+
+
 def programs_of(trace: str) -> dict[str, Program]:
-    """The programs of one trace on every bundled design that holds it, with every schedule that it carries."""
+    """The programs of one trace on designs that hold it, with every schedule that it carries."""
     loaded = load_trace(trace)
     found = {}
-    for name in bundled.designs():
+    for name in bundled.designs() if NIGHTLY else DESIGNS:
         for fusion in ("eager", *loaded.schedules):
             design = load_design(name)
             try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,22 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
         exec(compile(block, "README.md", "exec"), names)
         assert names["result"].time > 0
     assert "Result(gpt2-large-prefill on h100-sxm, inductor (captured)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", reference.EXECUTED)
+def test_what_a_page_shows_is_what_its_python_prints(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    assert "<!-- output:begin -->\n\n    " in page
+    assert reference.executed(page, name) == page, "run 'make docs'"
+
+
+@pytest.mark.parametrize(
+    "module", ["hiersim", "hiersim.frontends.variants.variant", "hiersim.modules", "hiersim.results"]
+)
+def test_examples_in_docstrings_hold(module: str) -> None:
+    seen = doctest.testmod(import_module(module))
+    assert seen.attempted
+    assert not seen.failed
 
 
 def test_links_lead_somewhere() -> None:

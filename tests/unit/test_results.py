@@ -47,6 +47,21 @@ def test_kernel_rows_add_up_to_the_makespan(result: hs.Result) -> None:
     assert total - spans == result.makespan
 
 
+def test_shares_of_an_engine_add_up(result: hs.Result) -> None:
+    entries = {row.entry for row in result.ledger if row.engine == "cores"}
+    assert sum(result.share(entry) for entry in entries) == pytest.approx(1.0)
+    waiting = sum(result.share(entry) for entry in entries - {"useful", "padding", "tail"})
+    assert waiting == pytest.approx(result.stall_fraction)
+    hbm = sum(row.ticks for row in result.ledger if row.engine == "cores" and row.tier == "hbm")
+    assert result.share(tier="hbm") == hbm / result.makespan > 0
+
+
+@pytest.mark.parametrize("names", [{"entry": "dispatsch"}, {"tier": "hbn"}, {"engine": "core"}])
+def test_a_share_of_nothing_known_is_an_error(result: hs.Result, names: dict[str, str]) -> None:
+    with pytest.raises(hs.HiersimError, match="of the ledger"):
+        result.share(**names)  # type: ignore[arg-type]
+
+
 def test_public_names_are_there() -> None:
     for name in hs.__all__:
         assert getattr(hs, name) is not None

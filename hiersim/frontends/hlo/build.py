@@ -18,7 +18,7 @@ from hiersim.frontends.integrity import check_trace
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Flag, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 POLICY: Final = "xla (captured)"
 WEIGHTS: Final = ("params", "param", "variables", "weights", "model")
@@ -55,7 +55,7 @@ def import_hlo(path: str | Path, *, name: str = "", weights: Sequence[str] = WEI
     module = read_module(path)
     name = name or Path(path).name.partition(".")[0]
     header = TraceHeader(
-        name=name, model=module.name, producer=f"hiersim {package_version()}, HLO text",
+        name=name, model=module.name, producer=f"hiersim {__version__}, HLO text",
         command=f"hiersim import hlo {Path(path).name} -o {name}.npz",
     )  # fmt: skip
     return trace_of(header, module, module if has_fusions(module) else None, weights)

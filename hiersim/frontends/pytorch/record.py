@@ -12,7 +12,7 @@ from hiersim.frontends.pytorch.target import Target, dtype_of, load_target
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace, TraceHeader
-from hiersim.version import package_version
+from hiersim.version import __version__
 
 
 def record(target: str, train: bool, mode: str = "eager", workload: Workload = PLAIN) -> tuple[Trace, Target]:
@@ -37,7 +37,7 @@ def _header(target: Target, mode: str, notes: tuple[str, ...]) -> TraceHeader:
         name=name,
         model=builder.model if builder else type(target.model).__name__,
         workload=builder.workload if builder else ("one training step" if target.train else "inference"),
-        producer=f"hiersim {package_version()}, torch {torch.__version__.partition('+')[0]}",
+        producer=f"hiersim {__version__}, torch {torch.__version__.partition('+')[0]}",
         command=f"hiersim capture torch {target.name} --mode {mode}{train}{options} -o traces/{name}.npz",
         dtype=builder.dtype if builder else _dtype(target),
         notes=notes,

@@ -16,7 +16,6 @@ from hiersim.errors import TraceError
 from hiersim.frontends.pytorch.aten import functional
 from hiersim.frontends.variants.decode import Decode
 from hiersim.frontends.variants.parts import (
-    BoolArray,
     Part,
     dims_of,
     label,
@@ -32,6 +31,7 @@ from hiersim.model.operators import (
     DIMS,
     PRODUCED,
     Accesses,
+    BoolArray,
     DType,
     Flag,
     IntArray,

@@ -8,7 +8,6 @@ import numpy as np
 
 from hiersim.errors import TraceError
 from hiersim.frontends.variants.parts import (
-    BoolArray,
     dims_of,
     label,
     rows_with,
@@ -17,7 +16,7 @@ from hiersim.frontends.variants.parts import (
     storages_of,
 )
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray, Kind, Phase, Role, TensorTable
+from hiersim.model.operators import BoolArray, IntArray, Kind, Phase, Role, TensorTable
 from hiersim.model.trace import OperatorGraph
 
 KEYS_AXIS = 2

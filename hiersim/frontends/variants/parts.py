@@ -6,17 +6,15 @@ import dataclasses
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hiersim.errors import TraceError
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import Accesses, IntArray, Kind, OperatorTable, TensorTable
+from hiersim.model.operators import Accesses, BoolArray, IntArray, Kind, OperatorTable, TensorTable
 from hiersim.model.trace import OperatorGraph
 from hiersim.units import LARGEST
 
 Part = TypeVar("Part", OperatorGraph, KernelGraph)
-BoolArray = npt.NDArray[np.bool_]
 
 
 def operator_rows(part: OperatorGraph | KernelGraph) -> IntArray:

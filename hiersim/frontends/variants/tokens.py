@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hiersim.frontends.variants.parts import BoolArray, Part
+from hiersim.frontends.variants.parts import Part
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED, Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.operators import PRODUCED, Accesses, BoolArray, IntArray, OperatorTable, TensorTable
 
 
 def in_sequence(steps: Sequence[Part]) -> Part:

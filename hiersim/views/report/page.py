@@ -10,7 +10,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from hiersim.model.metrics import LABELS, Metric
-from hiersim.version import package_version
+from hiersim.version import __version__
 from hiersim.views.figures.canvas import hatches
 from hiersim.views.markup import el, to_html
 from hiersim.views.report import detail, sections
@@ -85,7 +85,7 @@ def _head(heading: str, style: str, script: str) -> Element:
         el("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
         el("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         el("meta", {"name": "color-scheme", "content": "light dark"}),
-        el("meta", {"name": "generator", "content": f"hiersim {package_version()}"}),
+        el("meta", {"name": "generator", "content": f"hiersim {__version__}"}),
         el("title", None, f"{heading} · hiersim"),
         el("style", None, style),
     )
@@ -174,7 +174,7 @@ def _footer() -> Element:
         el(
             "p",
             None,
-            f"Made by hiersim {package_version()}. Times are predictions of a simulator, not measurements. The page is "
+            f"Made by hiersim {__version__}. Times are predictions of a simulator, not measurements. The page is "
             "whole in itself and loads nothing.",
         ),
     )

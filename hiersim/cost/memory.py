@@ -1,4 +1,4 @@
-"""Money and energy of a design and a run. Neither ever changes a time."""
+"""What a design's memory costs, and the joules of a run. Neither ever changes a time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def memory_cost(design: Design) -> dict[str, float | None]:
     known = [cost for cost in costs.values() if cost is not None]
     costs["total"] = sum(known) if known else None
     return costs
+
+
+def device_memory_cost(design: Design) -> float | None:
+    """Dollars of the memory that belongs to the device: all tiers but those behind it. None where any has no price."""
+    costs = memory_cost(design)
+    own = [costs[tier.name] for tier in design.memory if tier.scope is not Scope.HOST]
+    known = [cost for cost in own if cost is not None]
+    return sum(known) if len(known) == len(own) else None
 
 
 def energy(design: Design, moved: Mapping[str, int], flops: Sequence[int]) -> dict[str, float | None]:
