@@ -25,7 +25,7 @@ RAN: Final = {"trace": "result.trace", "fusion": "result.fusion"}
 JSON_TEXT: Final = ("placement", "measured", "warnings")
 FLOAT: Final = ("time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j")
 TEXT: Final = (
-    "result", "engine", "version", "inputs_sha256", "launch", ERROR, ERROR_CLASS, *JSON_TEXT,
+    "result", "engine", "version", "inputs_sha256", "launch", "home_tier", ERROR, ERROR_CLASS, *JSON_TEXT,
 )  # fmt: skip
 """First keys of columns of numbers with a fraction, and of text; the rest are whole numbers."""
 NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles")
