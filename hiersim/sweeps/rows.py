@@ -23,12 +23,17 @@ ERROR, ERROR_CLASS = "error", "error_class"
 RAN: Final = {"trace": "result.trace", "fusion": "result.fusion"}
 """Keys of a result that an axis has as well: the axis says what was asked for, these say what was run."""
 JSON_TEXT: Final = ("placement", "measured", "warnings")
-FLOAT: Final = ("time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j")
+FLOAT: Final = (
+    "time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j", "cost", "silicon",
+)  # fmt: skip
 TEXT: Final = (
-    "result", "engine", "version", "inputs_sha256", "launch", ERROR, ERROR_CLASS, *JSON_TEXT,
+    "result", "engine", "version", "inputs_sha256", "launch", "home_tier", ERROR, ERROR_CLASS, *JSON_TEXT,
 )  # fmt: skip
 """First keys of columns of numbers with a fraction, and of text; the rest are whole numbers."""
-NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles")
+TEXT_COLUMNS: Final = ("peak_memory.kernel_name", "cost.basis", "cost.item_unit", "silicon.process")
+WHOLE_COLUMNS: Final = ("cost.items", "silicon.sram_bytes")
+"""Columns that differ from others of their key."""
+NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles", "cost", "silicon")
 """Where a result says null: the design gives no figure. Elsewhere an empty cell is a key that the result lacks."""
 LEFT_OUT: Final = ("schema", "design", "set")
 """Keys that the sweep knows by itself."""
@@ -137,9 +142,9 @@ def _ledger_rank(entry: Mapping[str, Any], places: Mapping[str, int]) -> tuple[i
 def kind_of(column: str) -> type:
     """`int`, `float` or `str`: what a column of results holds."""
     key = column.partition(SEPARATOR)[0]
-    if key in TEXT or column == "peak_memory.kernel_name":
+    if key in TEXT or column in TEXT_COLUMNS:
         return str
-    return float if key in FLOAT else int
+    return float if key in FLOAT and column not in WHOLE_COLUMNS else int
 
 
 def word_of(column: str) -> str:
