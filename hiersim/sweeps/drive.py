@@ -15,7 +15,7 @@ from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import Span
 from hiersim.sweeps.job import Bench, Done, MissingJobError, Parcel, hold, work
 
-RUN_SECONDS: Final = 1.0
+RUN_SECONDS: Final = 2.0
 """A run of points is as long as this takes, so that little is lost with a process, and handing out costs nothing."""
 LARGEST_RUN: Final = 1024
 GROWTH: Final = 8
