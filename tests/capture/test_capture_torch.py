@@ -14,7 +14,7 @@ from torch.utils.flop_counter import conv_flop_count  # noqa: E402
 
 from hiersim.errors import HiersimError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
-from hiersim.frontends.pytorch.aten import cost_of, gathered_elements  # noqa: E402
+from hiersim.frontends.aten import cost_of, gathered_elements  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
 from hiersim.frontends.pytorch.eager import as_call, backward  # noqa: E402
 from hiersim.frontends.pytorch.meta_values import SELECTS_ALL  # noqa: E402

@@ -17,8 +17,8 @@ from imported import mutated, refused, same_work, survives
 from profiles import ProfileWriter
 
 import hiersim as hs
-from hiersim.frontends.pytorch.aten import cost_of
-from hiersim.frontends.pytorch.aten_call import Call, Operand
+from hiersim.frontends.aten import cost_of
+from hiersim.frontends.aten.call import Call, Operand
 from hiersim.model.operators import Kind, Role
 from hiersim.model.trace import Trace
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from hiersim.frontends.aten import Operand, arithmetic_dtype
 from hiersim.frontends.hlo.costs import RANDOM, cost_of
 from hiersim.frontends.hlo.fused import Fused, fused
 from hiersim.frontends.hlo.shapes import Array, Shape, arrays
 from hiersim.frontends.hlo.text import Computation, Instruction, Module
 from hiersim.frontends.hlo.values import Item, Number, Value, computed, flat, literal_of
-from hiersim.frontends.pytorch.aten import Operand, arithmetic_dtype
-from hiersim.frontends.pytorch.schedule_builder import ScheduleBuilder
+from hiersim.frontends.schedule_builder import ScheduleBuilder
 from hiersim.frontends.tables import Access, Row, Storage, TensorKey, merged
 from hiersim.model.operators import Flag, Kind, Phase, Role
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from hiersim.errors import MissingExtraError, TraceError, nearest, one_line
+from hiersim.frontends.aten import cost_of
+from hiersim.frontends.aten.call import Cost, Operand, Shape
 from hiersim.frontends.draft import Draft, operand_of
 from hiersim.frontends.onnx_model import rules
-from hiersim.frontends.pytorch.aten import cost_of
-from hiersim.frontends.pytorch.aten_call import Cost, Operand, Shape
 from hiersim.frontends.tables import Access, TensorKey
 from hiersim.model.operators import DType, Kind, Role
 from hiersim.model.trace import Trace, TraceHeader

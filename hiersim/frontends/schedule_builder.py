@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hiersim.frontends.pytorch.aten import Cost
+from hiersim.frontends.aten import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import Accesses, DType, Flag, Kind, Phase, Role
