@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hiersim import units
-from hiersim.cli.options import say
+from hiersim.cli.options import output, say
 from hiersim.errors import HiersimError
 
 if TYPE_CHECKING:
     from hiersim.model.trace import Trace
 
-output = click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write (.npz).")
 name = click.option("--name", default="", metavar="NAME", help="Name of the trace; default: that of the file.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 
