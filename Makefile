@@ -31,8 +31,9 @@ test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extr
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "transformers>=5.18" "timm>=1.0.20" torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
 
-test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs both extras
-	@$(BIN)/python -c "import jax, onnx" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17"
+test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the extras jax and ort
+	@$(BIN)/python -c "import jax, onnx, onnxruntime" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
 	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) -q
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)

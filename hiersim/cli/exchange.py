@@ -84,19 +84,27 @@ def chakra(file: str, name: str, output: str, quiet: bool) -> None:
 @import_group.command()
 @click.argument("file")
 @click.option("--side", "sides", multiple=True, metavar="NAME=N", help="Value of a symbolic side; repeatable.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["basic", "extended"]),
+    default="",
+    help="Also the graph that ONNX Runtime makes of it, optimised up to this level: the schedule 'ort'.",
+)
 @name
 @output
 @quiet
-def onnx(file: str, sides: tuple[str, ...], name: str, output: str, quiet: bool) -> None:
+def onnx(file: str, sides: tuple[str, ...], runtime: str, name: str, output: str, quiet: bool) -> None:
     """An ONNX model (.onnx): one inference. Weights' data is not needed.
 
     \b
     hiersim import onnx bert.onnx --side batch=8 --side sequence=512 -o bert.npz
+    hiersim import onnx bert.onnx --runtime extended -o bert.npz
+    hiersim run bert.npz --design h100-sxm --fusion ort
     """
     from hiersim.frontends.onnx_model.build import import_onnx
 
     _check_target(output)
-    _write(import_onnx(file, name=name, sides=_sides(sides)), output, quiet)
+    _write(import_onnx(file, name=name, sides=_sides(sides), runtime=runtime), output, quiet)
 
 
 @import_group.command()

@@ -219,6 +219,7 @@ _DECLARED: Final = (
     ("epilogue", "-", "Fusion policy: a product takes the element-wise operators that follow it into its kernel, and a norm before it.", ""),
     ("inductor", "-", "Fusion policy: the kernels that TorchInductor (torch.compile) makes: captured where the trace carries them, else by its rules.", ""),
     ("inductor-rules", "-", "Fusion policy: TorchInductor's rules applied to the eager operators, whatever the trace carries.", ""),
+    ("ort", "-", "Fusion policy: the graph that ONNX Runtime made of an imported ONNX model, as the trace carries it.", ""),
     ("captured", "-", "The kernels are those that the compiler really made for this model, as the trace carries them.", ""),
     ("makespan_share", "0-1", "Any entry of the ledger divided by the makespan; tables print it in percent.", ""),
 )  # fmt: skip
