@@ -28,7 +28,7 @@ def fingerprint(trace: Trace, design: Design, fusion: str, launch: str) -> str:
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")
-"""Fields of a trace that decide a result: all but measured times."""
+"""Fields of a trace that decide a result: all but measured times and what compilers expected."""
 
 
 def _trace_digest(trace: Trace) -> Any:

@@ -169,5 +169,9 @@ def _write(trace: Trace, output: str, quiet: bool) -> None:
     save_trace(trace, output)
     facts = trace_facts(trace)
     say(f"{output}: {facts['operators']} operators, {units.show_flops(facts['matrix_flops'])}", quiet)
+    for policy, estimate in trace.estimates.items():
+        known = estimate.cycles[estimate.cycles >= 0]
+        kernels = f"{len(known)} of {len(estimate.cycles)} kernels"
+        say(f"{policy}: its compiler expects {int(known.sum()):,} cycles of {kernels}; see hiersim explain", quiet)
     for note in trace.header.notes:
         say(f"{'warning' if 'without' in note or 'could not' in note else 'note'}: {note}", quiet)

@@ -192,6 +192,10 @@ _DECLARED: Final = (
     ("predictable", "-", "Whether the trace knows what the operator moves and computes; otherwise only its traffic or launch is predicted.", ""),
     ("measured_ticks", "ps", "Durations of all that the operators of this name launched, as the profile has them.", ""),
     ("predicted_ticks", "ps", "From the start of a kernel to its end, over the operators of this name.", ""),
+    ("estimate", "-", "Of a schedule whose compiler says what it expects of its kernels: totals, and predicted beside expected by kernel.", ""),
+    ("compiler", "-", "The schedule that the expectation belongs to.", ""),
+    ("estimated_cycles", "cycles", "What the compiler's own cost model expects of these kernels, in cycles of its target.", ""),
+    ("predicted_cycles", "core cycles", "From the start of a kernel to its end, in cycles of the design's clock, over the kernels of which the compiler says something; null without a clock.", ""),
     ("warnings", "-", "What to know before trusting the result: stand-in rates, unknown operators, assumptions.", ""),
     # words of tables
     ("stall", "-", "A tick in which an engine waits.", "lower"),
