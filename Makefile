@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats mutants check lint types layers fix bench docs traces clean
+.PHONY: help demo test test-torch test-formats fuzz mutants check lint types layers fix bench docs traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the ex
 	@$(BIN)/python -c "import jax, onnx, onnxruntime" 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
 	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) -q
+
+fuzz: $(STAMP)-test ## broken files of every format: are they read, or refused in one line? (CASES=20000)
+	@$(BIN)/python tests/fuzz --cases $(or $(CASES),20000)
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -46,7 +48,7 @@ class Format:
 
 
 def formats() -> dict[str, Format]:
-    """All formats that can be read here: ONNX needs its package."""
+    """All formats that can be read here: ONNX and its runtime need their packages."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "capture"))
     profile = json.dumps(mlp_profile().whole()).encode()
     chakra, nodes = _chakra()
@@ -65,7 +67,11 @@ def formats() -> dict[str, Format]:
     except ImportError:
         return found
     models = [onnx_models.encoder(layers=1), onnx_models.network()]
-    return found | {"onnx": _format(".onnx", models, [mutate.message], hs.import_onnx)}
+    found["onnx"] = _format(".onnx", models, [mutate.message], hs.import_onnx)
+    if find_spec("onnxruntime"):
+        optimised = partial(hs.import_onnx, runtime="extended")
+        found["onnx-runtime"] = _format(".onnx", models, [mutate.message], optimised)
+    return found
 
 
 def _format(suffix: str, seeds: list[bytes], mutators: list[Mutator], read: Any) -> Format:
