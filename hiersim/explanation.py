@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.errors import HiersimError, nearest
+from hiersim.estimated_cycles import estimated_cycles
 from hiersim.fusion.reasons import MEANING
 from hiersim.fusion.why import find_operator, why_not
 from hiersim.lowering.working_sets import Part, WorkingSet, reuses, working_sets, woven
@@ -65,7 +66,14 @@ class Explanation:
                 for place, item in enumerate(self.sets)
             ],
             "kernel": kernel_facts(result, self.place) if self.place is not None else None,
+            **({} if self.estimate is None else {"estimate": self.estimate}),
         }
+
+    @property
+    def estimate(self) -> dict[str, Any] | None:
+        """Predicted beside what the compiler of the schedule expected; None where it says nothing."""
+        result = self.result
+        return estimated_cycles(result.trace, result.graph, result.design, result.program, result.timeline)
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _kept(part: Any) -> str:
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")
-"""Fields of a trace that decide a result: all but measured times."""
+"""Fields of a trace that decide a result: all but measured times and what compilers expected."""
 
 
 def _trace_digest(trace: Trace) -> Any:

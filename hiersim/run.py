@@ -177,7 +177,11 @@ def fuse(
     made = written_back(trace, kernels_of(trace, design, policy), name, not readable)  # type: ignore[arg-type]
     if not readable:
         return made
-    return replace(made, schedules={key: held for key, held in made.schedules.items() if key == name})
+    return replace(
+        made,
+        schedules={key: held for key, held in made.schedules.items() if key == name},
+        estimates={key: held for key, held in made.estimates.items() if key == name},
+    )
 
 
 def _needs_none(name: str) -> bool:

@@ -36,6 +36,7 @@ launch = click.option(
     "--launch", metavar="MODE", default="stream", show_default=True,
     help="How the host launches: stream (a call per kernel) or graph (replay of a captured CUDA graph).",
 )  # fmt: skip
+output = click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write (.npz).")
 check = click.option("--check", is_flag=True, help="Keep what every stage did and audit it stage by stage.")
 
 

@@ -27,7 +27,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
-from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
+from hiersim.model.trace import CompilerEstimate, OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
 VERSION: Final = 1
@@ -69,6 +69,10 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     if trace.groupings:
         header["groupings"] = {
             name: _split(f"groupings/{name}", made, columns) for name, made in sorted(trace.groupings.items())
+        }
+    if trace.estimates:
+        header["estimates"] = {
+            name: _split(f"estimates/{name}", made, columns) for name, made in sorted(trace.estimates.items())
         }
     if trace.measured is not None:
         header["measured"] = _split("measured", trace.measured, columns)
@@ -246,10 +250,11 @@ def _read(archive: _Archive, file: str) -> Trace:
         raise TraceError("is not a hiersim trace", file=file, expected=f'"format": "{FORMAT}"')
     if type(header.get("version")) is not int or header["version"] != VERSION:
         raise TraceError(f"has version {header.get('version')!r}", file=file, expected=f"version {VERSION}")
-    schedules, groupings = (_named(header, key, file) for key in ("schedules", "groupings"))
+    schedules, groupings, expected = (_named(header, key, file) for key in ("schedules", "groupings", "estimates"))
     graph = _join(OperatorGraph, header.get("graph"), "graph", archive)
     kernels = {name: _join(KernelGraph, text, f"schedules/{name}", archive) for name, text in schedules.items()}
     made = {name: _join(Partition, text, f"groupings/{name}", archive) for name, text in groupings.items()}
+    estimates = {name: _join(CompilerEstimate, text, f"estimates/{name}", archive) for name, text in expected.items()}
     measured = _join(DeviceProfile, header["measured"], "measured", archive) if "measured" in header else None
     trace = Trace(
         header=read_header(header.get("header"), file),
@@ -257,6 +262,7 @@ def _read(archive: _Archive, file: str) -> Trace:
         schedules=kernels,
         groupings=made,
         measured=measured,
+        estimates=estimates,
     )
     if archive.entries:
         raise TraceError(f"holds '{next(iter(archive.entries))}', which no trace has", file=file)

@@ -85,6 +85,12 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
         check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
     for name, grouping in trace.groupings.items():
         check_partition(grouping, trace.graph, Checker(file, f"groupings.{name}"))
+    for name, estimate in trace.estimates.items():
+        check = Checker(file, f"estimates.{name}")
+        if name not in trace.schedules:
+            check.fail("cycles", "belongs to no schedule", "the name of a schedule")
+        check.length("cycles", estimate.cycles, len(trace.schedules[name]))
+        check.within("cycles", estimate.cycles, -1, LARGEST // 2**20)
     if trace.measured is not None:
         check_profile(trace.measured, len(trace.graph.operators), Checker(file, "measured"))
     return trace

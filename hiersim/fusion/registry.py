@@ -22,6 +22,7 @@ BUILT_IN: Final = {
     "inductor": "hiersim.fusion.inductor.policy:inductor",
     "inductor-rules": "hiersim.fusion.inductor.policy:inductor_rules",
     "optimal": "hiersim.fusion.optimal:optimal",
+    "ort": "hiersim.fusion.captured:ort",
     "pointwise": "hiersim.fusion.pointwise:pointwise",
     "xla": "hiersim.fusion.captured:xla",
 }

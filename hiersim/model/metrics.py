@@ -295,6 +295,10 @@ _DECLARED: Final = (
     ("predictable", "-", "Whether the trace knows what the operator moves and computes; otherwise only its traffic or launch is predicted.", ""),
     ("measured_ticks", "ps", "Durations of all that the operators of this name launched, as the profile has them.", ""),
     ("predicted_ticks", "ps", "From the start of a kernel to its end, over the operators of this name.", ""),
+    ("estimate", "-", "Of a schedule whose compiler says what it expects of its kernels: totals, and predicted beside expected by kernel.", ""),
+    ("compiler", "-", "The schedule that the expectation belongs to.", ""),
+    ("estimated_cycles", "cycles", "What the compiler's own cost model expects of these kernels, in cycles of its target.", ""),
+    ("predicted_cycles", "core cycles", "From the start of a kernel to its end, in cycles of the design's clock, over the kernels of which the compiler says something; null without a clock.", ""),
     ("warnings", "-", "What to know before trusting the result: stand-in rates, unknown operators, assumptions.", ""),
     # words of tables
     ("stall", "-", "A tick in which an engine waits.", "lower"),
@@ -322,6 +326,7 @@ _DECLARED: Final = (
     ("epilogue", "-", "Fusion policy: a product takes the element-wise operators that follow it into its kernel, and a norm before it.", ""),
     ("inductor", "-", "Fusion policy: the kernels that TorchInductor (torch.compile) makes: captured where the trace carries them, else by its rules.", ""),
     ("inductor-rules", "-", "Fusion policy: TorchInductor's rules applied to the eager operators, whatever the trace carries.", ""),
+    ("ort", "-", "Fusion policy: the graph that ONNX Runtime made of an imported ONNX model, as the trace carries it.", ""),
     ("captured", "-", "The kernels are those that the compiler really made for this model, as the trace carries them.", ""),
     ("makespan_share", "0-1", "Any entry of the ledger divided by the makespan; tables print it in percent.", ""),
 )  # fmt: skip

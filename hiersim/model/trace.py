@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.memo import Memo
-from hiersim.model.operators import Accesses, OperatorTable, TensorTable
+from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
 from hiersim.presenting import drawn_by
@@ -44,6 +44,14 @@ class TraceHeader:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompilerEstimate:
+    """What a compiler expected the kernels of its schedule to take."""
+
+    cycles: IntArray
+    """(K,) cycles of its target's clock for each kernel; -1 where it says nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Trace(Memo):
     """One model run: its eager operators and the schedules captured from compilers."""
@@ -55,6 +63,8 @@ class Trace(Memo):
     """Partitions of the eager operators by name, written back by `hiersim fuse` or by hand."""
     measured: DeviceProfile | None = None
     """Times that a profiler took, where the trace comes from one. They decide no prediction."""
+    estimates: Mapping[str, CompilerEstimate] = field(default_factory=dict)
+    """By schedule, what its compiler expected, where it says so. They decide no prediction either."""
 
     def __repr__(self) -> str:
         schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())

@@ -79,6 +79,20 @@ def sets_summary(explanation: Explanation, most: int = MOST_SETS) -> list[str]:
     return lines
 
 
+def estimate_table(estimate: dict[str, Any], design: str, most: int = MOST_SETS) -> Table:
+    """Predicted cycles beside those that the compiler expected, the longest kernels first."""
+    table = plain_table(title=f"cycles predicted ({design}) against those that {estimate['compiler']} expected")
+    for heading in ("kernel", "count", "expected", "predicted", "predicted ÷ expected"):
+        table.add_column(heading, justify="left" if heading == "kernel" else "right", overflow="fold")
+    rows = [*estimate["rows"][:most], {**estimate, "name": "all kernels with an expectation"}]
+    for row in rows:
+        expected, predicted = row["estimated_cycles"], row["predicted_cycles"]
+        ratio = f"{predicted / expected:.2f}" if expected and predicted is not None else "-"
+        shown = "-" if predicted is None else f"{predicted:,}"
+        table.add_row(row["name"], f"{row['kernels']:,}", f"{expected:,}", shown, ratio)
+    return table
+
+
 def kernel_lines(facts: dict[str, Any]) -> list[str]:
     """One kernel in words: how it is cut, what bounds it, where its time went."""
     same = f", one of {facts['same_name']} of that name" if facts["same_name"] > 1 else ""

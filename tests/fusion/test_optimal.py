@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import hiersim as hs
 from hiersim import bundled
 from hiersim.errors import FusionError
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion import kernel_bytes
 from hiersim.fusion import optimal as optimal_module

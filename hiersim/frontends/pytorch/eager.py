@@ -23,8 +23,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
 from hiersim.errors import HiersimError, TraceError
-from hiersim.frontends.pytorch import aten, meta_values
-from hiersim.frontends.pytorch.aten import Call, Cost, Operand
+from hiersim.frontends import aten
+from hiersim.frontends.aten import Call, Cost, Operand
+from hiersim.frontends.pytorch import meta_values
 from hiersim.frontends.pytorch.target import GpuAttention, Target, dtype_of, loss_of, named_tensors, operand
 from hiersim.frontends.tables import (
     Access,
