@@ -21,10 +21,17 @@ def capture() -> None:
 @click.argument("target")
 @click.option(
     "--mode",
-    type=click.Choice(["eager", "inductor"]),
+    type=click.Choice(["eager", "inductor", "dynamo"]),
     default="eager",
     show_default=True,
-    help="inductor: also the kernels that torch.compile makes for an H100.",
+    help="inductor: also the kernels that torch.compile makes for an H100. dynamo: also graph breaks and guards.",
+)
+@click.option(
+    "--shapes",
+    type=click.Choice(["automatic", "static", "dynamic"]),
+    default="automatic",
+    show_default=True,
+    help="dynamo: what a region does when sizes change, `dynamic` of torch.compile.",
 )
 @click.option("--train", is_flag=True, help="Record a training step: forward, loss, backward, AdamW.")
 @click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8).")
@@ -37,8 +44,12 @@ def capture() -> None:
 @click.option(
     "--config", "settings", multiple=True, metavar="KEY=VALUE", help="hf:, timm: replace a value of the configuration."
 )
-@click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
-def torch_command(target: str, mode: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any) -> None:
+@click.option(
+    "-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz, .jsonl, .jsonl.gz)."
+)
+def torch_command(
+    target: str, mode: str, shapes: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any
+) -> None:
     """Capture a PyTorch model.
 
     TARGET is a bundled name; hf:NAME of transformers (a model type, a class, or a config.json); timm:NAME; or
@@ -49,14 +60,15 @@ def torch_command(target: str, mode: str, train: bool, output: str, settings: tu
       hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
       hiersim capture torch hf:my/config.json --phase decode --sequence 4096 -o mine.npz
       hiersim capture torch timm:regnety_032 --batch 8 --image 288 -o regnet.npz
+      hiersim capture torch my_package.my_module:build --mode dynamo -o regions.jsonl
     """
-    from hiersim.frontends.archive import save_trace
     from hiersim.frontends.pytorch.capture import capture_torch
     from hiersim.frontends.pytorch.workload import Workload, settings_of
+    from hiersim.frontends.save import write_trace
     from hiersim.views.traces import summary_of
 
-    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload))
-    save_trace(trace, output)
+    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload), shapes)
+    write_trace(trace, output)
     click.echo(f"{output}: {summary_of(trace)}", err=True)
 
 

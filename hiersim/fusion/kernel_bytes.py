@@ -13,7 +13,7 @@ import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.epilogue import prologues
-from hiersim.fusion.partition import segments
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph

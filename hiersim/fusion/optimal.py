@@ -21,7 +21,8 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
-from hiersim.fusion.partition import launching, of_groups, ordered, segments
+from hiersim.fusion.partition import launching, of_groups, ordered
+from hiersim.fusion.regions import segments
 from hiersim.fusion.search import Found, intervals, search
 from hiersim.fusion.window import Window
 from hiersim.model.design import Design

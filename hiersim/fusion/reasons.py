@@ -18,6 +18,7 @@ class Reason(Enum):
     TWO_PRODUCTS = "two-products"
     LIBRARY_CALL = "library-call"
     HOST_SYNC = "host-sync"
+    GRAPH_BREAK = "graph-break"
     PHASE = "phase"
     NOT_COMPILED = "not-compiled"
     LOOP_NEST = "loop-nest"
@@ -59,8 +60,12 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "a template that the compiler generates itself (max-autotune), or the policy epilogue",
     ),
     Reason.HOST_SYNC: (
-        "the host waits for a value of the device between them (a graph break)",
+        "the host waits for a value of the device between them",
         "a model that does not ask for the value (.item(), data-dependent control flow)",
+    ),
+    Reason.GRAPH_BREAK: (
+        "a graph break lies between them: the compiler saw them in different regions, or one in none",
+        "code that the tracing compiler can follow at that line",
     ),
     Reason.PHASE: (
         "one belongs to the forward pass and one to the backward pass, which are compiled apart",

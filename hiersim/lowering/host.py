@@ -74,8 +74,9 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
     host, count = design.host, len(workload)
     slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
     own = int(design.compute.start_up)
-    _check((slowest + own) * count + host.launch_view * workload.views)
-    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch]
+    entered, total = _entering(workload, design)
+    _check((slowest + own) * count + host.launch_view * workload.views + total)
+    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch] + entered
     return Dispatch(
         host_ticks=cost + workload.graph.host_views * host.launch_view if workload.views else cost,
         launch_latency=np.full(count, host.latency, np.int64),
@@ -87,17 +88,20 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
 def _replays(workload: Workload, design: Design) -> Dispatch:
     """A replay is one call; its kernels arrive together and follow each other on the device.
 
-    The first kernel, and each that needs a value on the host, begins one. The queue bounds calls, and a later call is
-    only made when all kernels of the one before have ended.
+    The first kernel, each that needs a value on the host, and the first of each compiled region begin one. The queue
+    bounds calls, and a later call is only made when all kernels of the one before have ended.
     """
     host, count = design.host, len(workload)
     call, between = _replay_times(design.name, host)
     own = int(design.compute.start_up)
-    _check((call + max(host.start, between) + own + host.latency) * count)
+    entered, total = _entering(workload, design)
+    _check((call + max(host.start, between) + own + host.latency) * count + total)
     first = workload.graph.host_syncs != 0
     first[:1] = True
+    if workload.graph.entries is not None:
+        first |= workload.graph.entries.calls > 0
     return Dispatch(
-        host_ticks=np.where(first, call, 0).astype(np.int64),
+        host_ticks=np.where(first, call, 0).astype(np.int64) + entered,
         launch_latency=np.full(count, host.latency, np.int64),
         start_ticks=(np.where(first, int(host.start), between) + own).astype(np.int64),
         queue=max(count, 1),
@@ -114,6 +118,41 @@ def _replay_times(name: str, host: Host) -> tuple[int, int]:
             expected="a time such as '5 us' in the design, or launch 'stream'",
         )  # fmt: skip
     return int(host.launch_graph or 0), int(host.graph_start or 0)
+
+
+REGION_TIMES: Final = (
+    ("region_entry", "calls"),
+    ("guard", "guards"),
+    ("recompile", "recompiled"),
+    ("recompile_operator", "traced"),
+)
+"""Times of a host, and what of `Entries` each is paid for."""
+
+
+def _entering(workload: Workload, design: Design) -> tuple[IntArray, int]:
+    """(K,) ticks to enter compiled regions before each kernel, and their exact sum.
+
+    Raises
+    ------
+    DesignError
+        When a time is needed that the design does not give.
+    """
+    entries = workload.graph.entries
+    ticks, total = np.zeros(len(workload), np.int64), 0
+    if entries is None:
+        return ticks, 0
+    for key, column in REGION_TIMES:
+        counts, time = getattr(entries, column), getattr(design.host, key)
+        count = int(counts.sum())
+        if count and time is None:
+            raise DesignError(
+                f"is not known, so that no compiled region can be entered on {design.name}", key=f"host.{key}",
+                expected="a time such as '10 us' in the design, or --fusion eager",
+            )  # fmt: skip
+        total += count * int(time or 0)
+        _check(total)
+        ticks += counts * int(time or 0)
+    return ticks, total
 
 
 def _check(ticks: int) -> None:

@@ -15,6 +15,7 @@ from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
+from hiersim.model.regions import Regions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,6 +26,8 @@ class OperatorGraph:
     operators: OperatorTable
     reads: Accesses
     writes: Accesses
+    regions: Regions | None = None
+    """How a tracing compiler cut the operators into graphs; None: nothing cuts them, and there are no guards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
