@@ -186,6 +186,7 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "tile": _tile(result, kernel) if kernel is not None else {},
         "traffic_bytes": moved,
         "ledger": _ledger(result, place),
+        "regions": _entered(result, kernel),
         "flops": flops,
         "busy_ticks": busy,
         "bound": bound,
@@ -193,6 +194,14 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "arithmetic_intensity": _intensity(flops, moved),
         "ridge_point": _ridge_point(result, operators),
     }
+
+
+def _entered(result: Result, kernel: int | None) -> dict[str, int]:
+    """What the host does to enter compiled regions just before a kernel; empty where it enters none."""
+    entries = result.graph.entries
+    if entries is None or kernel is None or not entries.calls[kernel]:
+        return {}
+    return {name: int(getattr(entries, name)[kernel]) for name in ("calls", "guards", "recompiled")}
 
 
 def _kernel(result: Result, place: int) -> int | None:

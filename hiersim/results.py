@@ -13,6 +13,8 @@ import numpy as np
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import MissingExtraError
+from hiersim.fusion.pressure import warnings_of
+from hiersim.lowering.host import region_ticks
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.measured_times import measured_times
@@ -101,6 +103,12 @@ class Result:
     def ledger(self) -> tuple[LedgerRow, ...]:
         """Every entry with ticks, by engine."""
         return tuple(ledger_rows(self.program.tiers, self.timeline))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the model had to assume, and kernels that were grouped by hand and would not fit the cores."""
+        by_hand = self.trace.groupings and self.graph.policy.endswith("(grouped)")
+        return self.program.warnings + (warnings_of(self.trace, self.graph, self.design) if by_hand else ())
 
     @property
     def stall_fraction(self) -> float:
@@ -275,6 +283,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "ledger": [row._asdict() for row in result.ledger],
         "traffic_bytes": result.traffic,
         "bandwidth_share": result.bandwidth_share,
+        **({} if result.graph.entries is None else {"regions": region_entries(result)}),
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
         "peak_memory": peak_memory(result),
@@ -286,9 +295,17 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "memory_cost_usd": result.memory_cost,
         "energy_j": energy(result.design, moved, program.flops),
-        "warnings": list(program.warnings),
+        "warnings": list(result.warnings),
         **({} if measured is None else {"measured": measured}),
     }
+
+
+def region_entries(result: Result) -> dict[str, Any]:
+    """What the host did to enter compiled regions: how often, and how long."""
+    entries = result.graph.entries
+    assert entries is not None
+    counts = {name: int(getattr(entries, name).sum()) for name in ("calls", "guards", "recompiled")}
+    return {**counts, "host_ticks": region_ticks(result.graph, result.design)}
 
 
 def placement_rows(result: Result) -> list[PlacementRow]:

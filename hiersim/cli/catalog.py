@@ -144,7 +144,7 @@ def show_trace(name: str, as_json: bool) -> None:
     """What a trace holds: operators by kind, FLOPs, bytes, provenance."""
     from hiersim.frontends.load import load_trace
     from hiersim.views.tables import plain_table
-    from hiersim.views.traces import kind_rows, trace_facts
+    from hiersim.views.traces import kind_rows, region_lines, trace_facts
 
     trace = load_trace(name)
     facts = trace_facts(trace)
@@ -155,6 +155,8 @@ def show_trace(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         if value not in ("", [], {}):
             screen.print(f"[bold]{key}[/] {_shown(key, value)}")
+    for line in region_lines(trace):
+        screen.print(line, highlight=False, markup=False)
     table = plain_table()
     for heading in ("kind", "operators", "matrix FLOPs", "vector FLOPs", "bytes read", "bytes written"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
@@ -180,7 +182,7 @@ def _shown(key: str, value: Any) -> str:
 def check_trace(file: str) -> None:
     """Read a trace file, check every law, and summarise it."""
     from hiersim.frontends.load import load_trace
-    from hiersim.views.traces import kind_rows, trace_facts
+    from hiersim.views.traces import kind_rows, region_lines, trace_facts
 
     trace = load_trace(file)
     facts, kinds = trace_facts(trace), kind_rows(trace)
@@ -192,6 +194,8 @@ def check_trace(file: str) -> None:
     click.echo(
         f"{facts['distinct_operators']} distinct operators; {moved['read_bytes']} read, {moved['write_bytes']} written"
     )
+    for line in region_lines(trace):
+        click.echo(line)
     if trace.measured is not None:
         click.echo(f"measured: {len(trace.measured)} device events, idle {trace.measured.idle_share:.1%}")
 

@@ -9,6 +9,7 @@ import numpy as np
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.lowering.workload import Workload
 from hiersim.model.design import Design, Host
+from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
 from hiersim.units import LARGEST
 
@@ -74,8 +75,8 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
     host, count = design.host, len(workload)
     slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
     own = int(design.compute.start_up)
-    entered, total = _entering(workload, design)
-    _check((slowest + own) * count + host.launch_view * workload.views + total)
+    entered = entering(workload.graph, design)
+    _check((slowest + own) * count + host.launch_view * workload.views + int(entered.sum()))
     cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch] + entered
     return Dispatch(
         host_ticks=cost + workload.graph.host_views * host.launch_view if workload.views else cost,
@@ -94,8 +95,8 @@ def _replays(workload: Workload, design: Design) -> Dispatch:
     host, count = design.host, len(workload)
     call, between = _replay_times(design.name, host)
     own = int(design.compute.start_up)
-    entered, total = _entering(workload, design)
-    _check((call + max(host.start, between) + own + host.latency) * count + total)
+    entered = entering(workload.graph, design)
+    _check((call + max(host.start, between) + own + host.latency) * count + int(entered.sum()))
     first = workload.graph.host_syncs != 0
     first[:1] = True
     if workload.graph.entries is not None:
@@ -129,30 +130,40 @@ REGION_TIMES: Final = (
 """Times of a host, and what of `Entries` each is paid for."""
 
 
-def _entering(workload: Workload, design: Design) -> tuple[IntArray, int]:
-    """(K,) ticks to enter compiled regions before each kernel, and their exact sum.
+def region_ticks(graph: KernelGraph, design: Design) -> dict[str, int]:
+    """Host time to enter compiled regions by what it is paid for, keys of `host` in a design; times that are known."""
+    if graph.entries is None:
+        return {}
+    return {
+        key: int(getattr(graph.entries, column).sum()) * int(getattr(design.host, key) or 0)
+        for key, column in REGION_TIMES
+    }
+
+
+def entering(graph: KernelGraph, design: Design) -> IntArray:
+    """(K,) host time to enter compiled regions before each kernel.
 
     Raises
     ------
     DesignError
         When a time is needed that the design does not give.
+    OverflowError
+        When all of it takes more ticks than a program can hold.
     """
-    entries = workload.graph.entries
-    ticks, total = np.zeros(len(workload), np.int64), 0
-    if entries is None:
-        return ticks, 0
+    ticks, total = np.zeros(len(graph), np.int64), 0
+    if graph.entries is None:
+        return ticks
     for key, column in REGION_TIMES:
-        counts, time = getattr(entries, column), getattr(design.host, key)
-        count = int(counts.sum())
-        if count and time is None:
+        counts, time = getattr(graph.entries, column), getattr(design.host, key)
+        if bool(counts.any()) and time is None:
             raise DesignError(
                 f"is not known, so that no compiled region can be entered on {design.name}", key=f"host.{key}",
                 expected="a time such as '10 us' in the design, or --fusion eager",
             )  # fmt: skip
-        total += count * int(time or 0)
+        total += int(counts.sum()) * int(time or 0)
         _check(total)
         ticks += counts * int(time or 0)
-    return ticks, total
+    return ticks
 
 
 def _check(ticks: int) -> None:

@@ -69,6 +69,16 @@ _DECLARED: Final = (
     ("fill", "-", "Phase before the first computation of a kernel.", ""),
     ("steady", "-", "Phase between two computations of a kernel.", ""),
     ("drain", "-", "Phase after the last computation of a kernel.", ""),
+    # compiled regions
+    ("regions", "-", "What the host did to enter compiled regions (graphs between graph breaks); absent where a trace has none.", ""),
+    ("calls", "count", "Compiled regions that were entered.", "lower"),
+    ("guards", "count", "Assumptions about inputs that were checked before regions were entered.", "lower"),
+    ("recompiled", "count", "Regions that were compiled again during the run, because no compiled version suited their inputs.", "lower"),
+    ("host_ticks", "ps", "Host time to enter compiled regions, by what it is paid for; part of `dispatch` where the device waits for it.", "lower"),
+    ("region_entry", "ps", "Host time to enter regions, beside their guards and launches.", "lower"),
+    ("guard", "ps", "Host time to check guards.", "lower"),
+    ("recompile", "ps", "Host time to compile regions again, whatever they hold.", "lower"),
+    ("recompile_operator", "ps", "Host time to compile regions again, for the operators in them.", "lower"),
     # memory
     ("traffic_bytes", "bytes", "Bytes read and written at the port of each tier and link.", "lower"),
     ("read", "bytes", "Bytes read at a tier's port.", "lower"),
