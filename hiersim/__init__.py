@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.onnx_model.build import import_onnx
     from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.save import write_trace
+    from hiersim.frontends.variants.primitives import primitives
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
@@ -52,6 +53,7 @@ _PLACES = {
     "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
+    "primitives": "hiersim.frontends.variants.primitives",
     "variant": "hiersim.frontends.variants.variant",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
@@ -98,6 +100,7 @@ __all__ = [
     "import_table",
     "load_design",
     "load_trace",
+    "primitives",
     "save_trace",
     "simulate",
     "to_networkx",
