@@ -8,7 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.errors import HiersimError, nearest
+from hiersim.fusion.depth_first import NAME as DEPTH_FIRST
+from hiersim.fusion.depth_first import windows_of
 from hiersim.fusion.reasons import MEANING
+from hiersim.fusion.room import room
 from hiersim.fusion.why import find_operator, why_not
 from hiersim.lowering.working_sets import Part, WorkingSet, reuses, working_sets, woven
 from hiersim.lowering.workload import prepare
@@ -122,7 +125,7 @@ def explain_pair(trace: Trace, design: Design, fusion: str, one: str, other: str
         When an operator is not there or not the only one of its name, or the policy gives no reasons.
     """
     rows = [find_operator(trace, word) for word in (one, other)]
-    verdict = why_not(trace, fusion, *rows)
+    verdict = why_not(trace, fusion, rows[0], rows[1], design)
     meaning, remedy = MEANING[verdict.reason] if verdict.reason is not None else (None, None)
     table = trace.graph.operators
     return {
@@ -187,12 +190,28 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "traffic_bytes": moved,
         "ledger": _ledger(result, place),
         "regions": _entered(result, kernel),
+        "window": _window(result, kernel),
         "flops": flops,
         "busy_ticks": busy,
         "bound": bound,
         "bound_share": busy[bound] / span if bound and span else 0.0,
         "arithmetic_intensity": _intensity(flops, moved),
         "ridge_point": _ridge_point(result, operators),
+    }
+
+
+def _window(result: Result, kernel: int | None) -> dict[str, Any]:
+    """How a kernel of the policy `depth-first` slides; empty for others."""
+    if kernel is None or result.graph.policy != DEPTH_FIRST:
+        return {}
+    found = windows_of(result.trace, result.design)[kernel]
+    if found is None:
+        return {}
+    return {
+        "windows": found.windows,
+        "halo": "computed again" if found.again else "kept",
+        "needs_bytes": found.needs,
+        "room_bytes": room(result.design),
     }
 
 

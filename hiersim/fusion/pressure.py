@@ -11,6 +11,7 @@ import numpy as np
 from hiersim.fusion.build import partition_of
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.kernel_bytes import held, is_product
+from hiersim.fusion.room import room
 from hiersim.fusion.traits import traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
@@ -39,14 +40,14 @@ def held_bytes(graph: OperatorGraph, kernels: KernelGraph) -> IntArray:
 
 def warnings_of(trace: Trace, kernels: KernelGraph, design: Design) -> tuple[str, ...]:
     """What to say of kernels whose values do not fit the cores of a design."""
-    room = design.compute.cores * (int(design.core_tiers[-1].capacity) if design.core_tiers else 0)
+    most = room(design)
     values = held_bytes(trace.graph, kernels)
-    over = np.flatnonzero(values > room)
+    over = np.flatnonzero(values > most)
     if not len(over):
         return ()
     worst = int(values.argmax())
     return (
-        f"{len(over)} fused kernels need values whole that the cores' memory ({show_bytes(room)}) cannot hold, such as "
+        f"{len(over)} fused kernels need values whole that the cores' memory ({show_bytes(most)}) cannot hold, such as "
         f"{show_bytes(int(values[worst]))} in kernel {worst} '{kernels.names[worst]}': they would spill, which costs "
         "nothing here; fusion may lose",
     )

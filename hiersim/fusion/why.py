@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from hiersim.errors import FusionError, nearest
-from hiersim.fusion import epilogue, pointwise
+from hiersim.fusion import depth_first_why, epilogue, pointwise
 from hiersim.fusion.attention_chains import chains
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import Dependences, dependences
@@ -16,6 +17,7 @@ from hiersim.fusion.partition import launching
 from hiersim.fusion.reasons import Reason, Verdict
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
+from hiersim.model.design import Design
 from hiersim.model.operators import Kind
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
@@ -26,7 +28,7 @@ UNCOMPILED = ("eager", "attention")
 """Policies whose kernels the framework launches: graph breaks are no matter of theirs."""
 
 
-def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
+def why_not(trace: Trace, policy: str, one: int, other: int, design: Design | None = None) -> Verdict:
     """Whether `policy` puts two operators of `trace` into one kernel, and if not, the reason.
 
     Parameters
@@ -34,9 +36,11 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
     trace : Trace
         The model run.
     policy : str
-        A built-in policy: `eager`, `pointwise`, `epilogue`, `attention`, `inductor`, `inductor-rules`.
+        A built-in policy: `eager`, `pointwise`, `epilogue`, `attention`, `inductor`, `inductor-rules`, `depth-first`.
     one, other : int
         Eager operators by index, in any order.
+    design : Design, optional
+        The machine, for policies whose kernels depend on it (`depth-first`).
 
     Raises
     ------
@@ -51,6 +55,8 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
         "inductor-rules": rules.why_not,
         "inductor": _inductor,
     }
+    if design is not None:
+        explainers["depth-first"] = partial(_depth_first, design)
     if policy not in explainers:
         raise FusionError(f"policy '{policy}' gives no reasons", expected=nearest(policy, explainers))
     silent = set(range(len(trace.graph.operators))) - set(launching(trace.graph).tolist())
@@ -86,6 +92,10 @@ def _cause(graph: OperatorGraph, call: int) -> str:
     words = graph.regions.strings
     reason, line = words[int(graph.regions.reason[call])], words[int(graph.regions.line[call])]
     return f"{reason} at {line}" if reason and line else reason or line
+
+
+def _depth_first(design: Design, trace: Trace, one: int, other: int) -> Verdict:
+    return depth_first_why.why_not(trace, design, one, other)
 
 
 def find_operator(trace: Trace, word: str) -> int:
