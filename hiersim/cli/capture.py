@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from hiersim.model.trace import Trace
 
 
-def mode_of(compiler: str, gives: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option `--mode`: eager, or what a compiler makes of it beside."""
-    choice = click.Choice(["eager", compiler])
-    return click.option("--mode", type=choice, default="eager", show_default=True, help=f"{compiler}: {gives}")
+def mode_of(**gives: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--mode`: eager, or what each of the compilers gives beside."""
+    choice = click.Choice(["eager", *gives])
+    text = " ".join(f"{compiler}: {what}" for compiler, what in gives.items())
+    return click.option("--mode", type=choice, default="eager", show_default=True, help=text)
 
 
 @click.group()
@@ -31,7 +32,14 @@ def capture() -> None:
 
 @capture.command(name="torch")
 @click.argument("target")
-@mode_of("inductor", "also the kernels that torch.compile makes for an H100.")
+@mode_of(inductor="also the kernels that torch.compile makes for an H100.", dynamo="also graph breaks and guards.")
+@click.option(
+    "--shapes",
+    type=click.Choice(["automatic", "static", "dynamic"]),
+    default="automatic",
+    show_default=True,
+    help="dynamo: what a region does when sizes change, `dynamic` of torch.compile.",
+)
 @click.option("--train", is_flag=True, help="Record a training step: forward, loss, backward, AdamW.")
 @click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8).")
 @click.option("--sequence", type=int, metavar="N", help="hf: tokens; of a decode step, those in the KV cache.")
@@ -44,7 +52,9 @@ def capture() -> None:
     "--config", "settings", multiple=True, metavar="KEY=VALUE", help="hf:, timm: replace a value of the configuration."
 )
 @output
-def torch_command(target: str, mode: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any) -> None:
+def torch_command(
+    target: str, mode: str, shapes: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any
+) -> None:
     """Capture a PyTorch model.
 
     TARGET is a bundled name; hf:NAME of transformers (a model type, a class, or a config.json); timm:NAME; or
@@ -55,17 +65,18 @@ def torch_command(target: str, mode: str, train: bool, output: str, settings: tu
       hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
       hiersim capture torch hf:my/config.json --phase decode --sequence 4096 -o mine.npz
       hiersim capture torch timm:regnety_032 --batch 8 --image 288 -o regnet.npz
+      hiersim capture torch my_package.my_module:build --mode dynamo -o regions.jsonl
     """
     from hiersim.frontends.pytorch.capture import capture_torch
     from hiersim.frontends.pytorch.workload import Workload, settings_of
 
-    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload))
+    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload), shapes)
     _write(trace, output)
 
 
 @capture.command(name="jax")
 @click.argument("target")
-@mode_of("xla", "also the fusions that XLA makes of it.")
+@mode_of(xla="also the fusions that XLA makes of it.")
 @click.option(
     "--platform",
     default="cpu",

@@ -59,6 +59,13 @@ def common(function: Decorated) -> Decorated:
     return function
 
 
+keep_peak = click.option(
+    "--keep-peak",
+    is_flag=True,
+    help="Fused runs: take fused kernels apart where they would need more memory than eager mode.",
+)
+
+
 def variants(function: Decorated) -> Decorated:
     """Options that replay a variant of the trace; gathered in one argument, `variant`."""
 
@@ -159,7 +166,7 @@ def print_warnings(results: Sequence[Result], quiet: bool) -> None:
     """Each warning once."""
     seen: dict[str, None] = {}
     for result in results:
-        for text in result.program.warnings:
+        for text in result.warnings:
             seen.setdefault(text)
     for text in seen:
         say(f"warning: {text}", quiet)

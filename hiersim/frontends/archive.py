@@ -23,10 +23,11 @@ import numpy as np
 
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.integrity import check_trace
-from hiersim.model.kernels import KernelGraph
+from hiersim.model.kernels import Entries, KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
+from hiersim.model.regions import Regions
 from hiersim.model.trace import CompilerEstimate, OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
@@ -39,6 +40,8 @@ MAX_LISTS: Final = 500_000
 MAX_FILE: Final = 16 * 2**20
 """Bytes on disk: bounds the entries that a directory of an archive may list."""
 _TABLES: Final = {"tensors": TensorTable, "operators": OperatorTable, "reads": Accesses, "writes": Accesses}
+_OPTIONAL: Final[Mapping[str, type[Any]]] = {"regions": Regions, "entries": Entries}
+"""Tables that a part may lack."""
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_HEADER: Final = re.compile(
     rb"\x93NUMPY\x01\x00(?s:(..))"
@@ -121,6 +124,9 @@ def _split(prefix: str, value: Any, columns: dict[str, IntArray]) -> dict[str, A
         part = getattr(value, item.name)
         if isinstance(part, np.ndarray):
             columns[f"{prefix}/{item.name}"] = part
+        elif item.name in _OPTIONAL:
+            if part is not None:
+                text[item.name] = _split(f"{prefix}/{item.name}", part, columns)
         elif item.name in _TABLES:
             inner = _split(f"{prefix}/{item.name}", part, columns)
             if inner:
@@ -284,7 +290,10 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
     values: dict[str, Any] = {}
     hints = get_type_hints(kind)
     for item in fields(kind):
-        if hints[item.name] in _TABLES.values():
+        if item.name in _OPTIONAL:
+            if item.name in text:
+                values[item.name] = _join(_OPTIONAL[item.name], text[item.name], f"{prefix}/{item.name}", archive)
+        elif hints[item.name] in _TABLES.values():
             values[item.name] = _join(_TABLES[item.name], text.get(item.name, {}), f"{prefix}/{item.name}", archive)
         elif hints[item.name] in (tuple[str, ...], str):
             values[item.name] = _text(text.get(item.name), hints[item.name], f"{prefix}.{item.name}", archive.file)

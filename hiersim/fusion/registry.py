@@ -17,6 +17,7 @@ Policy = Callable[[Trace, Design], KernelGraph]
 GROUP = "hiersim.policies"
 BUILT_IN: Final = {
     "attention": "hiersim.fusion.attention:attention",
+    "depth-first": "hiersim.fusion.depth_first:depth_first",
     "eager": "hiersim.fusion.eager:eager",
     "epilogue": "hiersim.fusion.epilogue:epilogue",
     "inductor": "hiersim.fusion.inductor.policy:inductor",

@@ -73,6 +73,22 @@ _DECLARED: Final = (
     ("fill", "-", "Phase before the first computation of a kernel.", ""),
     ("steady", "-", "Phase between two computations of a kernel.", ""),
     ("drain", "-", "Phase after the last computation of a kernel.", ""),
+    # compiled regions
+    ("regions", "-", "What the host did to enter compiled regions (graphs between graph breaks); absent where a trace has none.", ""),
+    ("calls", "count", "Compiled regions that were entered.", "lower"),
+    ("guards", "count", "Assumptions about inputs that were checked before regions were entered.", "lower"),
+    ("recompiled", "count", "Regions that were compiled again during the run, because no compiled version suited their inputs.", "lower"),
+    ("host_ticks", "ps", "Host time to enter compiled regions, by what it is paid for; part of `dispatch` where the device waits for it.", "lower"),
+    ("region_entry", "ps", "Host time to enter regions, beside their guards and launches.", "lower"),
+    ("guard", "ps", "Host time to check guards.", "lower"),
+    ("recompile", "ps", "Host time to compile regions again, whatever they hold.", "lower"),
+    ("recompile_operator", "ps", "Host time to compile regions again, for the operators in them.", "lower"),
+    # windows of the policy depth-first
+    ("window", "-", "How a kernel of the policy `depth-first` slides over its operators; empty for others.", ""),
+    ("windows", "count", "Windows of a kernel: of each image, or of all rows.", ""),
+    ("halo", "-", "What happens to rows that neighbouring windows share: kept in the cores, or computed again.", ""),
+    ("needs_bytes", "bytes", "What one window needs in the cores: weights, its rows, and halos that are kept.", ""),
+    ("room_bytes", "bytes", "What the cores hold together in the largest of their own tiers.", ""),
     # memory
     ("home_tier", "-", "The last tier that kernels address: where tensors live unless they are placed elsewhere.", ""),
     ("traffic_bytes", "bytes", "Bytes read and written at the port of each tier and link.", "lower"),

@@ -15,6 +15,7 @@ from hiersim.model.memo import Memo
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
+from hiersim.model.regions import Regions
 from hiersim.presenting import drawn_by
 
 
@@ -26,6 +27,8 @@ class OperatorGraph:
     operators: OperatorTable
     reads: Accesses
     writes: Accesses
+    regions: Regions | None = None
+    """How a tracing compiler cut the operators into graphs; None: nothing cuts them, and there are no guards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,16 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
         if point is not None and ridge is not None:
             side = "below" if point < ridge else "above"
             lines.append(f"{tier}: {point:,.1f} FLOP/B, {side} the ridge point of {ridge:,.1f}")
+    if facts["window"]:
+        slides = facts["window"]
+        lines.append(
+            f"slides in {slides['windows']:,} windows, halos {slides['halo']}: {show_bytes(slides['needs_bytes'])} of "
+            f"{show_bytes(slides['room_bytes'])} in the cores"
+        )
+    if facts["regions"]:
+        entered = facts["regions"]
+        again = ", compiled again" if entered["recompiled"] else ""
+        lines.append(f"the host enters a compiled region before it: {entered['guards']:,} guards{again}")
     waits: dict[str, int] = {}
     for row in facts["ledger"]:
         name = cause((row["entry"], row["tier"]))
