@@ -249,6 +249,15 @@ def load_measured(path: str | os.PathLike[str]) -> Measured:
         raise MeasurementError(f"cannot be read: {reason}", file=file, expected="JSON lines, plain or gzip") from None
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether JSON lines say of themselves no format at all, and so were never meant to be measured times."""
+    try:
+        first = next(lines(path, str(path)), "")
+    except (OSError, EOFError, zlib.error, HiersimError):
+        return False
+    return bool(first.strip()) and '"format"' not in first
+
+
 class _Reader:
     """Collects rows; every fault names file and line."""
 
