@@ -13,7 +13,7 @@ from hiersim.errors import HiersimError
 from hiersim.frontends import neusight
 from hiersim.frontends.lines import lines
 from hiersim.frontends.measured import Measured
-from hiersim.frontends.published import aiconfigurator, llmcompass, vidur
+from hiersim.frontends.published import aiconfigurator, llmcompass, neusight_models, vidur
 
 Load = Callable[[Path], tuple[Measured, ...]]
 """Reads a file; one `Measured` for each device in it."""
@@ -30,7 +30,11 @@ def _neusight(path: Path) -> tuple[Measured, ...]:
     return (neusight.load_neusight(path),)
 
 
-_TABLES: Final = (_Table(neusight.NEEDED, _neusight), _Table(vidur.NEEDED, vidur.load))
+_TABLES: Final = (
+    _Table(neusight.NEEDED, _neusight),
+    _Table(vidur.NEEDED, vidur.load),
+    _Table(neusight_models.NEEDED, neusight_models.load),
+)
 CSV: Final = (".csv", ".csv.gz")
 
 

@@ -74,7 +74,7 @@ class Sketch:
         return result
 
     def view(self, of: Sheet, shape: Shape, name: str = "", operator: str = "aten.view.default") -> Sheet:
-        """The same memory seen in another shape; what a view needs from the host is counted."""
+        """The same memory seen in another shape: an operator that costs the host, and neither reads nor writes."""
         name = name or f"t{len(self._operators)}"
         size = min(prod(shape) * BITS[of.dtype] // 8, of.bytes)
         owner = self._tensors[of.name].get("storage", of.name)
@@ -82,7 +82,7 @@ class Sketch:
             "tensor": name, "shape": list(shape), "dtype": of.dtype.name.lower(), "storage": owner, "bytes": size,
         }  # fmt: skip
         sheet = Sheet(name=name, shape=tuple(shape), dtype=of.dtype, bytes=size)
-        self._add(operator, Cost(kind=Kind.VIEW), [of], [sheet], of.dtype, {}, "forward", "")
+        self._add(operator, Cost(kind=Kind.VIEW), (), (), of.dtype, {}, "forward", "")
         return sheet
 
     def case(
@@ -91,7 +91,7 @@ class Sketch:
         """The case; `results` are outputs beside what nobody reads."""
         outputs = {sheet.name for sheet in results}
         for row in self._operators:
-            outputs |= {tensor for tensor in row["writes"] if tensor not in self._read and row["kind"] != "view"}
+            outputs |= {tensor for tensor in row["writes"] if tensor not in self._read}
         owners = {self._tensors[tensor].get("storage", tensor) for tensor in outputs}
         for owner in owners:
             if self._tensors[owner]["role"] == ACTIVATION:
