@@ -71,7 +71,7 @@ def replay_operators(
             if name not in traces:
                 traces = {name: case.trace()}  # times of a case follow each other: one is enough
             machine = machines.of(time.clock, cache)
-            result = replay(traces[name], kernels_as_measured(traces[name], time, machine), machine)
+            result = replay(traces[name], kernels_as_measured(traces[name], time, machine, case.fusion), machine)
         except HiersimError as error:
             skips.add(f"cannot be replayed: {refusal(error)}")
             continue
@@ -94,11 +94,11 @@ def replay_operators(
         )
 
 
-def kernels_as_measured(trace: Trace, time: MeasuredTime, design: Design) -> KernelGraph:
+def kernels_as_measured(trace: Trace, time: MeasuredTime, design: Design, fusion: str = "") -> KernelGraph:
     """The kernels of a call: those that ran eagerly, or those that TorchInductor's rules make of its operators."""
-    if time.mode == "eager":
-        return kernels_as_launched(trace, time.launches)
-    return kernels_of(trace, design, COMPILED)
+    if fusion or time.mode != "eager":
+        return kernels_of(trace, design, fusion or COMPILED)
+    return kernels_as_launched(trace, time.launches)
 
 
 def kernels_as_launched(trace: Trace, launches: int | None) -> KernelGraph:
@@ -162,8 +162,12 @@ def replay_counters(
             continue
         try:
             trace = case.trace()
-            kernels = kernels_as_launched(trace, len(row.kernels))
-            result = replay(trace, kernels, machines.of("profiler", row.cache))
+            machine = machines.of("profiler", row.cache)
+            if case.fusion:
+                kernels = kernels_of(trace, machine, case.fusion)
+            else:
+                kernels = kernels_as_launched(trace, len(row.kernels))
+            result = replay(trace, kernels, machine)
         except HiersimError as error:
             skips.add(f"counters: cannot be replayed: {refusal(error)}")
             continue
@@ -176,6 +180,7 @@ def replay_counters(
             cache=row.cache,
             predicted_read=moved["read"],
             predicted_written=moved["write"],
+            counted=row.moved_bytes or 0,
             counted_read=row.dram_read_bytes,
             counted_written=row.dram_written_bytes,
         )

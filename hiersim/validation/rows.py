@@ -79,8 +79,15 @@ class CounterRow:
     cache: str
     predicted_read: int
     predicted_written: int
-    counted_read: int
-    counted_written: int
+    counted: int
+    """Read and written."""
+    counted_read: int | None
+    counted_written: int | None
+
+    @property
+    def predicted(self) -> int:
+        """Read and written."""
+        return self.predicted_read + self.predicted_written
 
 
 @dataclass(slots=True)

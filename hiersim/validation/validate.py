@@ -55,10 +55,28 @@ class Traffic:
     n: int
     reads: Accuracy | None
     """Of the bytes read, over the operators that read any in the replay and on the device; None where none did."""
+    both: Accuracy | None
+    """Of the bytes read and written, over the operators that move any."""
     predicted_read: int
-    counted_read: int
+    counted_read: int | None
+    """None where only the sum of both is known."""
     predicted_written: int
-    counted_written: int
+    counted_written: int | None
+    predicted: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedUp:
+    """What compilation gained: the time of the eager run over that of the compiled one."""
+
+    device: str
+    suite: str
+    case: str
+    cache: str
+    clock: str
+    pair: Pair
+    """Ratios of times, without unit; 1 is no gain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +116,27 @@ class Validation:
         return suites + _groups(self.operators, lambda row: (row.device, ALL, ALL))
 
     @property
+    def speed_ups(self) -> tuple[SpeedUp, ...]:
+        """Eager over compiled, predicted beside measured: of cases that were measured both ways by one clock."""
+        found: dict[tuple[str, str, str, str, str], dict[str, Pair]] = {}
+        for row in self.operators:
+            found.setdefault((row.device, row.suite, row.case, row.cache, row.clock), {})[row.mode] = row.pair
+        for model in self.models:
+            for clock, pair in (("profiler", model.device_time), ("wall", model.wall)):
+                found.setdefault((model.device, "model", model.model, "warm", clock), {})[model.mode] = pair
+        return tuple(
+            SpeedUp(
+                device=device, suite=suite, case=case, cache=cache, clock=clock,
+                pair=Pair(
+                    predicted=pairs["eager"].predicted / pairs["compiled"].predicted,
+                    measured=pairs["eager"].measured / pairs["compiled"].measured,
+                ),
+            )
+            for (device, suite, case, cache, clock), pairs in sorted(found.items())
+            if pairs.keys() >= {"eager", "compiled"}
+        )  # fmt: skip
+
+    @property
     def traffic(self) -> tuple[Traffic, ...]:
         """The counters, per device, suite and state of the cache."""
         found: dict[tuple[str, str, str], list[CounterRow]] = {}
@@ -119,6 +158,7 @@ class Validation:
             "totals": [_group_dict(group) for group in self.totals],
             "worst": [_operator_dict(row) for row in self.worst(worst)],
             "models": [_model_dict(row) for row in self.models],
+            "speed_ups": [_speed_up_dict(row) for row in self.speed_ups],
             "counters": [asdict(row) for row in self.traffic],
             "skipped": [{"reason": reason, "n": count} for reason, count in self.skipped.items()],
         }
@@ -315,17 +355,27 @@ def _traffic(key: tuple[str, str, str], rows: Sequence[CounterRow]) -> Traffic:
         for row in rows
         if row.predicted_read and row.counted_read
     ]
+    both = [Pair(predicted=row.predicted, measured=row.counted) for row in rows if row.predicted and row.counted]
     return Traffic(
         device=device,
         suite=suite,
         cache=cache,
         n=len(rows),
         reads=accuracy(reads) if reads else None,
+        both=accuracy(both) if both else None,
         predicted_read=sum(row.predicted_read for row in rows),
-        counted_read=sum(row.counted_read for row in rows),
+        counted_read=_sum(row.counted_read for row in rows),
         predicted_written=sum(row.predicted_written for row in rows),
-        counted_written=sum(row.counted_written for row in rows),
+        counted_written=_sum(row.counted_written for row in rows),
+        predicted=sum(row.predicted for row in rows),
+        counted=sum(row.counted for row in rows),
     )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """The sum; None where one is not known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
 
 
 def _group_dict(group: Group) -> dict[str, Any]:
@@ -351,6 +401,12 @@ def _model_dict(row: ModelRow) -> dict[str, Any]:
         "device_time": _pair_dict(row.device_time),
         "wall": _pair_dict(row.wall),
     }
+
+
+def _speed_up_dict(row: SpeedUp) -> dict[str, Any]:
+    pair = row.pair
+    given = {name: getattr(row, name) for name in ("device", "suite", "case", "cache", "clock")}
+    return {**given, "predicted": pair.predicted, "measured": pair.measured, "ratio": pair.ratio}
 
 
 def _pair_dict(pair: Pair) -> dict[str, float]:

@@ -157,6 +157,15 @@ class Sheaf:
             )
         )  # fmt: skip
 
+    def count(self, case: Case, moved_bytes: int, cache: str) -> None:
+        """Bytes that a case moved at the device memory, read and written together."""
+        self.counters.append(
+            Counted(
+                case=case.case, mode="eager", cache=cache, dram_bytes=moved_bytes,
+                kernels=tuple(row["operator"] for row in case.rows if "operator" in row),
+            )
+        )  # fmt: skip
+
     def skip(self, case: Case, why: str) -> None:
         """A case whose time says nothing of the device."""
         self.skipped.append(Skipped(case=self.fresh(case).case, why=why))
