@@ -29,6 +29,8 @@ from hiersim.validation.sample import sampled
 from hiersim.version import package_version
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz")
+TABLES: Final = (*ENDINGS, ".csv", ".csv.gz", ".parquet", ".json", ".json.gz")
+"""What a folder may hold of measurements; other files (notes, licences) are not looked at."""
 ALL: Final = "all"
 WORST: Final = 5
 """Operators that are named as the worst."""
@@ -243,7 +245,7 @@ def measured_files(data: Iterable[str | os.PathLike[str]] | str | os.PathLike[st
     MeasurementError
         A path that does not exist, a folder without files of measured times, or no path at all.
     """
-    return tuple(source.path for source in _sources(data))
+    return tuple(source.path for source in _sources(data) if source.named or _is_known(source.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +298,8 @@ def _load(source: _Source, skips: Skips) -> Iterator[_Found]:
     path = source.path
     load = published(path)
     if not source.named and not _is_known(path):
-        skips.add(f"file in no known form: *{''.join(path.suffixes[-2:])}")
+        if path.name.endswith(TABLES):
+            skips.add(f"file in no known form: *{''.join(path.suffixes[-2:])}")
         return
     if load is not None:
         parts = load(path)

@@ -80,9 +80,7 @@ def _case(row: Row, suite: str, passes: str, mask: bool) -> Case:
     return replace(case, fusion=fusion, kind=Kind.ATTENTION if fusion else case.kind)
 
 
-def written_out(
-    dtype: DType, batch: int, heads: int, length: int, head: int, *, train: bool, mask: bool
-) -> Sketch:
+def written_out(dtype: DType, batch: int, heads: int, length: int, head: int, *, train: bool, mask: bool) -> Sketch:
     """Attention as PyTorch runs it operator by operator; `train` adds its backward."""
     sketch = Sketch(dtype)
     pairs = batch * heads

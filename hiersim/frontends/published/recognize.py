@@ -13,7 +13,7 @@ from hiersim.errors import HiersimError
 from hiersim.frontends import neusight
 from hiersim.frontends.lines import lines
 from hiersim.frontends.measured import Measured
-from hiersim.frontends.published import aiconfigurator, flashattention, llmcompass, neusight_models, vidur
+from hiersim.frontends.published import aiconfigurator, flashattention, liger, llmcompass, neusight_models, vidur
 
 Load = Callable[[Path], tuple[Measured, ...]]
 """Reads a file; one `Measured` for each device in it."""
@@ -36,6 +36,7 @@ _TABLES: Final = (
     _Table(neusight_models.NEEDED, neusight_models.load),
     _Table(flashattention.NEEDED_TIMES, flashattention.load_times),
     _Table(flashattention.NEEDED_BYTES, flashattention.load_bytes),
+    _Table(liger.NEEDED, liger.load),
 )
 CSV: Final = (".csv", ".csv.gz")
 

@@ -146,9 +146,7 @@ class Sheaf:
         """A case with its time in eager mode; one that has the name of another gets a name of its own."""
         self.time(self.fresh(case), seconds, clock=clock, cache=cache, n=n)
 
-    def time(
-        self, case: Case, seconds: float, *, clock: str, cache: str, mode: str = "eager", n: int = 1
-    ) -> None:
+    def time(self, case: Case, seconds: float, *, clock: str, cache: str, mode: str = "eager", n: int = 1) -> None:
         """A further time of a case that is there."""
         self.times.append(
             MeasuredTime(
