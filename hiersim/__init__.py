@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hiersim.calibration.calibrate import Calibration, calibrate
     from hiersim.config.load import load_design
     from hiersim.errors import (
         CapacityError,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from hiersim.validation.validate import Validation, validate
 
 _PLACES = {
+    "Calibration": "hiersim.calibration.calibrate",
+    "calibrate": "hiersim.calibration.calibrate",
     "load_design": "hiersim.config.load",
     "load_trace": "hiersim.frontends.load",
     "export_chakra": "hiersim.frontends.chakra.write",
@@ -74,6 +77,7 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
+    "Calibration",
     "CapacityError",
     "Design",
     "DesignError",
@@ -87,6 +91,7 @@ __all__ = [
     "TraceError",
     "UnitError",
     "Validation",
+    "calibrate",
     "compare",
     "explain",
     "export_chakra",

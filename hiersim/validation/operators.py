@@ -54,7 +54,7 @@ def replay_operators(
     host : HostConstants, optional
         Measured on the same device, for what the clock `wall` timed; None: the design's own host.
     """
-    machines = _Machines(design, host)
+    machines = Machines(design, host)
     traces: dict[str, Trace] = {}
     times = chosen_times(measured, clocks, match)
     for done, ((name, mode, cache), time) in enumerate(times.items()):
@@ -151,7 +151,7 @@ def replay_counters(
     measured: Measured, design: Design, match: str, skips: Skips, progress: Progress
 ) -> Iterator[CounterRow]:
     """Rows of all counted bytes that a replay can be held against; the others are counted in `skips`."""
-    machines = _Machines(design)
+    machines = Machines(design)
     counters = [row for row in measured.counters if match in row.case]
     for done, row in enumerate(counters):
         progress(f"{row.case}, counters", done, len(counters))
@@ -199,7 +199,7 @@ def _why_not_counted(case: Case, row: Counted) -> str:
     return ""
 
 
-class _Machines:
+class Machines:
     """The design under each protocol, made once."""
 
     def __init__(self, design: Design, host: HostConstants | None = None) -> None:
