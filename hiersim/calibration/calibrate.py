@@ -15,7 +15,7 @@ import numpy as np
 from hiersim.calibration.fit import CalibrationError, Fitted, Vector, confused, fit, jacobian, ranges, refuse_untold
 from hiersim.calibration.fit import untold as untold_columns
 from hiersim.calibration.observations import Observations, observe, observe_profile
-from hiersim.calibration.parameters import Parameter, chosen, defaults, value_of
+from hiersim.calibration.parameters import Parameter, chosen, defaults, telling, value_of
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError
 from hiersim.frontends.load import load_trace
@@ -31,6 +31,8 @@ SAMPLE: Final = 20
 """Cases of each class that are fitted to, unless told otherwise."""
 FOLDS: Final = 5
 GROUPS: Final = ("row", "class")
+WIDE: Final = 1.5
+"""High over low of a 95 % range above which the data hardly tells a value."""
 EDGE: Final = 0.01
 """A fitted value this near to a bound, as a logarithm, is at it."""
 Path_ = str | os.PathLike[str]
@@ -369,6 +371,8 @@ def _warnings(parameters: Sequence[FittedParameter], total: ClassErrors) -> Iter
     for row in parameters:
         if row.at_bound:
             yield f"{row.path} is at its bound: something else than its value may be wrong"
+        elif row.high > WIDE * row.low:
+            yield f"{row.path} is hardly told by this data, which would need {telling(row.path)}"
     if total.held_out is not None and total.held_out.mape > total.before.mape:
         yield "held-out rows are predicted worse than by the design as it was: too many parameters for this data"
 

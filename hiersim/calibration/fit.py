@@ -28,8 +28,10 @@ SCALE: Final = 0.1
 UNTOLD: Final = 2e-3
 """Root mean square of a column of the Jacobian below which the data does not tell a parameter: 1 % of it moves the
 rows by less than 20 parts in a million."""
-ALIKE: Final = 0.995
+ALIKE: Final = 0.99
 """Cosine of two columns above which two parameters move the same rows in the same way."""
+MARGIN: Final = 0.05
+"""A search begins so far inside the bounds: at a bound its first steps would be tiny."""
 CERTAIN: Final = 0.95
 EVALUATIONS: Final = 25
 
@@ -69,10 +71,11 @@ def fit(residuals: Residuals, parameters: Sequence[Parameter], rows: Any = None,
     """
     optimize = _scipy().optimize
     low, start, high = (np.array(side) for side in zip(*(parameter.logs for parameter in parameters), strict=True))
-    start = start if begin is None else begin
+    inside = np.minimum(MARGIN, (high - low) / 10)
+    start = np.clip(start if begin is None else begin, low + inside, high - inside)
     taken = slice(None) if rows is None else rows
     found = optimize.least_squares(
-        lambda logs: residuals(logs)[taken], np.clip(start, low + 1e-9, high - 1e-9),
+        lambda logs: residuals(logs)[taken], start,
         jac=lambda logs: jacobian(residuals, logs, low, high)[taken], bounds=(low, high), loss="soft_l1",
         f_scale=SCALE, xtol=1e-4, ftol=1e-5, gtol=1e-6, max_nfev=EVALUATIONS,
     )  # fmt: skip
