@@ -12,6 +12,7 @@ import numpy as np
 
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
+from hiersim.error_bands import ErrorBand, error_band
 from hiersim.errors import MissingExtraError
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
@@ -147,6 +148,17 @@ class Result:
         return placement_rows(self)
 
     @property
+    def error_band(self) -> ErrorBand | None:
+        """How far off the time of the kernels may be, by errors known of such; see `hiersim.error_bands`."""
+        return error_band(self.design, self.graph, self.program, self.timeline, tuple(self.changes), self.launch)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before trusting the result, and what of its error band is extrapolated."""
+        band = self.error_band
+        return (*self.program.warnings, *(f"extrapolated: {text}" for text in (band.extrapolated if band else ())))
+
+    @property
     def memory_cost(self) -> dict[str, float | None]:
         """Dollars per tier and `total`."""
         return memory_cost(self.design)
@@ -252,6 +264,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     clock = int(result.design.compute.clock)
     moved = {tier: entry["read"] + entry["write"] for tier, entry in result.traffic.items()}
     measured = measured_times(result.trace, result.graph, program, timeline)
+    band = result.error_band
     return {
         "schema": SCHEMA,
         "trace": result.trace.name,
@@ -286,7 +299,8 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "memory_cost_usd": result.memory_cost,
         "energy_j": energy(result.design, moved, program.flops),
-        "warnings": list(program.warnings),
+        "error_band": None if band is None else band.to_dict(),
+        "warnings": [*program.warnings, *(f"extrapolated: {text}" for text in (band.extrapolated if band else ()))],
         **({} if measured is None else {"measured": measured}),
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hiersim.calibration.fit import CalibrationError, Fitted, Vector, confused, fit, jacobian, ranges, refuse_untold
 from hiersim.calibration.fit import untold as untold_columns
-from hiersim.calibration.observations import Observations, observe, observe_profile
+from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile
 from hiersim.calibration.parameters import Parameter, chosen, defaults, telling, value_of
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError
@@ -24,6 +24,7 @@ from hiersim.frontends.published.recognize import published
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
+from hiersim.validation.protocol import REPLAYED_CACHES
 from hiersim.validation.sample import sampled
 from hiersim.version import package_version
 
@@ -128,6 +129,8 @@ def calibrate(
     fit: Sequence[str] | None = None,
     traces: Iterable[Path_ | Trace] = (),
     match: str = "",
+    take: str = "median",
+    cache: str | None = None,
     sample: int | None = SAMPLE,
     folds: int = FOLDS,
     group: str = "row",
@@ -147,6 +150,10 @@ def calibrate(
         Of measured models that are not bundled; a trace's name is the target that was measured.
     match : str
         Only cases whose name contains it.
+    take : str
+        The quantile of its samples that stands for a time: `median`, `p25`, `p10` or `min`.
+    cache : str, optional
+        Only operators that began with the cache `warm`, or `cold`.
     sample : int, optional
         Cases of each class at most; None: all.
     folds : int
@@ -169,7 +176,12 @@ def calibrate(
     base = load_design(design) if isinstance(design, str) else design
     if group not in GROUPS:
         raise MeasurementError(f"'{group}' is no way to hold out rows", key="group", expected=" or ".join(GROUPS))
-    data = _Data.read(measured, traces, match, sample)
+    if take not in QUANTILES:
+        raise MeasurementError(f"'{take}' is no quantile", key="take", expected=" or ".join(QUANTILES))
+    if cache not in (None, *REPLAYED_CACHES):
+        raise MeasurementError(f"'{cache}' is no state of a cache", key="cache", expected=" or ".join(REPLAYED_CACHES))
+    data = _Data(observations=Observations(), files=[], digests=[], dates=[], devices=[])
+    data.read(measured, traces, _Which(match=match, take=take, cache=cache, sample=sample))
     data.observations.keep(base)
     parameters = defaults(base) if fit is None else chosen(base, fit)
     problem = _Problem(base, data.observations, parameters)
@@ -183,6 +195,16 @@ def calibrate(
     return _result(base, data, problem, found, held, left, (0 if held is None else parts, group))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Which:
+    """Which measurements count, and what of them."""
+
+    match: str
+    take: str
+    cache: str | None
+    sample: int | None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Data:
     observations: Observations
@@ -191,23 +213,20 @@ class _Data:
     dates: list[str]
     devices: list[str]
 
-    @classmethod
     def read(
-        cls, measured: Path_ | Trace | Iterable[Path_ | Trace], traces: Iterable[Path_ | Trace], match: str,
-        sample: int | None,
-    ) -> _Data:  # fmt: skip
+        self, measured: Path_ | Trace | Iterable[Path_ | Trace], traces: Iterable[Path_ | Trace], which: _Which
+    ) -> None:
+        """Read all that is given."""
         given = [measured] if isinstance(measured, str | os.PathLike | Trace) else list(measured)
-        data = cls(observations=Observations(), files=[], digests=[], dates=[], devices=[])
         known = [item if isinstance(item, Trace) else load_trace(str(item)) for item in traces]
         by_name = {name: trace for trace in known for name in (trace.name, trace.header.model) if name}
         for item in given:
             if isinstance(item, Trace) or str(item).endswith(".npz"):
-                data._profile(item)
+                self._profile(item)
             else:
-                data._rows(Path(item), by_name, match, sample)
-        if not data.observations.rows:
-            raise MeasurementError("holds no rows that can be replayed", file=", ".join(data.files))
-        return data
+                self._rows(Path(item), by_name, which)
+        if not self.observations.rows:
+            raise MeasurementError("holds no rows that can be replayed", file=", ".join(self.files))
 
     def _profile(self, item: Path_ | Trace) -> None:
         trace = item if isinstance(item, Trace) else load_trace(str(item))
@@ -218,11 +237,11 @@ class _Data:
         self.digests.append("" if isinstance(item, Trace) else _digest(Path(item)))
         self.devices.append(trace.measured.device)
 
-    def _rows(self, path: Path, traces: Mapping[str, Trace], match: str, sample: int | None) -> None:
+    def _rows(self, path: Path, traces: Mapping[str, Trace], which: _Which) -> None:
         load = published(path)
         for measured in load(path) if load else (load_measured(path),):
-            part = measured if sample is None else sampled(measured, sample, match)
-            self._take(observe(part, traces, match))
+            part = measured if which.sample is None else sampled(measured, which.sample, which.match)
+            self._take(observe(part, traces, which.match, which.take, which.cache))
             self.dates.append(measured.header.date)
             self.devices.append(str(measured.header.device.get("name", "")))
         self.files.append(path.name)

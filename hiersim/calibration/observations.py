@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -41,6 +41,8 @@ class Observation:
     measured: float
 
 
+QUANTILES: Final = ("median", "p25", "p10", "min")
+"""What may stand for a measured time; the low ones where other programs ran beside it."""
 Predict = Callable[[Design], Sequence[float]]
 """Seconds of each observation of a part, by a design."""
 
@@ -82,14 +84,21 @@ class Observations:
             self.add(own, predict)
 
 
-def observe(measured: Measured, traces: Mapping[str, Trace], match: str = "") -> Observations:
-    """Operators, and models whose trace is bundled or among `traces` (by target), of a file of measured times."""
+def observe(
+    measured: Measured, traces: Mapping[str, Trace], match: str = "", take: str = "median", cache: str | None = None
+) -> Observations:
+    """Operators, and models whose trace is bundled or among `traces` (by target), of a file of measured times.
+
+    `take` is the quantile that stands for a time, one of `QUANTILES`; `cache` the only state of it that counts.
+    """
     found = Observations()
-    for row, predict in _operators(measured, match, found.skips):
+    if cache is not None:
+        measured = replace(measured, times=tuple(time for time in measured.times if time.cache in (cache, "as-is")))
+    for row, predict in _operators(measured, match, take, found.skips):
         found.add([row], predict)
     for summary in measured.summaries:
         if match in summary.case:
-            _model(measured, summary, traces, found)
+            _model(measured, summary, traces, take, found)
     return found
 
 
@@ -133,7 +142,7 @@ def observe_profile(trace: Trace) -> Observations:
     return found
 
 
-def _operators(measured: Measured, match: str, skips: Skips) -> Iterator[tuple[Observation, Predict]]:
+def _operators(measured: Measured, match: str, take: str, skips: Skips) -> Iterator[tuple[Observation, Predict]]:
     made: dict[int, tuple[Design, Machines]] = {}
 
     def machine(design: Design, clock: str, cache: str) -> Design:
@@ -146,7 +155,7 @@ def _operators(measured: Measured, match: str, skips: Skips) -> Iterator[tuple[O
     for (name, mode, cache), time in chosen_times(measured, CLOCKS, match).items():
         case = measured.cases[name]
         reason = why_not(case, mode, cache)
-        if reason or time is None or time.median_s < TICK_S:
+        if reason or time is None or getattr(time, f"{take}_s") < TICK_S:
             skips.add(reason or f"not timed by {' or '.join(CLOCKS)}")
             continue
         try:
@@ -157,7 +166,7 @@ def _operators(measured: Measured, match: str, skips: Skips) -> Iterator[tuple[O
         kind = case.kind.name.lower() if case.kind is not None else case.name
         row = Observation(
             label=f"{name}, {mode}, {cache}, {time.clock}", group=f"{kind}, {mode}", family=name,
-            measured=time.median_s,
+            measured=getattr(time, f"{take}_s"),
         )  # fmt: skip
 
         def predict(
@@ -169,7 +178,7 @@ def _operators(measured: Measured, match: str, skips: Skips) -> Iterator[tuple[O
         yield row, predict
 
 
-def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], found: Observations) -> None:
+def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], take: str, found: Observations) -> None:
     case = measured.cases[summary.case]
     trace = traces.get(case.name)
     if trace is None and case.name in bundled.traces():
@@ -182,6 +191,9 @@ def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], fo
     for clock, seconds in (("profiler", summary.kernel_s), ("wall", summary.wall_s)):
         if is_cpu and clock == "profiler":
             continue  # own times of operators contain the host's part, as the wall time does
+        for time in measured.times_of(summary.case):
+            if (time.mode, time.clock) == (summary.mode, clock):
+                seconds = getattr(time, f"{take}_s")
         row = Observation(
             label=f"{case.name}, {summary.mode}, {clock}", family=f"{case.name}, {summary.mode}", measured=seconds,
             group=SPAN if clock == "wall" else f"model, {summary.mode}",

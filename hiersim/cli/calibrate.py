@@ -26,6 +26,11 @@ from hiersim.cli import options
 )  # fmt: skip
 @click.option("--match", default="", metavar="TEXT", help="Only cases whose name contains TEXT, such as gemm/mm/bf16.")
 @click.option(
+    "--take", type=click.Choice(["median", "p25", "p10", "min"]), default="median", show_default=True,
+    help="The quantile of its samples that stands for a time; a low one where other programs ran beside it.",
+)  # fmt: skip
+@click.option("--cache", type=click.Choice(["warm", "cold"]), help="Only operators that began so. Default: both.")
+@click.option(
     "--sample", type=click.IntRange(0, 1_000_000), default=20, show_default=True, metavar="N",
     help="At most N cases of each class, chosen by their names; 0: all.",
 )  # fmt: skip
@@ -41,7 +46,7 @@ from hiersim.cli import options
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def calibrate(
     design: str, measured: tuple[str, ...], output: str | None, fit: tuple[str, ...], traces: tuple[str, ...],
-    match: str, sample: int, folds: int, group: str, as_json: bool, quiet: bool,
+    match: str, take: str, cache: str | None, sample: int, folds: int, group: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Fit parameters of DESIGN to measured times.
 
@@ -58,7 +63,8 @@ def calibrate(
     from hiersim.views.calibration import KEY, heading, tables
 
     found = run(
-        design, measured, fit=fit or None, traces=traces, match=match, sample=sample or None, folds=folds, group=group,
+        design, measured, fit=fit or None, traces=traces, match=match, take=take, cache=cache,
+        sample=sample or None, folds=folds, group=group,
         tell=lambda text: options.say(text, quiet),
     )  # fmt: skip
     if output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -38,11 +39,15 @@ STEP = 500
     "--worst", type=click.IntRange(0, 10_000), default=5, show_default=True, metavar="N",
     help="Name so many operators that are furthest off.",
 )  # fmt: skip
+@click.option(
+    "--write-bands", "bands", metavar="FILE",
+    help="Also write the errors by class, which results give as their error band (hiersim/error_bands.json).",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def validate(
     data: tuple[str, ...], design: str | None, clock: str | None, match: str, sample: int | None, worst: int,
-    as_json: bool, quiet: bool,
+    bands: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Predicted against measured, with the error table.
 
@@ -59,6 +64,11 @@ def validate(
 
     with _progress(quiet) as tell:
         found = run(data or None, design=design, clock=clock, match=match, sample=sample, progress=tell)
+    if bands:
+        from hiersim.frontends.archive import write_whole
+        from hiersim.validation.bands import bands_text
+
+        write_whole(Path(bands), bands_text(found).encode())
     if as_json:
         click.echo(found.to_json(worst))
         return
