@@ -40,6 +40,10 @@ POOL: Final = ""
 """Stands for all measured designs together."""
 TYPED: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION)
 """Kinds whose dtype decides which unit does them; all others are bound by memory."""
+CHANGED: Final = "set to "
+"""How the source of a value begins that `Design.replace` has set."""
+HARMLESS: Final = ("host.", "placement.")
+"""Values that say nothing of a kernel."""
 NOTICED: Final = 0.05
 """Share of the time above which a class is named among what is extrapolated."""
 _RANK: Final = (Kind.ATTENTION, Kind.CONV, Kind.GEMM, Kind.REDUCTION, Kind.SCATTER, Kind.GATHER, Kind.POINTWISE)
@@ -110,31 +114,37 @@ class ErrorBand:
 
 
 def error_band(
-    design: Design, graph: KernelGraph, program: Program, timeline: Timeline, changes: Sequence[str] = (),
-    launch: str = "stream",
-) -> ErrorBand | None:  # fmt: skip
+    design: Design, graph: KernelGraph, program: Program, timeline: Timeline, launch: str = "stream"
+) -> ErrorBand | None:
     """The band of a run; None where no kernel ran or nothing was ever measured.
 
     Parameters
     ----------
-    changes : paths of the design that were set for this run: then it is no design that was measured.
     launch : `stream` or `graph`.
     """
     bands, hosts = load_bands()
     ticks = timeline.end - timeline.start
     if not bands or not int(ticks.sum()):
         return None
-    measured = "" if changes else design.name
+    changed = is_changed(design)
     codes, owner = graph.derived(class_codes), program.graph_kernel
     code = codes if owner is None else np.where(owner >= 0, codes[np.maximum(owner, 0)], _COPY)
     keys, place = np.unique(code * 2 + (ticks < SHORT_TICKS), return_inverse=True)
     counts = np.bincount(place, minlength=len(keys)).tolist()
     shares = (np.bincount(place, weights=ticks, minlength=len(keys)) / int(ticks.sum())).tolist()
     rows = [
-        _class_band(bands, measured, class_name(key // 2, bool(key % 2)), count, share, span)
+        _class_band(bands, None if changed else design.name, class_name(key // 2, bool(key % 2)), count, share, span)
         for key, count, share, span in zip(keys.tolist(), counts, shares, _spans(ticks, place, len(keys)), strict=True)
     ]
-    return _combined(rows, design, bool(changes), _host_s(hosts, graph) if launch == "stream" else None)
+    return _combined(rows, design, changed, _host_s(hosts, graph) if launch == "stream" else None)
+
+
+def is_changed(design: Design) -> bool:
+    """Whether a value that kernels depend on was set after the design was read: then it is none that was measured."""
+    return any(
+        source.startswith(CHANGED) and not path.startswith(HARMLESS) and not path.endswith(".start")
+        for path, source in design.sources.items()
+    )
 
 
 def _host_s(hosts: Mapping[str, float], graph: KernelGraph) -> float | None:
@@ -163,10 +173,10 @@ def _combined(rows: Sequence[ClassBand], design: Design, changed: bool, host_s: 
 
 
 def _class_band(
-    table: Mapping[tuple[str, str], Band], design: str, name: str, kernels: int, share: float,
+    table: Mapping[tuple[str, str], Band], design: str | None, name: str, kernels: int, share: float,
     span: tuple[float, float],
 ) -> ClassBand:  # fmt: skip
-    own, pooled = table.get((design, name)), table.get((POOL, name))
+    own, pooled = table.get((design or "?", name)), table.get((POOL, name))
     band, reason = own or pooled, ""
     if own is None:
         known = any(where == design for where, _ in table)

@@ -150,7 +150,7 @@ class Result:
     @property
     def error_band(self) -> ErrorBand | None:
         """How far off the time of the kernels may be, by errors known of such; see `hiersim.error_bands`."""
-        return error_band(self.design, self.graph, self.program, self.timeline, tuple(self.changes), self.launch)
+        return error_band(self.design, self.graph, self.program, self.timeline, self.launch)
 
     @property
     def warnings(self) -> tuple[str, ...]:
