@@ -59,7 +59,7 @@ def page(found: list[Version]) -> str:
         "# History of the error table",
         "",
         "MAPE in % of the operators of the bundled H100 measurements, as [fidelity.md](fidelity.md) printed it at each",
-        "commit of the main line that changed the table. Made by `make fidelity-history` from the versions of that page.",
+        "commit of the main line that changed the table. Made by `make fidelity-history` from versions of that page.",
         "",
         f"| date | commit | n | {' | '.join(suites)} | what changed |",
         f"|---|---|--:|{'--:|' * len(suites)}---|",

@@ -14,7 +14,7 @@ import numpy as np
 
 from hiersim.calibration.fit import CalibrationError, Fitted, Vector, confused, fit, jacobian, ranges, refuse_untold
 from hiersim.calibration.fit import untold as untold_columns
-from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile
+from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile, target_key
 from hiersim.calibration.parameters import Parameter, chosen, defaults, telling, value_of
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError
@@ -219,7 +219,7 @@ class _Data:
         """Read all that is given."""
         given = [measured] if isinstance(measured, str | os.PathLike | Trace) else list(measured)
         known = [item if isinstance(item, Trace) else load_trace(str(item)) for item in traces]
-        by_name = {name: trace for trace in known for name in (trace.name, trace.header.model) if name}
+        by_name = {target_key(name): trace for trace in known for name in (trace.name, trace.header.model) if name}
         for item in given:
             if isinstance(item, Trace) or str(item).endswith(".npz"):
                 self._profile(item)

@@ -178,9 +178,14 @@ def _operators(measured: Measured, match: str, take: str, skips: Skips) -> Itera
         yield row, predict
 
 
+def target_key(name: str) -> str:
+    """A target as the name of its trace has it: `package.module:function` becomes `package.module.function`."""
+    return name.replace(":", ".")
+
+
 def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], take: str, found: Observations) -> None:
     case = measured.cases[summary.case]
-    trace = traces.get(case.name)
+    trace = traces.get(target_key(case.name))
     if trace is None and case.name in bundled.traces():
         trace = load_trace(case.name)
     if trace is None or min(summary.kernel_s, summary.wall_s) < TICK_S:

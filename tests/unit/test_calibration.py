@@ -14,11 +14,12 @@ import pytest
 import hiersim as hs
 from hiersim.calibration.calibrate import Calibration, calibrate
 from hiersim.calibration.fit import CalibrationError, confused, untold
+from hiersim.calibration.observations import observe, target_key
 from hiersim.calibration.parameters import chosen, defaults, fittable, kind_of, telling, value_of
 from hiersim.calibration.write import save, text_of
 from hiersim.cli.main import status
 from hiersim.errors import DesignError, MeasurementError
-from hiersim.frontends.measured import Case, Measured, MeasuredTime
+from hiersim.frontends.measured import Case, Measured, MeasuredTime, Summary, load_measured
 from hiersim.frontends.published import operations
 from hiersim.frontends.published.sketch import Sketch
 from hiersim.frontends.published.table import Sheaf
@@ -302,3 +303,26 @@ def test_every_key_has_an_entry_in_the_glossary(found: Calibration) -> None:
         return set().union(*(keys(entry) for entry in value)) if isinstance(value, list) else set()
 
     assert keys(found.to_dict()) <= set(METRICS)
+
+
+def test_a_measured_model_stands_beside_the_trace_of_its_target() -> None:
+    trace = profile_of(TINY)
+    named = replace(trace, header=replace(trace.header, name="mine.build"))
+    case = Case(case="model/mine:build/fp32", suite="model", name="mine:build", dtype="fp32")
+    summary = Summary(
+        case=case.case, mode="eager", launches=4, kernel_s=1e-3, wall_s=2e-3, coverage=0.5
+    )  # fmt: skip
+    sheaf = Sheaf("Hidden One", "made up", "2026-01-02")
+    data = replace(sheaf.measured(), cases={case.case: case}, summaries=(summary,))
+    found = observe(data, {target_key("mine:build"): named})
+    assert [(row.group, row.measured) for row in found.rows] == [("model, eager", 1e-3), ("end to end", 2e-3)]
+    kernels, whole = found.predict(TINY)
+    assert 0 < kernels < whole
+    assert observe(data, {}).skips.counts == {"model: its trace is neither bundled nor given with --trace": 1}
+
+
+def test_a_quantile_and_a_state_of_the_cache_can_be_chosen(file: Path) -> None:
+    data = load_measured(file)
+    times = tuple(replace(time, min_s=time.min_s / 2, cache="warm") for time in data.times[:3]) + data.times[3:]
+    found = observe(replace(data, times=times), {}, take="min", cache="warm")
+    assert [row.measured for row in found.rows] == [time.min_s for time in times[:3]]
