@@ -12,7 +12,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from hiersim.calibration.fit import CalibrationError, Fitted, Vector, confused, fit, jacobian, ranges, refuse_untold
+from hiersim.calibration.fit import (
+    CalibrationError,
+    Fitted,
+    Vector,
+    beginning,
+    confused,
+    fit,
+    jacobian,
+    ranges,
+    refuse_untold,
+)
 from hiersim.calibration.fit import untold as untold_columns
 from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile, target_key
 from hiersim.calibration.parameters import Parameter, chosen, defaults, telling, value_of
@@ -34,6 +44,8 @@ FOLDS: Final = 5
 GROUPS: Final = ("row", "class")
 WIDE: Final = 1.5
 """High over low of a 95 % range above which the data hardly tells a value."""
+FEW: Final = 2.0
+"""Rows that tell a value below which its range is no measure of anything."""
 EDGE: Final = 0.01
 """A fitted value this near to a bound, as a logarithm, is at it."""
 Path_ = str | os.PathLike[str]
@@ -51,6 +63,8 @@ class FittedParameter:
     """Of the 95 % range."""
     high: float
     at_bound: bool
+    told_by: float
+    """Rows that tell it, each by its part in that: 1 where a single row does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +199,12 @@ def calibrate(
     data.observations.keep(base)
     parameters = defaults(base) if fit is None else chosen(base, fit)
     problem = _Problem(base, data.observations, parameters)
-    parameters, left = problem.told(strict=fit is not None)
+    begin = beginning(problem.residuals, parameters)
+    kept, left = problem.told(begin, strict=fit is not None)
+    parameters, begin = tuple(parameters[place] for place in kept), begin[kept]
     problem = _Problem(base, data.observations, parameters)
     say(f"{len(problem.measured)} rows, {len(parameters)} parameters")
-    found = problem.fit()
+    found = problem.fit(begin=begin)
     refuse_untold(parameters, found.jacobian)
     parts = min(folds, len(problem.families(group)))
     held = problem.held_out(found.logs, parts, group, say)
@@ -286,13 +302,13 @@ class _Problem:
         found: Vector = np.log(self.predicted(self.changes(logs)) / self.measured)
         return found
 
-    def told(self, strict: bool) -> tuple[tuple[Parameter, ...], dict[str, str]]:
-        """The parameters that the data tells at the start, and why the others are left; `strict` refuses instead."""
-        low, start, high = (np.array(side) for side in zip(*(item.logs for item in self.parameters), strict=True))
-        matrix = jacobian(self.residuals, start, low, high)
+    def told(self, begin: Vector, strict: bool) -> tuple[list[int], dict[str, str]]:
+        """Places of the parameters that the data tells, and why others are left; `strict` refuses instead."""
+        low, _, high = (np.array(side) for side in zip(*(item.logs for item in self.parameters), strict=True))
+        matrix = jacobian(self.residuals, begin, low, high)
         if strict:
             refuse_untold(self.parameters, matrix)
-            return self.parameters, {}
+            return list(range(len(self.parameters))), {}
         left = {self.parameters[place].path: "nothing in the data depends on it" for place in untold_columns(matrix)}
         kept = [place for place in range(len(self.parameters)) if self.parameters[place].path not in left]
         while kept and (pair := confused(matrix[:, kept])):
@@ -301,7 +317,7 @@ class _Problem:
             kept.remove(other)
         if not kept:
             raise CalibrationError("the data tells none of the usual parameters", expected="--fit PATH, or other data")
-        return tuple(self.parameters[place] for place in kept), left
+        return kept, left
 
     def fit(self, rows: Any = None, begin: Vector | None = None) -> Fitted:
         """The fit to all rows, or to some."""
@@ -358,8 +374,9 @@ def _result(
 def _parameters(
     base: Design, parameters: Sequence[Parameter], found: Fitted, changes: Mapping[str, Any]
 ) -> Iterable[FittedParameter]:
-    between = ranges(found, parameters)
-    for parameter, log, (low, high) in zip(parameters, found.logs.tolist(), between, strict=True):
+    between, squares = ranges(found, parameters), found.jacobian**2
+    rows = (squares.sum(axis=0) ** 2 / (squares**2).sum(axis=0)).tolist()
+    for parameter, log, (low, high), told in zip(parameters, found.logs.tolist(), between, rows, strict=True):
         yield FittedParameter(
             path=parameter.path,
             before=float(value_of(base, parameter.path)),
@@ -367,6 +384,7 @@ def _parameters(
             low=low,
             high=high,
             at_bound=min(abs(log - parameter.logs[0]), abs(log - parameter.logs[2])) < EDGE,
+            told_by=float(f"{told:.4g}"),
         )
 
 
@@ -390,6 +408,8 @@ def _warnings(parameters: Sequence[FittedParameter], total: ClassErrors) -> Iter
     for row in parameters:
         if row.at_bound:
             yield f"{row.path} is at its bound: something else than its value may be wrong"
+        elif row.told_by < FEW:
+            yield f"{row.path} is told by {row.told_by:.1f} rows: its range says nothing of how sure it is"
         elif row.high > WIDE * row.low:
             yield f"{row.path} is hardly told by this data, which would need {telling(row.path)}"
     if total.held_out is not None and total.held_out.mape > total.before.mape:

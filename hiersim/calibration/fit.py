@@ -34,6 +34,9 @@ MARGIN: Final = 0.05
 """A search begins so far inside the bounds: at a bound its first steps would be tiny."""
 CERTAIN: Final = 0.95
 EVALUATIONS: Final = 25
+SCAN: Final = 13
+GAIN: Final = 0.002
+"""A scanned value is taken where it lowers the loss by more: one row that is off by 5 %."""
 
 
 class CalibrationError(HiersimError):
@@ -81,6 +84,36 @@ def fit(residuals: Residuals, parameters: Sequence[Parameter], rows: Any = None,
     )  # fmt: skip
     logs = np.asarray(found.x, np.float64)
     return Fitted(logs=logs, jacobian=jacobian(residuals, logs, low, high), residuals=residuals(logs))
+
+
+def cost(residuals: Vector) -> float:
+    """What a search makes small: the soft L1 loss of the residuals, added up."""
+    return float(np.sum(2 * SCALE**2 * (np.sqrt(1 + (residuals / SCALE) ** 2) - 1)))
+
+
+def beginning(residuals: Residuals, parameters: Sequence[Parameter]) -> Vector:
+    """Logarithms to begin a search at: the design's values, but where those move nothing.
+
+    A launch that hides behind the device has no derivative, however far off it is. Where a value at a bound of its
+    search moves the rows, `SCAN` points between the bounds are tried, and the best is taken if it is better.
+    """
+    low, start, high = (np.array(side) for side in zip(*(parameter.logs for parameter in parameters), strict=True))
+    here, logs = residuals(start), start.copy()
+    for place in untold(jacobian(residuals, start, low, high)):
+
+        def at(value: float, place: int = place) -> Vector:
+            point = logs.copy()
+            point[place] = value
+            return residuals(point)
+
+        ends = (at(float(low[place])), at(float(high[place])))
+        if max(float(np.abs(end - here).max()) for end in ends) < UNTOLD:
+            continue
+        points = np.linspace(low[place], high[place], SCAN).tolist()
+        best = min(points, key=lambda point: cost(at(point)))
+        if cost(at(best)) < cost(residuals(logs)) - GAIN:
+            logs[place] = best
+    return logs
 
 
 def jacobian(residuals: Residuals, logs: Vector, low: Vector, high: Vector) -> Vector:

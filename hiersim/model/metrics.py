@@ -196,6 +196,7 @@ _DECLARED: Final = (
     ("low", "-", "Lower end of a value's 95 % range.", ""),
     ("high", "-", "Upper end of a value's 95 % range.", ""),
     ("at_bound", "-", "Whether a fitted value is at a bound of its search.", ""),
+    ("told_by", "count", "Rows that tell a fitted value, each by its part in that; 1 where a single row does.", "higher"),
     ("held_out", "-", "Errors of rows by fits that had not seen them.", ""),
     ("folds", "count", "Parts into which rows were dealt to be held out.", ""),
     ("group", "-", "What was held out together: `row`, all that was measured of a case, or `class`, a kind of operator.", ""),

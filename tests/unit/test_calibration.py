@@ -151,6 +151,16 @@ def test_a_profile_is_fitted_operator_by_operator() -> None:
     assert fitted.files == (trace.name,)
 
 
+def test_a_launch_that_hides_in_the_design_is_found_in_a_profile() -> None:
+    """At 5 us nothing waits for the host, so that no derivative says how far off it is."""
+    fit = ("memory.hbm.efficiency", "host.launch_eager")
+    fitted = calibrate(TINY, profile_of(TINY.replace({"host.launch_eager": "140 us"})), fit=fit, folds=0)
+    launch = fitted.parameters[1]
+    assert launch.after == pytest.approx(140e6, rel=0.02)
+    assert launch.told_by == pytest.approx(1, abs=0.2)
+    assert any(text.startswith("host.launch_eager is told by 1.0 rows") for text in fitted.warnings)
+
+
 def profile_of(design: Design) -> hs.Trace:
     """A trace with the times that `design` would take, as a profiler gives them."""
     from hiersim.fusion.eager import eager
