@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from hiersim.sweeps.run import sweep
     from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.plots.wall import plot_memory_wall
     from hiersim.views.report.write import write_report
 
 _PLACES = {
@@ -70,6 +71,7 @@ _PLACES = {
     "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
     "write_report": "hiersim.views.report.write",
+    "plot_memory_wall": "hiersim.views.plots.wall",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -147,6 +149,7 @@ __all__ = [
     "load_sweep",
     "load_trace",
     "logspace",
+    "plot_memory_wall",
     "rank",
     "save_trace",
     "simulate",
