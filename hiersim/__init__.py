@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from hiersim.sweeps.run import sweep
     from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.explore import explore
     from hiersim.views.plots.wall import plot_memory_wall
     from hiersim.views.report.write import write_report
 
@@ -72,6 +73,7 @@ _PLACES = {
     "variant": "hiersim.frontends.variants.variant",
     "write_report": "hiersim.views.report.write",
     "plot_memory_wall": "hiersim.views.plots.wall",
+    "explore": "hiersim.views.explore",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -134,6 +136,7 @@ __all__ = [
     "advise",
     "compare",
     "explain",
+    "explore",
     "export_chakra",
     "fuse",
     "geomspace",
