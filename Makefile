@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser mutants check lint types layers fix bench docs site traces clean
+.PHONY: help demo test test-torch test-formats test-browser fuzz mutants check lint types layers fix bench docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,12 +31,16 @@ test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extr
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "transformers>=5.18" "timm>=1.0.20" torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
 
-test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs both extras
-	@$(BIN)/python -c "import jax, onnx" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17"
+test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the extras jax and ort
+	@$(BIN)/python -c "import jax, onnx, onnxruntime" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
 	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) -q
 
 test-browser: $(STAMP)-browser ## the report in Chromium, by eye of axe-core (needs chromium and npm)
 	@$(BIN)/python -m pytest -m browser -q
+
+fuzz: $(STAMP)-test ## broken files of every format: are they read, or refused in one line? (CASES=20000)
+	@$(BIN)/python tests/fuzz --cases $(or $(CASES),20000)
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)

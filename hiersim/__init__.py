@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.onnx_model.build import import_onnx
     from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.save import write_trace
+    from hiersim.frontends.variants.primitives import primitives
     from hiersim.frontends.variants.variant import variant
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
@@ -70,6 +71,7 @@ _PLACES = {
     "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
+    "primitives": "hiersim.frontends.variants.primitives",
     "variant": "hiersim.frontends.variants.variant",
     "write_report": "hiersim.views.report.write",
     "plot_memory_wall": "hiersim.views.plots.wall",
@@ -153,6 +155,7 @@ __all__ = [
     "load_trace",
     "logspace",
     "plot_memory_wall",
+    "primitives",
     "rank",
     "save_trace",
     "simulate",

@@ -41,7 +41,7 @@ def _rows(trace: Trace, program: Program, timeline: Timeline) -> list[dict[str, 
     assert profile is not None
     launching = np.flatnonzero(~np.isin(operators.kind, [int(Kind.VIEW), int(Kind.SYNC)]))
     predicted = np.zeros(len(operators), np.int64)
-    predicted[launching] = _kernel_ticks(program, timeline, len(launching))
+    predicted[launching] = kernel_ticks(program, timeline, len(launching))
     measured = profile.by_operator(len(operators))
     known = _known(trace)
     rows: dict[tuple[int, bool], dict[str, Any]] = {}
@@ -60,7 +60,7 @@ def _rows(trace: Trace, program: Program, timeline: Timeline) -> list[dict[str, 
     return sorted(rows.values(), key=lambda entry: (-entry["measured_ticks"], entry["operator"]))
 
 
-def _kernel_ticks(program: Program, timeline: Timeline, kernels: int) -> IntArray:
+def kernel_ticks(program: Program, timeline: Timeline, kernels: int) -> IntArray:
     """(kernels,) duration of each kernel of the graph; what the program adds (copies between memories) is left out."""
     ticks = timeline.end - timeline.start
     owner = program.graph_kernel

@@ -15,6 +15,8 @@ from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
 from hiersim.errors import HiersimError, MissingExtraError, nearest
+from hiersim.fusion.pressure import warnings_of
+from hiersim.lowering.host import region_ticks
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.measured_times import measured_times
@@ -105,6 +107,13 @@ class Result:
     def ledger(self) -> tuple[LedgerRow, ...]:
         """Every entry with ticks, by engine."""
         return tuple(ledger_rows(self.program.tiers, self.timeline))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the model had to assume, kernels grouped by hand that would not fit the cores, SRAM beyond the die."""
+        by_hand = self.trace.groupings and self.graph.policy.endswith("(grouped)")
+        pressure = warnings_of(self.trace, self.graph, self.design) if by_hand else ()
+        return (*self.program.warnings, *pressure, *silicon_warnings(self.design))
 
     @property
     def stall_fraction(self) -> float:
@@ -340,6 +349,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "home_tier": result.design.home.name,
         "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
+        **({} if result.graph.entries is None else {"regions": region_entries(result)}),
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
         "peak_memory": peak_memory(result),
@@ -353,9 +363,17 @@ def to_dict(result: Result) -> dict[str, Any]:
         "energy_j": result.energy,
         "cost": result.cost,
         "silicon": silicon(result.design),
-        "warnings": [*program.warnings, *silicon_warnings(result.design)],
+        "warnings": list(result.warnings),
         **({} if measured is None else {"measured": measured}),
     }
+
+
+def region_entries(result: Result) -> dict[str, Any]:
+    """What the host did to enter compiled regions: how often, and how long."""
+    entries = result.graph.entries
+    assert entries is not None
+    counts = {name: int(getattr(entries, name).sum()) for name in ("calls", "guards", "recompiled")}
+    return {**counts, "host_ticks": region_ticks(result.graph, result.design)}
 
 
 def placement_rows(result: Result) -> list[PlacementRow]:

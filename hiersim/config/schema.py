@@ -205,6 +205,10 @@ class HostModel(_Strict):
     queue: Count = 1024
     launch_graph: Ticks | None = None
     graph_start: Ticks | None = None
+    region_entry: Ticks | None = None
+    guard: Ticks | None = None
+    recompile: Ticks | None = None
+    recompile_operator: Ticks | None = None
 
 
 class DeviceModel(_Strict):

@@ -264,6 +264,14 @@ class Host:
     """Thread time for one replay of a captured graph of kernels (CUDA graph)."""
     graph_start: Ticks | None = None
     """Device time between two dependent kernels of one replay."""
+    region_entry: Ticks | None = None
+    """Thread time to enter a compiled region, beside its guards and its launches."""
+    guard: Ticks | None = None
+    """Thread time to check one guard."""
+    recompile: Ticks | None = None
+    """Thread time to compile a region again, whatever it holds."""
+    recompile_operator: Ticks | None = None
+    """Thread time to compile a region again, for each operator in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import Span
 from hiersim.sweeps.job import Bench, Done, MissingJobError, Parcel, hold, work
 
-RUN_SECONDS: Final = 1.0
+RUN_SECONDS: Final = 2.0
 """A run of points is as long as this takes, so that little is lost with a process, and handing out costs nothing."""
 LARGEST_RUN: Final = 1024
 GROWTH: Final = 8
@@ -313,7 +313,7 @@ class Cluster:
     def close(self) -> None:
         """Forget the job; leave the cluster as it was."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False)  # which cancels what is pending
         if self._plugin is not None:
             with suppress(Exception):  # a scheduler that is gone has forgotten it
                 self._client.unregister_worker_plugin(self._plugin)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hiersim.lowering.host import region_ticks
 from hiersim.model.timeline import WORK, Entry
 from hiersim.results import MAIN_ENGINE, Result
-from hiersim.units import show_bytes, show_ticks
+from hiersim.units import Ticks, show_bytes, show_ticks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -280,15 +281,41 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
     """How much of each run waits for its far memory and what changes against the first."""
     base = results[0]
     lines = []
-    for result, heading in zip(results, headings(results), strict=True):
+    pairs = list(zip(results, headings(results), strict=True))
+    for result, heading in pairs:
         home = result.design.home.name
         line = f"{heading.replace(chr(10), ', ')}: {percent(waiting_for(result, home))} of the time waits for {home}"
         if result is not base:
             saved = base.home_bytes - result.home_bytes
             line += f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the first column"
             line += f", {show_bytes(abs(saved))} {'less' if saved >= 0 else 'more'} {home} traffic"
-        lines.append(line)
-    return lines
+        lines.append(line + peak_words(base, result))
+    return lines + [line for result, heading in pairs for line in region_words(result, heading)]
+
+
+def peak_words(base: Result, result: Result) -> str:
+    """What fusion does to the memory that a model needs, where it needs more of the last tier than the baseline."""
+    home = result.design.home.name
+    if result.design is not base.design or result.peak[home] <= base.peak[home]:
+        return ""
+    more = result.peak[home] - base.peak[home]
+    return f"; it needs {show_bytes(more)} more of {home} than the first column ({show_bytes(result.peak[home])})"
+
+
+def region_words(result: Result, heading: str) -> list[str]:
+    """What entering compiled regions costs the host; nothing where a run enters none."""
+    entries = result.graph.entries
+    if entries is None:
+        return []
+    ticks = region_ticks(result.graph, result.design)
+    counts = {"region_entry": entries.calls, "guard": entries.guards, "recompile": entries.recompiled}
+    words = {"region_entry": "entries", "guard": "guards", "recompile": "recompilations"}
+    ticks["recompile"] += ticks.pop("recompile_operator")
+    parts = [
+        f"{int(counts[key].sum()):,} {words[key]} {show_ticks(Ticks(time))}" for key, time in ticks.items() if time
+    ]
+    name = heading.replace(chr(10), ", ")
+    return [f"{name}: compiled regions take {show_ticks(Ticks(sum(ticks.values())))} of the host: {', '.join(parts)}"]
 
 
 def conclusion(results: Sequence[Result]) -> str:
