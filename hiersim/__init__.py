@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from hiersim.sweeps.run import sweep
     from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.explore import explore
+    from hiersim.views.plots.wall import plot_memory_wall
     from hiersim.views.report.write import write_report
 
 _PLACES = {
@@ -75,6 +77,8 @@ _PLACES = {
     "primitives": "hiersim.frontends.variants.primitives",
     "variant": "hiersim.frontends.variants.variant",
     "write_report": "hiersim.views.report.write",
+    "plot_memory_wall": "hiersim.views.plots.wall",
+    "explore": "hiersim.views.explore",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -139,6 +143,7 @@ __all__ = [
     "calibrate",
     "compare",
     "explain",
+    "explore",
     "export_chakra",
     "fuse",
     "geomspace",
@@ -154,6 +159,7 @@ __all__ = [
     "load_sweep",
     "load_trace",
     "logspace",
+    "plot_memory_wall",
     "primitives",
     "rank",
     "save_trace",

@@ -274,6 +274,10 @@ class Result:
     plot_lifetimes = drawn_by("hiersim.views.plots.memory:plot_lifetimes", "The lives of the largest tensors.")
     plot_knees = drawn_by("hiersim.views.plots.memory:plot_knees", "Traffic against the capacity of a shared cache.")
     plot_tornado = drawn_by("hiersim.views.plots.choices:plot_tornado", "What better and worse parts would change.")
+    plot_traffic = drawn_by("hiersim.views.plots.traffic:plot_traffic", "Bytes from tier to tier, as a Sankey.")
+    plot_kernels = drawn_by(
+        "hiersim.views.plots.traffic:plot_kernels", "Which operators share a kernel, and who reads."
+    )
 
 
 class Comparison(list[Result]):

@@ -30,7 +30,9 @@ DASHES: Final = ("none", "7 4", "2 3")
 """Lines of one colour differ by dash."""
 MOST_LINES: Final = len(COLOURS) * len(DASHES)
 _WIDE_RATIO: Final = 8
-"""Values that lie further apart are drawn on a logarithmic scale."""
+"""Values that lie further apart are drawn on a logarithmic scale …"""
+_TALL_RATIO: Final = 20
+"""… and figures, which else begin at zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,12 @@ def _axes(
     frame = Frame(left=70, top=30, right=width - 16, bottom=260 if narrow else 340)
     xs, ys = [point[0] for point in points], [point[1] for point in points]
     across, marks = _scale(min(xs), max(xs), x, frame.left + 8, frame.right - 8, 4 if narrow else 8)
-    top = (max(ys) or 1.0) * 1.06
-    up = linear(0, top, frame.bottom, frame.top)
-    children = axis_x(frame, across, marks, x.show, x.title) + axis_y(frame, up, nice_ticks(top, 5), y.show, y.title)
+    if min(ys) > 0 and max(ys) / min(ys) >= _TALL_RATIO:
+        up, rungs = _scale(min(ys) / 1.3, max(ys) * 1.3, y, frame.bottom, frame.top, 6)
+    else:
+        top = (max(ys) or 1.0) * 1.06
+        up, rungs = linear(0, top, frame.bottom, frame.top), nice_ticks(top, 5)
+    children = axis_x(frame, across, marks, x.show, x.title) + axis_y(frame, up, rungs, y.show, y.title)
     return frame, across, up, children
 
 
