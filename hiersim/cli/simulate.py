@@ -34,7 +34,7 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
     default="eager",
     show_default=True,
     metavar="P",
-    help="Fusion policy: eager, pointwise, epilogue, attention, inductor, inductor-rules, optimal, xla.",
+    help="Fusion policy: eager, pointwise, epilogue, attention, inductor, inductor-rules, optimal, ort, xla.",
 )
 @options.variants
 @options.common
