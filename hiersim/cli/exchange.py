@@ -87,13 +87,12 @@ def chakra(file: str, name: str, output: str, quiet: bool) -> None:
 @click.option(
     "--runtime",
     type=click.Choice(["basic", "extended"]),
-    default="",
     help="Also the graph that ONNX Runtime makes of it, optimised up to this level: the schedule 'ort'.",
 )
 @name
 @output
 @quiet
-def onnx(file: str, sides: tuple[str, ...], runtime: str, name: str, output: str, quiet: bool) -> None:
+def onnx(file: str, sides: tuple[str, ...], runtime: str | None, name: str, output: str, quiet: bool) -> None:
     """An ONNX model (.onnx): one inference. Weights' data is not needed.
 
     \b
@@ -104,7 +103,7 @@ def onnx(file: str, sides: tuple[str, ...], runtime: str, name: str, output: str
     from hiersim.frontends.onnx_model.build import import_onnx
 
     _check_target(output)
-    _write(import_onnx(file, name=name, sides=_sides(sides), runtime=runtime), output, quiet)
+    _write(import_onnx(file, name=name, sides=_sides(sides), runtime=runtime or ""), output, quiet)
 
 
 @import_group.command()

