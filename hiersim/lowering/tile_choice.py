@@ -336,7 +336,7 @@ class TileChoice(Blocks):
             per_block = 2.0 * macs * cores / float(rate)
             accesses: cython.longlong = self.narrow_accesses(m, n)
             if accesses > 0:
-                per_block = max(per_block, float(accesses) * inner / float(self.figures.narrow_rate))
+                per_block = max(per_block, float(accesses) * inner / float(self.access_rate))
         lines: cython.double = float(min(m, self.m) + min(n, self.n))
         if kept == KEEP_A:
             lines -= float(min(m, self.m)) * (1.0 - self.kept_share(m, n, kept))
