@@ -21,18 +21,23 @@ from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
 from hiersim.lowering.stages import column, longer
+from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.stages import Figures
     from cython.cimports.hiersim.lowering.work import Work
+    from cython.cimports.libc.math import ceil
 else:
+    from math import ceil
+
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.stages import Figures
     from hiersim.lowering.work import Work
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
 KEEP_A = cython.declare(cython.longlong, KEPT_A)
@@ -343,7 +348,12 @@ class TileChoice(Blocks):
         if kept == KEEP_B:
             lines -= float(min(n, self.n)) * (1.0 - self.kept_share(m, n, kept))
         loaded: cython.double = lines * inner * float(self.element) * float(active)
-        per_block = max(per_block, figures.read_time(0, loaded, float(active)))
+        loading: cython.double = figures.read_time(0, loaded, float(active))
+        if figures.scratchpad == 0:  # a buffer is loaded, waits and is worked on while the others take their turns
+            steps: cython.double = ceil(inner / float(k))
+            waiting: cython.double = steps * float(figures.latency(0)) / float(SECOND)
+            per_block = max(per_block, (per_block + loading + waiting) / float(figures.depth))
+        per_block = max(per_block, loading)
         waves: cython.double = float(ceil_div(blocks, figures.cores))
         seconds: cython.double = waves * per_block
         if self.exposed:
