@@ -46,6 +46,10 @@ INNER_TILES = cython.declare(cython.longlong, 8)
 """A step along the inner dimension is at most this many native tiles."""
 MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
 """A side of a tile is at most this many native ones."""
+LEAST_SIDE = cython.declare(cython.longlong, 32)
+LEAST_SUMS = cython.declare(cython.longlong, 4096)
+"""Of a block on the vector unit of a GPU: the smallest that cuBLAS has names for are 64 × 64, 32 × 128 and 128 × 32; a
+thread keeps 8 × 8 sums, so that it loads two elements for eight products."""
 LONGEST_STREAM = cython.declare(cython.longlong, 2**24)
 """… or this long on a systolic unit, where a long stream hides fill and drain."""
 TIE = cython.declare(cython.double, 1.0 + 1e-9)
@@ -121,7 +125,7 @@ class TileChoice(Blocks):
             while m * wide * native_n * ACCUMULATOR_BYTES <= figures.accumulators:
                 n: cython.longlong = wide * native_n
                 k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
-                if k > 0:
+                if k > 0 and not self.is_too_small(m, n):
                     self.add_with_split(m, n, k)
                 if n >= self.n or n >= self.longest(native_n):
                     break
@@ -130,6 +134,18 @@ class TileChoice(Blocks):
                 break
             tall = self.next_side(tall)
         return self.add_least()
+
+    @cython.cfunc
+    def is_too_small(self, m: cython.longlong, n: cython.longlong) -> cython.bint:
+        """Whether a block leaves threads of the vector unit without the sums that they keep in registers.
+
+        A side may be shorter where it covers its extent.
+        """
+        if self.unit == self.figures.matrix_unit:
+            return False
+        if (m < LEAST_SIDE and m < self.m) or (n < LEAST_SIDE and n < self.n):
+            return True
+        return m * n < LEAST_SUMS and m < self.m and n < self.n
 
     @cython.cfunc
     def next_side(self, count: cython.longlong) -> cython.longlong:
