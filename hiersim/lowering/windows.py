@@ -7,7 +7,8 @@ costs what a full one does. Not where a convolution is a plain product (window a
 of an image are rows of a matrix as they lie, one product per image, unless their length is odd. Nor in compiled
 schedules, whose compiler lays tensors out once. [Names and times of kernels of cuDNN 9 in the bundled measurements.]
 
-An implicit product looks up a line for every place of its window: the channels of a place, 128 bytes at most.
+An implicit product looks up a line for every place of its window: the channels of a place, 128 bytes at most. Where
+each channel has a filter of its own, a direct kernel loads element by element.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
 results. `windows.pxd` declares the fields.
@@ -83,6 +84,9 @@ class Windows(TileChoice):
         first: cython.longlong = anchor * DIMS
         window: cython.longlong = max(1, self.classes.type_dims[first + 4])
         stride: cython.longlong = max(1, self.classes.type_dims[first + 5])
+        if self.batch > 1 and self.n == 1 and self.k == window:  # a filter per channel: every element by itself
+            self.width, self.access_rate = self.element, self.figures.narrow_rate
+            return 0
         compiled: cython.bint = self.classes.type_padded[anchor] > 0
         plain: cython.bint = window == 1 and stride == 1 and self.batch == 1
         if plain and (compiled or self.takes_rows(images)):
@@ -98,6 +102,8 @@ class Windows(TileChoice):
         """Make it one product per image where rows of an image, as they lie, can be loaded; whether that is so."""
         places: cython.longlong = self.m // images
         width: cython.longlong = common(places * self.element, WIDE)
+        if places == 1:  # both orders are the same
+            return True
         if places * images != self.m or (images > 1 and width < LEAST_WIDTH):
             return False
         self.batch, self.m = images, places
