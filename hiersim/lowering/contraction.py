@@ -72,7 +72,7 @@ class Cutter(Windows):
         for level in range(self.work.levels):
             self.far_loads[level] = self.extra_far[level] = 0
         self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = self.set_up = 0
-        self.gathered = self.laid_out = self.in_turn = False
+        self.gathered = self.laid_out = self.direct = self.in_turn = False
         self.longest_inner = 0
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
@@ -141,7 +141,7 @@ class Cutter(Windows):
         self.blocks = product(self.batch * rows * columns, self.split)
         self.steps = ceil_div(self.inner, self.tile_k)
         self.step_size = self.tile_k
-        self.padded = self.figures.native(self.dtype, 2)
+        self.padded = 1 if self.direct else self.figures.native(self.dtype, 2)
         self.block_m = self.block_side(self.tile_m, self.m, 0)
         self.block_n = self.block_side(self.tile_n, self.n, 1)
         self.head = 0

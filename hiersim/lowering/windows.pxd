@@ -3,7 +3,7 @@ from hiersim.lowering.tile_choice cimport TileChoice
 
 
 cdef class Windows(TileChoice):
-    cdef readonly bint gathered, laid_out
+    cdef readonly bint gathered, laid_out, direct
     # launches before the product, bytes before and after, squares of 32 x 32 elements, ticks before its first block
     cdef readonly long long layouts, read_before, written_before, after
     cdef long long squares_before, squares_after, set_up

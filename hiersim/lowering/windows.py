@@ -55,7 +55,7 @@ LEAST_WIDTH = cython.declare(cython.longlong, 4)
 class Windows(TileChoice):
     """What a convolution is run as. `plan_convolution` chooses it.
 
-    `gathered`: an implicit product; `laid_out`: with layouts changed around it, in which case `layouts` are the
+    `direct`: no product at all, a filter per channel; `gathered`: an implicit product; `laid_out`: with layouts changed around it, in which case `layouts` are the
     launches before it, `before` and `after` the bytes that those before read and write and that the one after reads,
     `squares_before` and `squares_after` the squares they go through. (levels,) `far_before` are what each
     farther tier supplies to those before, `far_weight` what it supplies of a weight that the product reads as it lies;
@@ -64,7 +64,7 @@ class Windows(TileChoice):
 
     def __init__(self, work: Work) -> None:
         TileChoice.__init__(self, work)
-        self.gathered = self.laid_out = False
+        self.gathered = self.laid_out = self.direct = False
         self.layouts = self.read_before = self.written_before = self.after = 0
         self.squares_before = self.squares_after = self.set_up = 0
         self.far_before, self.lost_before = column(work.levels), column(work.levels)
@@ -73,7 +73,7 @@ class Windows(TileChoice):
     @cython.cfunc
     def plan_convolution(self) -> cython.longlong:
         """How the convolution at hand is run, after its operands are found: its product, and what goes around it."""
-        self.gathered = self.laid_out = False
+        self.gathered = self.laid_out = self.direct = False
         self.layouts = self.set_up = 0
         anchor: cython.longlong = self.work.anchor
         images: cython.longlong = self.classes.type_images[anchor]
@@ -85,6 +85,7 @@ class Windows(TileChoice):
         window: cython.longlong = max(1, self.classes.type_dims[first + 4])
         stride: cython.longlong = max(1, self.classes.type_dims[first + 5])
         if self.batch > 1 and self.n == 1 and self.k == window:  # a filter per channel: every element by itself
+            self.direct = True
             self.width, self.access_rate = self.element, self.figures.narrow_rate
             return 0
         compiled: cython.bint = self.classes.type_padded[anchor] > 0
