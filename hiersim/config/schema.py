@@ -225,7 +225,17 @@ def to_design(model: DesignModel) -> value.Design:
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
     )
-    names = ("cores", "clock", "load_bandwidth", "buffer_depth", "threads", "start_up", "exchange", "window_set_up", "energy")
+    names = (
+        "cores",
+        "clock",
+        "load_bandwidth",
+        "buffer_depth",
+        "threads",
+        "start_up",
+        "exchange",
+        "window_set_up",
+        "energy",
+    )
     plain = {name: getattr(compute, name) for name in names}
     design = value.Design(
         name=model.name,

@@ -47,19 +47,20 @@ SQUARE = cython.declare(cython.longlong, 32)
 """Side of what is laid out anew at once, in elements."""
 LINE = cython.declare(cython.longlong, 128)
 """Bytes of a line of a core's own cache: CUDA C++ Best Practices Guide."""
-LEAST_WIDTH = cython.declare(cython.longlong, 4)
-"""Bytes of the narrowest access of a kernel that takes rows as they lie: two elements of 16 bits (CUTLASS `align2`)."""
+LEAST_ELEMENTS = cython.declare(cython.longlong, 2)
+"""Elements of an access of a kernel that takes rows of many images as they lie (CUTLASS `align2`)."""
 
 
 @cython.cclass
 class Windows(TileChoice):
     """What a convolution is run as. `plan_convolution` chooses it.
 
-    `direct`: no product at all, a filter per channel; `gathered`: an implicit product; `laid_out`: with layouts changed around it, in which case `layouts` are the
-    launches before it, `before` and `after` the bytes that those before read and write and that the one after reads,
-    `squares_before` and `squares_after` the squares they go through. (levels,) `far_before` are what each
-    farther tier supplies to those before, `far_weight` what it supplies of a weight that the product reads as it lies;
-    `lost_before` and `lost_after` what it takes, and gives back, of what one launch hands to the next.
+    `direct`: no product at all, a filter per channel; `gathered`: an implicit product; `laid_out`: with layouts changed
+    around it, in which case `layouts` are the launches before it, `read_before` and `written_before` the bytes that
+    those read and write, `after` those that the one after it reads, `squares_before` and `squares_after` the squares
+    they go through. (levels,) `far_before` are what each farther tier supplies to those before, `far_weight` what it
+    supplies of a weight that the product reads as it lies; `lost_before` and `lost_after` what it takes, and gives
+    back, of what one launch hands to the next. `set_up` are ticks before the product's first block.
     """
 
     def __init__(self, work: Work) -> None:
@@ -105,12 +106,13 @@ class Windows(TileChoice):
         width: cython.longlong = common(places * self.element, WIDE)
         if places == 1:  # both orders are the same
             return True
-        if places * images != self.m or (images > 1 and width < LEAST_WIDTH):
+        least: cython.longlong = LEAST_ELEMENTS * self.element
+        if places * images != self.m or (images > 1 and width < least):
             return False
         self.batch, self.m = images, places
         self.operand_b = product(self.operand_b, images)
         if width < WIDE:
-            self.width, self.access_rate = min(width, LEAST_WIDTH), self.figures.narrow_rate
+            self.width, self.access_rate = min(width, least), self.figures.narrow_rate
         return True
 
     @cython.cfunc
