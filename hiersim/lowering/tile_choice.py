@@ -337,7 +337,8 @@ class TileChoice(Blocks):
     ) -> cython.double:
         """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
 
-        Where units stand still between waves, so does the estimate while results leave; it knows no latency (D13).
+        Where units stand still between waves, so does the estimate while results leave. Of cores with one scratchpad it
+        knows no latency (D13).
         A product too small for the machine also waits for its largest operand from the last tier.
         """
         figures: Figures = self.figures
