@@ -234,7 +234,7 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
         "type_masked": operators.masked_flops,
         "type_vector": operators.vector_flops,
         "type_special": operators.special_ops,
-        "type_padded": np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64),
+        "type_padded": _padded(graph),
         "type_images": _images(graph),
     }
     label, row = equal_rows((*columns.values(), dims))
@@ -245,6 +245,23 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
     element = np.maximum(-(-_BITS // 8), 1)
     types = {name: column[row] for name, column in columns.items()}
     return label, {**types, "type_dims": sizes.reshape(-1), "type_element": element[operators.dtype[row]]}
+
+
+def _padded(graph: KernelGraph) -> IntArray:
+    """(N,) 1 for operators of compiled schedules; not for convolutions that the compiler leaves in the order they have.
+
+    TorchInductor keeps that order in the whole graph when one convolution has groups of several channels: PyTorch 2,
+    torch/_inductor/graph.py, `decide_layout_opt`.
+    """
+    operators = graph.operators
+    padded = np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64)
+    convolutions = np.flatnonzero(operators.kind == Kind.CONV)
+    convolutions = convolutions[np.diff(operators.dims_ptr)[convolutions] >= 5]
+    first = operators.dims_ptr[convolutions]
+    groups, inner, window = (operators.dims[first + place] for place in (0, 3, 4))
+    if bool(((groups > 1) & (inner > window)).any()):
+        padded[operators.kind == Kind.CONV] = 0
+    return padded
 
 
 def _images(graph: KernelGraph) -> IntArray:
