@@ -35,7 +35,7 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
     default="eager",
     show_default=True,
     metavar="P",
-    help="Fusion policy: eager, pointwise, epilogue, attention, depth-first, inductor, inductor-rules, optimal, ort, xla.",
+    help="Policy: eager, pointwise, epilogue, attention, depth-first, inductor, inductor-rules, optimal, ort, xla.",
 )
 @options.keep_peak
 @options.variants
