@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser fuzz mutants check lint types layers fix bench docs site traces clean
+.PHONY: help demo test test-torch test-formats test-browser fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,12 @@ fix: $(STAMP)-dev ## mend style and format
 
 bench: $(STAMP)-run ## how fast it is, into out/bench; HIERSIM_PEERS_PYTHON names an interpreter that has peers
 	@$(BIN)/python -m benchmarks --out out/bench
+
+fidelity: $(STAMP)-test ## as close to measured devices as before? A sample of every class, in less than a minute
+	@$(BIN)/python -m pytest tests/fidelity -q
+
+fidelity-history: $(STAMP)-run ## the error table at each commit that changed it, from git
+	@$(BIN)/python -m benchmarks.fidelity_history > docs/fidelity-history.md.new && mv docs/fidelity-history.md.new docs/fidelity-history.md
 
 docs: $(STAMP)-run ## the pages that are made from the source
 	@$(BIN)/python -m hiersim.views.reference

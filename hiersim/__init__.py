@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hiersim.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from hiersim.calibration.calibrate import Calibration, calibrate
     from hiersim.config.load import load_design
     from hiersim.config.prices import load_prices
     from hiersim.decisions.elasticity import Advice, advise
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from hiersim.views.report.write import write_report
 
 _PLACES = {
+    "Calibration": "hiersim.calibration.calibrate",
+    "calibrate": "hiersim.calibration.calibrate",
     "load_design": "hiersim.config.load",
     "load_prices": "hiersim.config.prices",
     "sram_price": "hiersim.model.silicon",
@@ -116,6 +119,7 @@ _PLACES = {
 
 __all__ = [
     "Advice",
+    "Calibration",
     "CapacityError",
     "Comparison",
     "Curve",
@@ -136,6 +140,7 @@ __all__ = [
     "UnitError",
     "Validation",
     "advise",
+    "calibrate",
     "compare",
     "explain",
     "explore",

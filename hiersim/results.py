@@ -14,6 +14,7 @@ import numpy.typing as npt
 from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
+from hiersim.error_bands import ErrorBand, error_band
 from hiersim.errors import HiersimError, MissingExtraError, nearest
 from hiersim.fusion.pressure import warnings_of
 from hiersim.lowering.host import region_ticks
@@ -110,10 +111,14 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the model had to assume, kernels grouped by hand that would not fit the cores, SRAM beyond the die."""
+        """What to know before trusting the result: what the model had to assume, kernels grouped by hand that would not
+        fit the cores, SRAM beyond the die, and what of the error band is extrapolated.
+        """
         by_hand = self.trace.groupings and self.graph.policy.endswith("(grouped)")
         pressure = warnings_of(self.trace, self.graph, self.design) if by_hand else ()
-        return (*self.program.warnings, *pressure, *silicon_warnings(self.design))
+        band = self.error_band
+        beyond = (f"extrapolated: {text}" for text in (band.extrapolated if band else ()))
+        return (*self.program.warnings, *pressure, *silicon_warnings(self.design), *beyond)
 
     @property
     def stall_fraction(self) -> float:
@@ -185,6 +190,11 @@ class Result:
     def placement(self) -> list[PlacementRow]:
         """Where tensors live: one row per tier and role."""
         return placement_rows(self)
+
+    @property
+    def error_band(self) -> ErrorBand | None:
+        """How far off the time of the kernels may be, by errors known of such; see `hiersim.error_bands`."""
+        return error_band(self.design, self.graph, self.program, self.timeline, self.launch)
 
     @property
     def memory_cost(self) -> dict[str, float | None]:
@@ -325,6 +335,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     clock = int(result.design.compute.clock)
     traffic = result.traffic
     measured = measured_times(result.trace, result.graph, program, timeline)
+    band = result.error_band
     return {
         "schema": SCHEMA,
         "trace": result.trace.name,
@@ -361,6 +372,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "memory_cost_usd": result.memory_cost,
         "energy_j": result.energy,
+        "error_band": None if band is None else band.to_dict(),
         "cost": result.cost,
         "silicon": silicon(result.design),
         "warnings": list(result.warnings),

@@ -283,6 +283,8 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
     for result, heading in zip(results, tables.headings(results), strict=True):
         label = heading.replace("\n", ", ")
         click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")
+    for text in tables.band_lines(results):
+        click.echo(f"- {text}")
     if any("bandwidth" in path or "peak" in path for result in results for path in result.changes):
         click.echo("- cost is capacity x price: a changed bandwidth or rate has no price here")
     if verbose:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hiersim.lowering.host import region_ticks
 from hiersim.model.timeline import WORK, Entry
 from hiersim.results import MAIN_ENGINE, Result
-from hiersim.units import Ticks, show_bytes, show_ticks
+from hiersim.units import TICKS_PER_SECOND, Ticks, show_bytes, show_ticks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,6 +98,7 @@ def comparison_rows(results: Sequence[Result]) -> list[Row]:
 
     rows = [
         row("time", [show_ticks(result.makespan) for result in results]),
+        *_band_rows(results),
         *(
             [row("speed-up", [f"{base.makespan / max(result.makespan, 1):.2f} x" for result in results])]
             if len(results) > 1
@@ -116,6 +117,25 @@ def comparison_rows(results: Sequence[Result]) -> list[Row]:
     rows.append(row("  matrix unit", [percent(result.utilization["matrix"]) for result in results]))
     rows.extend(_memory_rows(results))
     return rows
+
+
+def _band_rows(results: Sequence[Result]) -> list[Row]:
+    """The error band, where any run has one."""
+    bands = [result.error_band for result in results]
+    if not any(bands):
+        return []
+    return [("  error band", tuple(f"± {100 * band.relative:.0f} %" if band else "–" for band in bands))]
+
+
+def band_lines(results: Sequence[Result]) -> list[str]:
+    """What of the error bands is extrapolated, each reason once, and runs that a slow host would decide."""
+    bands = [(result, band) for result in results if (band := result.error_band)]
+    lines = [f"error band extrapolated: {text}" for _, band in bands for text in band.extrapolated]
+    for (result, band), heading in zip(bands, headings([result for result, _ in bands]), strict=True):
+        if band.host_s is not None and band.host_s > result.time:
+            host = show_ticks(round(band.host_s * TICKS_PER_SECOND))
+            lines.append(f"{heading.replace(chr(10), ', ')}: the slow host of measured models would take {host}")
+    return list(dict.fromkeys(lines))
 
 
 def _memory_rows(results: Sequence[Result]) -> list[Row]:
