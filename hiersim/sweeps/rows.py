@@ -22,7 +22,7 @@ ERROR, ERROR_CLASS = "error", "error_class"
 """What a point that could not be run says instead of figures."""
 RAN: Final = {"trace": "result.trace", "fusion": "result.fusion"}
 """Keys of a result that an axis has as well: the axis says what was asked for, these say what was run."""
-JSON_TEXT: Final = ("placement", "measured", "warnings")
+JSON_TEXT: Final = ("placement", "measured", "error_band", "warnings")
 FLOAT: Final = (
     "time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j", "cost", "silicon",
 )  # fmt: skip
