@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 from hiersim.errors import HiersimError, one_line
@@ -23,13 +24,24 @@ ERROR, ERROR_CLASS = "error", "error_class"
 RAN: Final = {"trace": "result.trace", "fusion": "result.fusion"}
 """Keys of a result that an axis has as well: the axis says what was asked for, these say what was run."""
 JSON_TEXT: Final = ("placement", "measured", "warnings")
-FLOAT: Final = ("time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j")
+FLOAT: Final = (
+    "time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j", "cost", "silicon",
+)  # fmt: skip
 TEXT: Final = (
-    "result", "engine", "version", "inputs_sha256", "launch", ERROR, ERROR_CLASS, *JSON_TEXT,
+    "result", "engine", "version", "inputs_sha256", "launch", "home_tier", ERROR, ERROR_CLASS, *JSON_TEXT,
 )  # fmt: skip
 """First keys of columns of numbers with a fraction, and of text; the rest are whole numbers."""
-NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles")
+EXCEPTIONS: Final[Mapping[str, type]] = MappingProxyType(
+    {
+        "peak_memory.kernel_name": str, "cost.basis": str, "cost.item_unit": str, "cost.items": int,
+        "silicon.process": str, "silicon.sram_bytes": int,
+    }
+)  # fmt: skip
+"""Columns that hold something else than their first key says."""
+NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles", "cost")
 """Where a result says null: the design gives no figure. Elsewhere an empty cell is a key that the result lacks."""
+SILICON: Final = "silicon"
+"""A table of a result, or null where the node of the design is unknown: then it has no columns."""
 LEFT_OUT: Final = ("schema", "design", "set")
 """Keys that the sweep knows by itself."""
 SEPARATOR: Final = "."
@@ -39,7 +51,7 @@ def flat(result: Mapping[str, Any]) -> Row:
     """The JSON form of a result as one row."""
     row: Row = {}
     for key, value in result.items():
-        if key in LEFT_OUT:
+        if key in LEFT_OUT or (key == SILICON and value is None):
             continue
         if key == "ledger":
             for entry in value:
@@ -101,6 +113,7 @@ def expanded(row: Mapping[str, Any], places: Iterable[str]) -> dict[str, Any]:
     if ERROR not in result:
         order = {place: rank for rank, place in enumerate(places)}
         result["ledger"] = sorted(ledger, key=lambda entry: _ledger_rank(entry, order))
+        result.setdefault(SILICON, None)
     return result
 
 
@@ -137,9 +150,9 @@ def _ledger_rank(entry: Mapping[str, Any], places: Mapping[str, int]) -> tuple[i
 def kind_of(column: str) -> type:
     """`int`, `float` or `str`: what a column of results holds."""
     key = column.partition(SEPARATOR)[0]
-    if key in TEXT or column == "peak_memory.kernel_name":
-        return str
-    return float if key in FLOAT else int
+    if column in EXCEPTIONS:
+        return EXCEPTIONS[column]
+    return str if key in TEXT else float if key in FLOAT else int
 
 
 def word_of(column: str) -> str:
