@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.save import write_trace
     from hiersim.frontends.variants.variant import variant
+    from hiersim.fusion.build import group
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
+    from hiersim.model.operators import Kind
     from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
     from hiersim.results import Comparison, Result
@@ -69,6 +71,8 @@ _PLACES = {
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
     "variant": "hiersim.frontends.variants.variant",
+    "group": "hiersim.fusion.build",
+    "Kind": "hiersim.model.operators",
     "write_report": "hiersim.views.report.write",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
@@ -118,6 +122,7 @@ __all__ = [
     "Explanation",
     "FusionError",
     "HiersimError",
+    "Kind",
     "MissingExtraError",
     "Ranking",
     "Result",
@@ -135,6 +140,7 @@ __all__ = [
     "export_chakra",
     "fuse",
     "geomspace",
+    "group",
     "import_chakra",
     "import_hlo",
     "import_kineto",
