@@ -68,7 +68,7 @@ def import_table(
     --------
     >>> import hiersim as hs
     >>> product = {"name": "fc", "kind": "gemm", "dims": "m=64 n=512 k=256"}
-    >>> rows = [product, {"name": "act", "op": "aten.gelu", "inputs": "fc"}]
+    >>> rows = [product, {"name": "act", "op": "aten.gelu", "shape": "64x512", "inputs": "fc"}]
     >>> len(hs.import_table(rows, name="mlp").graph.operators)
     2
     """
