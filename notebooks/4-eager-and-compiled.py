@@ -55,7 +55,8 @@ frame["memory"] = frame["stall_fraction"] * frame["makespan_ticks"] - frame["hos
 frame["work"] = (1 - frame["stall_fraction"]) * frame["makespan_ticks"]
 parts = frame[["host", "memory", "work"]]
 saved = (parts.loc["eager"] - parts.loc["inductor"]).div(frame.loc["eager", "makespan_ticks"], axis=0)
-saved_ax = saved.loc["gpt2-train"].loc[list(chips)].plot.bar(stacked=True, rot=0, title="gpt2-train: saved by fusion")
+colours = {"host": "#E69F00", "memory": "#0072B2", "work": "#999999"}
+saved_ax = saved.loc["gpt2-train"].loc[list(chips)].plot.bar(stacked=True, rot=0, color=colours, title="saved by fusion")
 (saved * 100).round(1)
 
 # %% [markdown]

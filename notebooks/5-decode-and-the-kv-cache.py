@@ -33,9 +33,9 @@ print(f"{step.time * 1e3:.1f} ms a token; {weights / 1e9:.1f} GB of weights, {st
 batches, contexts = [1, 4, 16, 64], [1024, 4096, 16384]
 grid = hs.sweep(trace, h100, "inductor", vary={"batch": batches, "context": contexts}, workers=1)
 data = grid.to_xarray()
-tokens = data["batch"] / data["time_s"]
-tokens_ax = tokens.plot.line(x="batch", xscale="log", yscale="log", marker="o")[0].axes
-tokens.to_pandas().round(0)
+tokens = (data["batch"] / data["time_s"]).to_pandas()
+tokens_ax = tokens.plot(loglog=True, marker="o", ylabel="tokens per second")
+tokens.round(0)
 
 # %% [markdown]
 # With a short context, 16 sequences give 14 times the tokens of one. A KV cache is read by its own sequence only: with a long

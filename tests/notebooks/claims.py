@@ -66,12 +66,12 @@ def sram_sizing(n: Names) -> None:
     labels = series(n["curve_ax"])
     assert sum(label[0].isdigit() for label in labels) == len(curve.knees)
     assert 2**20 * 64 < n["enough"].capacity < n["largest"].capacity / 2
-    saved = n["saved"].to_pandas()
-    assert (saved.loc["llama3-8b-decode"] < 0.02).all()
+    saved = n["saved"]
+    assert (saved.loc["llama3-8b-decode"] < 2).all()
     others = saved.drop("llama3-8b-decode")
-    assert (others.iloc[:, -1] > 0.02).all()
+    assert (others.iloc[:, -1] > 10).all()
     assert all(row.is_monotonic_increasing for _, row in others.iterrows())
-    assert sorted(tuple(line.get_ydata()) for line in n["saved_ax"].lines) == sorted(map(tuple, saved.to_numpy()))
+    assert series(n["saved_ax"]) == {name: list(row) for name, row in saved.iterrows()}
     table = n["table"]
     assert abs(table["$"].iloc[0] - 32 * n["per_mib"]) < 0.1
     assert 0.3 < table["mm2"].iloc[-1] / 814 < 0.37, "a third of the die"
@@ -142,15 +142,14 @@ def eager_and_compiled(n: Names) -> None:
 
 def decoding(n: Names) -> None:
     """5: a batch shares the weights and not the caches; what does not fit waits for PCIe."""
-    step, tokens, spilled = n["step"], n["tokens"].to_pandas(), n["spilled"].to_pandas()
+    step, tokens, spilled = n["step"], n["tokens"], n["spilled"].to_pandas()
     table = next(row.bytes for row in n["runs"]["BF16 on H200"].placement if row.tier == "dram")
     assert 0.9 < step.home_bytes / n["weights"] < 1, "all but the embedding table"
     assert 13.5 < tokens.loc[16, 1024] / tokens.loc[1, 1024] < 15
     assert tokens.loc[16, 16384] / tokens.loc[1, 16384] < 8
     assert tokens.loc[64, 16384] < tokens.loc[1, 16384], "the curve breaks down"
     assert (spilled > 0).sum().sum() == 1 and spilled.loc[64, 16384] > 50
-    drawn = sorted(tuple(line.get_ydata()) for line in n["tokens_ax"].lines)
-    assert drawn == sorted(map(tuple, tokens.to_numpy().T))
+    assert series(n["tokens_ax"]) == {str(context): list(tokens[context]) for context in tokens}
     assert n["worst_share"] > 0.9
     links = {link.name: link for link in n["h100"].links}
     slower = n["h100"].home.bandwidth / links["pcie"].read_bandwidth
