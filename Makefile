@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser notebooks notebook-pairs mutants check lint types layers fix bench docs site traces clean
+.PHONY: help demo test test-torch test-formats test-browser notebooks notebook-pairs fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,9 @@ test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extr
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "transformers>=5.18" "timm>=1.0.20" torch==2.13.0
 	@$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadgroup -q
 
-test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs both extras
-	@$(BIN)/python -c "import jax, onnx" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17"
+test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the extras jax and ort
+	@$(BIN)/python -c "import jax, onnx, onnxruntime" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
 	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) -q
 
 test-browser: $(STAMP)-browser ## the report in Chromium, by eye of axe-core (needs chromium and npm)
@@ -44,6 +45,9 @@ notebooks: $(STAMP)-test $(STAMP)-notebooks ## run the notebooks, and hold them 
 notebook-pairs: $(STAMP)-notebooks ## bring each notebook and its script into step: the newer one is taken; outputs are removed
 	@cd notebooks && for script in *.py; do ../$(BIN)/jupytext --quiet --sync "$$script"; done
 	@$(BIN)/python tests/notebooks/strip.py notebooks/*.ipynb
+
+fuzz: $(STAMP)-test ## broken files of every format: are they read, or refused in one line? (CASES=20000)
+	@$(BIN)/python tests/fuzz --cases $(or $(CASES),20000)
 
 mutants: $(STAMP)-mutation ## which small changes of the engine core no test would notice, into out/mutation (hours; SAMPLE=400: minutes)
 	@$(BIN)/python tests/mutation --jobs $(JOBS) --sample $(or $(SAMPLE),0)
@@ -66,6 +70,12 @@ fix: $(STAMP)-dev ## mend style and format
 
 bench: $(STAMP)-run ## how fast it is, into out/bench; HIERSIM_PEERS_PYTHON names an interpreter that has peers
 	@$(BIN)/python -m benchmarks --out out/bench
+
+fidelity: $(STAMP)-test ## as close to measured devices as before? A sample of every class, in less than a minute
+	@$(BIN)/python -m pytest tests/fidelity -q
+
+fidelity-history: $(STAMP)-run ## the error table at each commit that changed it, from git
+	@$(BIN)/python -m benchmarks.fidelity_history > docs/fidelity-history.md.new && mv docs/fidelity-history.md.new docs/fidelity-history.md
 
 docs: $(STAMP)-run ## the pages that are made from the source
 	@$(BIN)/python -m hiersim.views.reference

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hiersim.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from hiersim.calibration.calibrate import Calibration, calibrate
     from hiersim.config.load import load_design
     from hiersim.config.prices import load_prices
     from hiersim.decisions.elasticity import Advice, advise
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from hiersim.frontends.onnx_model.build import import_onnx
     from hiersim.frontends.operator_list.build import import_table
     from hiersim.frontends.save import write_trace
+    from hiersim.frontends.variants.primitives import primitives
     from hiersim.frontends.variants.variant import variant
     from hiersim.fusion.build import group
     from hiersim.model.design import Design
@@ -55,9 +57,13 @@ if TYPE_CHECKING:
     from hiersim.sweeps.run import sweep
     from hiersim.sweeps.table import Sweep, load_sweep
     from hiersim.validation.validate import Validation, validate
+    from hiersim.views.explore import explore
+    from hiersim.views.plots.wall import plot_memory_wall
     from hiersim.views.report.write import write_report
 
 _PLACES = {
+    "Calibration": "hiersim.calibration.calibrate",
+    "calibrate": "hiersim.calibration.calibrate",
     "load_design": "hiersim.config.load",
     "load_prices": "hiersim.config.prices",
     "sram_price": "hiersim.model.silicon",
@@ -70,10 +76,13 @@ _PLACES = {
     "import_table": "hiersim.frontends.operator_list.build",
     "save_trace": "hiersim.frontends.archive",
     "write_trace": "hiersim.frontends.save",
+    "primitives": "hiersim.frontends.variants.primitives",
     "variant": "hiersim.frontends.variants.variant",
     "group": "hiersim.fusion.build",
     "Kind": "hiersim.model.operators",
     "write_report": "hiersim.views.report.write",
+    "plot_memory_wall": "hiersim.views.plots.wall",
+    "explore": "hiersim.views.explore",
     "simulate": "hiersim.run",
     "compare": "hiersim.run",
     "fuse": "hiersim.run",
@@ -114,6 +123,7 @@ _PLACES = {
 
 __all__ = [
     "Advice",
+    "Calibration",
     "CapacityError",
     "Comparison",
     "Curve",
@@ -135,8 +145,10 @@ __all__ = [
     "UnitError",
     "Validation",
     "advise",
+    "calibrate",
     "compare",
     "explain",
+    "explore",
     "export_chakra",
     "fuse",
     "geomspace",
@@ -153,6 +165,8 @@ __all__ = [
     "load_sweep",
     "load_trace",
     "logspace",
+    "plot_memory_wall",
+    "primitives",
     "rank",
     "save_trace",
     "simulate",

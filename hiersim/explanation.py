@@ -8,7 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.errors import HiersimError, nearest
+from hiersim.estimated_cycles import estimated_cycles
+from hiersim.fusion.depth_first import NAME as DEPTH_FIRST
+from hiersim.fusion.depth_first import windows_of
 from hiersim.fusion.reasons import MEANING
+from hiersim.fusion.room import room
 from hiersim.fusion.why import find_operator, why_not
 from hiersim.lowering.working_sets import Part, WorkingSet, reuses, working_sets, woven
 from hiersim.lowering.workload import prepare
@@ -65,7 +69,14 @@ class Explanation:
                 for place, item in enumerate(self.sets)
             ],
             "kernel": kernel_facts(result, self.place) if self.place is not None else None,
+            **({} if self.estimate is None else {"estimate": self.estimate}),
         }
+
+    @property
+    def estimate(self) -> dict[str, Any] | None:
+        """Predicted beside what the compiler of the schedule expected; None where it says nothing."""
+        result = self.result
+        return estimated_cycles(result.trace, result.graph, result.design, result.program, result.timeline)
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def explain_pair(trace: Trace, design: Design, fusion: str, one: str, other: str
         When an operator is not there or not the only one of its name, or the policy gives no reasons.
     """
     rows = [find_operator(trace, word) for word in (one, other)]
-    verdict = why_not(trace, fusion, *rows)
+    verdict = why_not(trace, fusion, rows[0], rows[1], design)
     meaning, remedy = MEANING[verdict.reason] if verdict.reason is not None else (None, None)
     table = trace.graph.operators
     return {
@@ -186,6 +197,8 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "tile": _tile(result, kernel) if kernel is not None else {},
         "traffic_bytes": moved,
         "ledger": _ledger(result, place),
+        "regions": _entered(result, kernel),
+        "window": _window(result, kernel),
         "flops": flops,
         "busy_ticks": busy,
         "bound": bound,
@@ -193,6 +206,29 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "arithmetic_intensity": _intensity(flops, moved),
         "ridge_point": _ridge_point(result, operators),
     }
+
+
+def _window(result: Result, kernel: int | None) -> dict[str, Any]:
+    """How a kernel of the policy `depth-first` slides; empty for others."""
+    if kernel is None or result.graph.policy != DEPTH_FIRST:
+        return {}
+    found = windows_of(result.trace, result.design)[kernel]
+    if found is None:
+        return {}
+    return {
+        "windows": found.windows,
+        "halo": "computed again" if found.again else "kept",
+        "needs_bytes": found.needs,
+        "room_bytes": room(result.design),
+    }
+
+
+def _entered(result: Result, kernel: int | None) -> dict[str, int]:
+    """What the host does to enter compiled regions just before a kernel; empty where it enters none."""
+    entries = result.graph.entries
+    if entries is None or kernel is None or not entries.calls[kernel]:
+        return {}
+    return {name: int(getattr(entries, name)[kernel]) for name in ("calls", "guards", "recompiled")}
 
 
 def _kernel(result: Result, place: int) -> int | None:

@@ -39,11 +39,9 @@ def measured_times(trace: Trace, graph: KernelGraph, program: Program, timeline:
 def _rows(trace: Trace, program: Program, timeline: Timeline) -> list[dict[str, Any]]:
     operators, profile = trace.graph.operators, trace.measured
     assert profile is not None
-    launching = np.flatnonzero(~np.isin(operators.kind, [int(Kind.VIEW), int(Kind.SYNC)]))
-    predicted = np.zeros(len(operators), np.int64)
-    predicted[launching] = _kernel_ticks(program, timeline, len(launching))
+    predicted = operator_ticks(trace, program, timeline)
     measured = profile.by_operator(len(operators))
-    known = _known(trace)
+    known = known_operators(trace)
     rows: dict[tuple[int, bool], dict[str, Any]] = {}
     for row in np.flatnonzero(measured > 0).tolist():
         key = (int(operators.name[row]), bool(known[row]))
@@ -60,7 +58,16 @@ def _rows(trace: Trace, program: Program, timeline: Timeline) -> list[dict[str, 
     return sorted(rows.values(), key=lambda entry: (-entry["measured_ticks"], entry["operator"]))
 
 
-def _kernel_ticks(program: Program, timeline: Timeline, kernels: int) -> IntArray:
+def operator_ticks(trace: Trace, program: Program, timeline: Timeline) -> IntArray:
+    """(N,) duration of the kernel of each operator, of a replay with one kernel per operator; 0 where none runs."""
+    operators = trace.graph.operators
+    launching = np.flatnonzero(~np.isin(operators.kind, [int(Kind.VIEW), int(Kind.SYNC)]))
+    ticks = np.zeros(len(operators), np.int64)
+    ticks[launching] = kernel_ticks(program, timeline, len(launching))
+    return ticks
+
+
+def kernel_ticks(program: Program, timeline: Timeline, kernels: int) -> IntArray:
     """(kernels,) duration of each kernel of the graph; what the program adds (copies between memories) is left out."""
     ticks = timeline.end - timeline.start
     owner = program.graph_kernel
@@ -71,7 +78,7 @@ def _kernel_ticks(program: Program, timeline: Timeline, kernels: int) -> IntArra
     return total
 
 
-def _known(trace: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def known_operators(trace: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """(N,) operators that move or compute something in the trace, with a cost formula."""
     graph = trace.graph
     moved = np.diff(graph.reads.ptr) + np.diff(graph.writes.ptr) > 0

@@ -16,6 +16,7 @@ import numpy as np
 from hiersim.fusion.eager import take_operators, take_rows
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, Kind, Phase
+from hiersim.model.regions import Regions, calls_of, regions_of
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.results import Result
 
@@ -100,8 +101,22 @@ def without_optimizer(trace: Trace) -> Trace:
         operators=take_operators(graph.operators, rows),
         reads=take_rows(graph.reads, rows),
         writes=take_rows(graph.writes, rows),
+        regions=_regions(graph.regions, kept),
     )
     return Trace(header=trace.header, graph=cut)
+
+
+def _regions(regions: Regions | None, kept: IntArray) -> Regions | None:
+    """The calls of which all operators are kept, by their new numbers."""
+    if regions is None:
+        return None
+    number = np.cumsum(kept) - 1
+    calls = [
+        dataclasses.replace(call, first=int(number[call.first]), last=int(number[call.last]))
+        for call in calls_of(regions)
+        if bool(np.all(kept[call.first : call.last + 1]))
+    ]
+    return regions_of(calls) if calls else None
 
 
 def by_class(result: Result) -> tuple[ClassRow, ...]:

@@ -71,7 +71,7 @@ def _kept(part: Any) -> str:
 
 
 DECIDING: Final = ("header", "graph", "schedules", "groupings")
-"""Fields of a trace that decide a result: all but measured times."""
+"""Fields of a trace that decide a result: all but measured times and what compilers expected."""
 
 
 def _trace_digest(trace: Trace) -> Any:
@@ -89,8 +89,10 @@ def _feed(digest: Any, value: Any) -> None:
         digest.update(np.ascontiguousarray(value, dtype="<i8").tobytes())
     elif is_dataclass(value):
         for item in fields(value):
-            digest.update(item.name.encode() + b"\0")
-            _feed(digest, getattr(value, item.name))
+            part = getattr(value, item.name)
+            if part is not None:  # a table that a trace lacks leaves its hash as it was before there were such tables
+                digest.update(item.name.encode() + b"\0")
+                _feed(digest, part)
     elif isinstance(value, Mapping):
         for key in sorted(value):
             digest.update(str(key).encode() + b"\0")

@@ -14,7 +14,10 @@ import numpy.typing as npt
 from hiersim.bill import bill, silicon, silicon_warnings
 from hiersim.bounds import Bounds
 from hiersim.cost import energy, memory_cost
+from hiersim.error_bands import ErrorBand, error_band
 from hiersim.errors import HiersimError, MissingExtraError, nearest
+from hiersim.fusion.pressure import warnings_of
+from hiersim.lowering.host import region_ticks
 from hiersim.lowering.live import LiveBytes, live_bytes, live_in
 from hiersim.lowering.patterns import access_patterns
 from hiersim.measured_times import measured_times
@@ -107,6 +110,17 @@ class Result:
         return tuple(ledger_rows(self.program.tiers, self.timeline))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before trusting the result: what the model had to assume, kernels grouped by hand that would not
+        fit the cores, SRAM beyond the die, and what of the error band is extrapolated.
+        """
+        by_hand = self.trace.groupings and self.graph.policy.endswith("(grouped)")
+        pressure = warnings_of(self.trace, self.graph, self.design) if by_hand else ()
+        band = self.error_band
+        beyond = (f"extrapolated: {text}" for text in (band.extrapolated if band else ()))
+        return (*self.program.warnings, *pressure, *silicon_warnings(self.design), *beyond)
+
+    @property
     def stall_fraction(self) -> float:
         """Share of the makespan in which the cores wait."""
         if not self.timeline.makespan:
@@ -176,6 +190,11 @@ class Result:
     def placement(self) -> list[PlacementRow]:
         """Where tensors live: one row per tier and role."""
         return placement_rows(self)
+
+    @property
+    def error_band(self) -> ErrorBand | None:
+        """How far off the time of the kernels may be, by errors known of such; see `hiersim.error_bands`."""
+        return error_band(self.design, self.graph, self.program, self.timeline, self.launch)
 
     @property
     def memory_cost(self) -> dict[str, float | None]:
@@ -263,6 +282,10 @@ class Result:
     plot_lifetimes = drawn_by("hiersim.views.plots.memory:plot_lifetimes", "The lives of the largest tensors.")
     plot_knees = drawn_by("hiersim.views.plots.memory:plot_knees", "Traffic against the capacity of a shared cache.")
     plot_tornado = drawn_by("hiersim.views.plots.choices:plot_tornado", "What better and worse parts would change.")
+    plot_traffic = drawn_by("hiersim.views.plots.traffic:plot_traffic", "Bytes from tier to tier, as a Sankey.")
+    plot_kernels = drawn_by(
+        "hiersim.views.plots.traffic:plot_kernels", "Which operators share a kernel, and who reads."
+    )
 
 
 class Comparison(list[Result]):
@@ -320,6 +343,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     clock = int(result.design.compute.clock)
     traffic = result.traffic
     measured = result.measured
+    band = result.error_band
     return {
         "schema": SCHEMA,
         "trace": result.trace.name,
@@ -344,6 +368,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "home_tier": result.design.home.name,
         "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,
+        **({} if result.graph.entries is None else {"regions": region_entries(result)}),
         "peak_bytes": result.peak,
         "placement": [row._asdict() for row in result.placement],
         "peak_memory": peak_memory(result),
@@ -355,11 +380,20 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "memory_cost_usd": result.memory_cost,
         "energy_j": result.energy,
+        "error_band": None if band is None else band.to_dict(),
         "cost": result.cost,
         "silicon": silicon(result.design),
-        "warnings": [*program.warnings, *silicon_warnings(result.design)],
+        "warnings": list(result.warnings),
         **({} if measured is None else {"measured": measured}),
     }
+
+
+def region_entries(result: Result) -> dict[str, Any]:
+    """What the host did to enter compiled regions: how often, and how long."""
+    entries = result.graph.entries
+    assert entries is not None
+    counts = {name: int(getattr(entries, name).sum()) for name in ("calls", "guards", "recompiled")}
+    return {**counts, "host_ticks": region_ticks(result.graph, result.design)}
 
 
 def placement_rows(result: Result) -> list[PlacementRow]:

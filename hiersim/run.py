@@ -21,6 +21,7 @@ from hiersim.fusion.registry import BUILT_IN, Policy
 from hiersim.fusion.registry import policy as find_policy
 from hiersim.lowering.host import STREAM
 from hiersim.lowering.lower import lower
+from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile
 from hiersim.lowering.workload import prepare
 from hiersim.model.design import Design
@@ -71,14 +72,21 @@ def engine(name: str) -> Engine:
     return found[name]
 
 
-def kernels_of(trace: Trace, design: Design, fusion: str | Policy) -> KernelGraph:
+def kernels_of(trace: Trace, design: Design, fusion: str | Policy, keep_peak: bool = False) -> KernelGraph:
     """The kernels that the policy `fusion` makes of `trace`; once per trace when the policy does not see the design.
+
+    With `keep_peak` they are taken apart as far as they would hold more memory than eager mode.
 
     Raises
     ------
     FusionError
         Unknown policy, a trace without the captured schedule, or a policy that makes something else than kernels.
     """
+    if keep_peak and fusion != "eager":
+        from hiersim.fusion import peak
+
+        plain = kernels_of(trace, design, "eager")
+        return peak.keep_peak(trace, kernels_of(trace, design, fusion), plain, occupancy)
     if not isinstance(fusion, str):
         return _made_by(fusion, trace, design)
     if fusion in trace.groupings:
@@ -113,6 +121,7 @@ def simulate(
     keep_log: bool = False,
     fast_forward: bool = True,
     launch: str = STREAM,
+    keep_peak: bool = False,
 ) -> Result:
     """Replay `trace` on `design`.
 
@@ -136,27 +145,30 @@ def simulate(
     launch : str
         How the host launches: `stream` (kernel by kernel, at the eager or compiled cost) or `graph` (a captured graph
         is replayed, once for all kernels that need no value on the host).
+    keep_peak : bool
+        Take fused kernels apart where they would need more memory than eager mode (`hiersim.fusion.peak`).
 
     Raises
     ------
     CapacityError
         When the model does not fit.
     DesignError
-        When no unit can do a dtype, or no time is known for a graph replay.
+        When no unit can do a dtype, or no time is known for a graph replay or for entering a compiled region.
     FusionError
         Unknown policy, or a trace without the captured schedule.
     SimulationError
         When a law of the simulator is broken.
     """
     return replay(
-        trace, kernels_of(trace, design, fusion), design, engine_name=engine_name, changes=changes, progress=progress,
-        keep_log=keep_log, fast_forward=fast_forward, launch=launch,
+        trace, kernels_of(trace, design, fusion, keep_peak), design, engine_name=engine_name, changes=changes,
+        progress=progress, keep_log=keep_log, fast_forward=fast_forward, launch=launch,
     )  # fmt: skip
 
 
 def fuse(
-    trace: Trace, policy: str, design: Design | None = None, *, name: str = "fused", readable: bool = False
-) -> Trace:
+    trace: Trace, policy: str, design: Design | None = None, *, name: str = "fused", readable: bool = False,
+    keep_peak: bool = False,
+) -> Trace:  # fmt: skip
     """`trace` with the kernels that a policy makes of it, under a name that `fusion=` replays.
 
     Parameters
@@ -172,6 +184,8 @@ def fuse(
     readable : bool
         Keep only what the readable form holds: the schedules of compilers are left out, and eager kernels become a
         grouping (of which lifetimes follow from the last uses).
+    keep_peak : bool
+        Take fused kernels apart where they would need more memory than eager mode.
 
     Returns
     -------
@@ -188,10 +202,15 @@ def fuse(
         raise FusionError(f"policy '{policy}' looks at the design", expected="--design D")
     from hiersim.fusion.grouped import written_back
 
-    made = written_back(trace, kernels_of(trace, design, policy), name, not readable)  # type: ignore[arg-type]
+    kernels = kernels_of(trace, design, policy, keep_peak)  # type: ignore[arg-type]
+    made = written_back(trace, kernels, name, not readable)
     if not readable:
         return made
-    return replace(made, schedules={key: held for key, held in made.schedules.items() if key == name})
+    return replace(
+        made,
+        schedules={key: held for key, held in made.schedules.items() if key == name},
+        estimates={key: held for key, held in made.estimates.items() if key == name},
+    )
 
 
 def _needs_none(name: str) -> bool:
@@ -249,12 +268,13 @@ def compare(
     keep_log: bool = False,
     fast_forward: bool = True,
     launch: str = STREAM,
+    keep_peak: bool = False,
 ) -> Comparison:
     """Every design with every policy; the first is the baseline. The options are those of `simulate`."""
     return Comparison(
         simulate(
             trace, design, name, engine_name=engine_name, changes=changes, progress=progress, keep_log=keep_log,
-            fast_forward=fast_forward, launch=launch,
+            fast_forward=fast_forward, launch=launch, keep_peak=keep_peak,
         )
         for design in designs
         for name in fusion

@@ -14,7 +14,7 @@ import numpy as np
 
 from hiersim.cost import memory_cost
 from hiersim.errors import HiersimError
-from hiersim.model.design import Design
+from hiersim.model.design import Design, Place
 from hiersim.model.operators import DType
 from hiersim.results import Result
 from hiersim.run import replay
@@ -59,18 +59,16 @@ def what_ifs(result: Result) -> tuple[WhatIf, ...]:
 
     Parts that the run does not use are left out: places that no bytes pass, and dtypes that nothing computes in.
     """
-    used = {name for name, ways in result.traffic.items() if ways["read"] + ways["write"]}
     found = []
-    for name, tier, better, worse in _changes(result.design, _dtypes(result)):
-        if tier is not None and tier not in used:
-            continue
+    for part in parts_of(result):
+        better, worse = part.changes(FACTOR), part.changes(1 / FACTOR)
         faster = _replayed(result, better)
         if faster is not None:
             slower = _replayed(result, worse)
             found.append(
                 WhatIf(
-                    name=name,
-                    tier=tier,
+                    name=part.name,
+                    tier=part.tier,
                     better=better,
                     worse=worse,
                     makespan=int(result.makespan),
@@ -82,7 +80,27 @@ def what_ifs(result: Result) -> tuple[WhatIf, ...]:
     return tuple(sorted(found, key=lambda item: (item.better_makespan, item.name)))
 
 
-Change = tuple[str, str | None, dict[str, str], dict[str, str]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What can be better or worse: values of a design that change together."""
+
+    name: str
+    tier: str | None
+    paths: tuple[str, ...]
+    less: bool = False
+    """Whether less of it is better: latencies, launches."""
+
+    def changes(self, factor: float) -> dict[str, str]:
+        """The part so many times as good, as `Design.replace` and `--set` take it."""
+        times = 1 / factor if self.less else factor
+        return {path: f"{times:.6f}".rstrip("0").rstrip(".") + "x" for path in self.paths}
+
+
+def parts_of(result: Result) -> list[Part]:
+    """The parts of its design that a run uses: places that bytes pass, peaks of its dtypes, launches."""
+    used = {name for name, ways in result.traffic.items() if ways["read"] + ways["write"]}
+    parts = _parts(result.design, _dtypes(result))
+    return [part for part in parts if part.tier is None or part.tier in used]
 
 
 def _dtypes(result: Result) -> set[DType]:
@@ -94,39 +112,36 @@ def _dtypes(result: Result) -> set[DType]:
     return used | lacking | {instead[dtype] for dtype in used if dtype in instead}
 
 
-def _changes(design: Design, dtypes: set[DType]) -> Iterator[Change]:
-    """Name, tier, and the better and worse change of every part that can be scaled."""
+def _parts(design: Design, dtypes: set[DType]) -> Iterator[Part]:
+    """Every part of a design that can be scaled."""
     for tier in (*design.shared_tiers, *design.host_tiers):
+        path = f"memory.{tier.name}"
         if tier.is_shared_cache:
-            yield _scaled(f"{tier.name} capacity", tier.name, [f"memory.{tier.name}.capacity"])
-        yield from _rates(tier.name, "memory", tier)
+            yield Part(name=f"{tier.name} capacity", tier=tier.name, paths=(f"{path}.capacity",))
+        yield from _rates(tier, "memory")
         if tier.latency:
-            yield _scaled(f"{tier.name} latency", tier.name, [f"memory.{tier.name}.latency"], less=True)
+            yield Part(name=f"{tier.name} latency", tier=tier.name, paths=(f"{path}.latency",), less=True)
     for link in design.links:
-        yield from _rates(link.name, "links", link)
-    peaks = [f"compute.{unit}.peak" for unit in ("matrix", "vector") if getattr(design.compute, unit) is not None]
-    for path in peaks:
-        unit = path.split(".")[1]
-        table = getattr(design.compute, unit).peak
-        keys = [f"{path}.{dtype.name.lower()}" for dtype, rate in table.items() if dtype in dtypes and rate < UNLIMITED]
-        if keys:
-            yield _scaled(f"{unit} peak", None, keys)
+        yield from _rates(link, "links")
+    for unit in ("matrix", "vector"):
+        found = getattr(design.compute, unit)
+        peaks = {} if found is None else found.peak
+        known = [dtype.name.lower() for dtype, rate in peaks.items() if dtype in dtypes and rate < UNLIMITED]
+        if known:
+            paths = tuple(f"compute.{unit}.peak.{dtype}" for dtype in known)
+            yield Part(name=f"{unit} peak", tier=None, paths=paths)
     host = [name for name in ("launch_eager", "launch_compiled", "launch_view") if getattr(design.host, name)]
     if host:
-        yield _scaled("host launches", None, [f"host.{name}" for name in host], less=True)
+        yield Part(name="host launches", tier=None, paths=tuple(f"host.{name}" for name in host), less=True)
 
 
-def _rates(name: str, table: str, place: object) -> Iterator[Change]:
+def _rates(place: Place, table: str) -> Iterator[Part]:
     """The bandwidth of a tier or link, of both its ports where it has two."""
     fields = ("bandwidth", "read_bandwidth", "write_bandwidth")
-    keys = [f"{table}.{name}.{field}" for field in fields if 0 < (getattr(place, field) or 0) < UNLIMITED]
+    keys = [field for field in fields if 0 < (getattr(place, field) or 0) < UNLIMITED]
     if keys:
-        yield _scaled(f"{name} bandwidth", name, keys)
-
-
-def _scaled(name: str, tier: str | None, paths: list[str], less: bool = False) -> Change:
-    up, down = {path: f"{FACTOR}x" for path in paths}, {path: f"{1 / FACTOR}x" for path in paths}
-    return (name, tier, down, up) if less else (name, tier, up, down)
+        paths = tuple(f"{table}.{place.name}.{key}" for key in keys)
+        yield Part(name=f"{place.name} bandwidth", tier=place.name, paths=paths)
 
 
 def _replayed(result: Result, changes: Mapping[str, str]) -> Result | None:

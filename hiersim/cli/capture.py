@@ -5,11 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hiersim.cli.options import output
 from hiersim.errors import HiersimError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hiersim.model.trace import Trace
+
+
+def mode_of(**gives: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--mode`: eager, or what each of the compilers gives beside."""
+    choice = click.Choice(["eager", *gives])
+    text = " ".join(f"{compiler}: {what}" for compiler, what in gives.items())
+    return click.option("--mode", type=choice, default="eager", show_default=True, help=text)
 
 
 @click.group()
@@ -19,12 +32,13 @@ def capture() -> None:
 
 @capture.command(name="torch")
 @click.argument("target")
+@mode_of(inductor="also the kernels that torch.compile makes for an H100.", dynamo="also graph breaks and guards.")
 @click.option(
-    "--mode",
-    type=click.Choice(["eager", "inductor"]),
-    default="eager",
+    "--shapes",
+    type=click.Choice(["automatic", "static", "dynamic"]),
+    default="automatic",
     show_default=True,
-    help="inductor: also the kernels that torch.compile makes for an H100.",
+    help="dynamo: what a region does when sizes change, `dynamic` of torch.compile.",
 )
 @click.option("--train", is_flag=True, help="Record a training step: forward, loss, backward, AdamW.")
 @click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8).")
@@ -37,8 +51,10 @@ def capture() -> None:
 @click.option(
     "--config", "settings", multiple=True, metavar="KEY=VALUE", help="hf:, timm: replace a value of the configuration."
 )
-@click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
-def torch_command(target: str, mode: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any) -> None:
+@output
+def torch_command(
+    target: str, mode: str, shapes: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any
+) -> None:
     """Capture a PyTorch model.
 
     TARGET is a bundled name; hf:NAME of transformers (a model type, a class, or a config.json); timm:NAME; or
@@ -49,26 +65,18 @@ def torch_command(target: str, mode: str, train: bool, output: str, settings: tu
       hiersim capture torch gpt2-large-prefill --mode inductor -o gpt2.npz
       hiersim capture torch hf:my/config.json --phase decode --sequence 4096 -o mine.npz
       hiersim capture torch timm:regnety_032 --batch 8 --image 288 -o regnet.npz
+      hiersim capture torch my_package.my_module:build --mode dynamo -o regions.jsonl
     """
-    from hiersim.frontends.archive import save_trace
     from hiersim.frontends.pytorch.capture import capture_torch
     from hiersim.frontends.pytorch.workload import Workload, settings_of
-    from hiersim.views.traces import summary_of
 
-    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload))
-    save_trace(trace, output)
-    click.echo(f"{output}: {summary_of(trace)}", err=True)
+    trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload), shapes)
+    _write(trace, output)
 
 
 @capture.command(name="jax")
 @click.argument("target")
-@click.option(
-    "--mode",
-    type=click.Choice(["eager", "xla"]),
-    default="eager",
-    show_default=True,
-    help="xla: also the fusions that XLA makes of it.",
-)
+@mode_of(xla="also the fusions that XLA makes of it.")
 @click.option(
     "--platform",
     default="cpu",
@@ -77,7 +85,7 @@ def torch_command(target: str, mode: str, train: bool, output: str, settings: tu
     help="What XLA compiles for: cpu, or tpu:TOPOLOGY (tpu:v5e:2x2) where libtpu is installed; no TPU is needed.",
 )
 @click.option("--weights", multiple=True, metavar="NAME", help="An argument that holds weights; repeatable.")
-@click.option("-o", "--output", "output", required=True, metavar="TRACE", help="The trace to write (.npz).")
+@output
 def jax_command(target: str, mode: str, platform: str, weights: tuple[str, ...], output: str) -> None:
     """Capture a JAX function.
 
@@ -89,13 +97,10 @@ def jax_command(target: str, mode: str, platform: str, weights: tuple[str, ...],
     Example:
       hiersim capture jax my_package.my_module:build --mode xla -o mine.npz
     """
-    from hiersim.frontends.archive import save_trace
     from hiersim.frontends.jax_capture import capture_jax
-    from hiersim.views.traces import summary_of
 
     trace = capture_jax(target, mode, platform, weights)
-    save_trace(trace, output)
-    click.echo(f"{output}: {summary_of(trace)}", err=True)
+    _write(trace, output)
 
 
 @capture.command()
@@ -117,3 +122,11 @@ def bundled(names: tuple[str, ...], out: str) -> None:
         command = [sys.executable, "-m", "hiersim", "capture", "torch", name, "--mode", "inductor", "-o", target]
         if subprocess.run(command, check=False).returncode:
             raise HiersimError(f"the capture of '{name}' failed", expected="see the line above")
+
+
+def _write(trace: Trace, output: str) -> None:
+    from hiersim.frontends.archive import save_trace
+    from hiersim.views.traces import summary_of
+
+    save_trace(trace, output)
+    click.echo(f"{output}: {summary_of(trace)}", err=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hiersim import units
 from hiersim.cli import options
 from hiersim.errors import HiersimError, nearest
+
+if TYPE_CHECKING:
+    from hiersim.model.trace import Trace
 
 
 @click.group(invoke_without_command=True)
@@ -148,14 +151,25 @@ def list_traces(as_json: bool = False) -> None:
 
 @traces.command("show")
 @click.argument("name")
+@click.option(
+    "--primitives", "small", is_flag=True, help="Which operators it has, and which when composite ones are written out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show_trace(name: str, as_json: bool) -> None:
-    """What a trace holds: operators by kind, FLOPs, bytes, provenance."""
+def show_trace(name: str, small: bool, as_json: bool) -> None:
+    """What a trace holds: operators by kind, FLOPs, bytes, provenance.
+
+    \b
+    hiersim traces show bert-large-prefill
+    hiersim traces show bert-large-prefill --primitives
+    """
     from hiersim.frontends.load import load_trace
     from hiersim.views.tables import plain_table
-    from hiersim.views.traces import kind_rows, trace_facts
+    from hiersim.views.traces import kind_rows, region_lines, trace_facts
 
     trace = load_trace(name)
+    if small:
+        _primitives(trace, as_json)
+        return
     facts = trace_facts(trace)
     if as_json:
         click.echo(json.dumps({**facts, "kinds": kind_rows(trace)}, indent=1))
@@ -164,6 +178,8 @@ def show_trace(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         if value not in ("", [], {}):
             screen.print(f"[bold]{key}[/] {_shown(key, value)}")
+    for line in region_lines(trace):
+        screen.print(line, highlight=False, markup=False)
     table = plain_table()
     for heading in ("kind", "operators", "matrix FLOPs", "vector FLOPs", "bytes read", "bytes written"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
@@ -172,6 +188,26 @@ def show_trace(name: str, as_json: bool) -> None:
         moved = (units.show_bytes(row["read_bytes"]), units.show_bytes(row["write_bytes"]))
         table.add_row(row["kind"], str(row["operators"]), *flops, *moved)
     screen.print(table)
+
+
+def _primitives(trace: Trace, as_json: bool) -> None:
+    """Answer `--primitives`: distinct operators before and after."""
+    from hiersim.frontends.variants.primitives import distinct_operators, primitives
+    from hiersim.views.tables import plain_table
+
+    counts = {"operators": distinct_operators(trace), "primitives": distinct_operators(primitives(trace))}
+    if as_json:
+        facts = {key: {"distinct": len(found), "names": dict(sorted(found.items()))} for key, found in counts.items()}
+        click.echo(json.dumps({"name": trace.name, **facts}, indent=1))
+        return
+    screen = options.console()
+    for key, found in counts.items():
+        table = plain_table(f"{trace.name}: {len(found)} distinct {key}, {sum(found.values()):,} in all")
+        table.add_column("operator", no_wrap=True)
+        table.add_column("times", justify="right")
+        for label, times in sorted(found.items(), key=lambda item: (-item[1], item[0])):
+            table.add_row(label, f"{times:,}")
+        screen.print(table)
 
 
 def _shown(key: str, value: Any) -> str:
@@ -189,7 +225,7 @@ def _shown(key: str, value: Any) -> str:
 def check_trace(file: str) -> None:
     """Read a trace file, check every law, and summarise it."""
     from hiersim.frontends.load import load_trace
-    from hiersim.views.traces import kind_rows, trace_facts
+    from hiersim.views.traces import kind_rows, region_lines, trace_facts
 
     trace = load_trace(file)
     facts, kinds = trace_facts(trace), kind_rows(trace)
@@ -201,6 +237,8 @@ def check_trace(file: str) -> None:
     click.echo(
         f"{facts['distinct_operators']} distinct operators; {moved['read_bytes']} read, {moved['write_bytes']} written"
     )
+    for line in region_lines(trace):
+        click.echo(line)
     if trace.measured is not None:
         click.echo(f"measured: {len(trace.measured)} device events, idle {trace.measured.idle_share:.1%}")
 

@@ -40,14 +40,15 @@ def question(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inputs(
     trace: str, design: str, variant: Mapping[str, Any], sets: Sequence[str], launch: str, engine: str | None
-) -> tuple[Trace, Design, dict[str, str]]:
+) -> tuple[Trace, Design, dict[str, Any]]:
     """The trace, the design, and the options of every replay."""
-    machine = options.changed_design(design, options.changes_of(sets))
+    changes = options.changes_of(sets)
+    machine = options.changed_design(design, changes)
     model, how = replays(trace, variant, launch, engine)
-    return model, machine, how
+    return model, machine, {**how, "changes": changes}
 
 
-def replays(trace: str, variant: Mapping[str, Any], launch: str, engine: str | None) -> tuple[Trace, dict[str, str]]:
+def replays(trace: str, variant: Mapping[str, Any], launch: str, engine: str | None) -> tuple[Trace, dict[str, Any]]:
     """The trace, and the options of every replay of it."""
     from hiersim.frontends.load import load_trace
     from hiersim.frontends.variants.variant import variant as varied

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hiersim import units
-from hiersim.cli.options import say
+from hiersim.cli.options import output, say
 from hiersim.errors import HiersimError
 
 if TYPE_CHECKING:
     from hiersim.model.trace import Trace
 
-output = click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write (.npz).")
 name = click.option("--name", default="", metavar="NAME", help="Name of the trace; default: that of the file.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 
@@ -85,19 +84,26 @@ def chakra(file: str, name: str, output: str, quiet: bool) -> None:
 @import_group.command()
 @click.argument("file")
 @click.option("--side", "sides", multiple=True, metavar="NAME=N", help="Value of a symbolic side; repeatable.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["basic", "extended"]),
+    help="Also the graph that ONNX Runtime makes of it, optimised up to this level: the schedule 'ort'.",
+)
 @name
 @output
 @quiet
-def onnx(file: str, sides: tuple[str, ...], name: str, output: str, quiet: bool) -> None:
+def onnx(file: str, sides: tuple[str, ...], runtime: str | None, name: str, output: str, quiet: bool) -> None:
     """An ONNX model (.onnx): one inference. Weights' data is not needed.
 
     \b
     hiersim import onnx bert.onnx --side batch=8 --side sequence=512 -o bert.npz
+    hiersim import onnx bert.onnx --runtime extended -o bert.npz
+    hiersim run bert.npz --design h100-sxm --fusion ort
     """
     from hiersim.frontends.onnx_model.build import import_onnx
 
     _check_target(output)
-    _write(import_onnx(file, name=name, sides=_sides(sides)), output, quiet)
+    _write(import_onnx(file, name=name, sides=_sides(sides), runtime=runtime or ""), output, quiet)
 
 
 @import_group.command()
@@ -162,5 +168,9 @@ def _write(trace: Trace, output: str, quiet: bool) -> None:
     save_trace(trace, output)
     facts = trace_facts(trace)
     say(f"{output}: {facts['operators']} operators, {units.show_flops(facts['matrix_flops'])}", quiet)
+    for policy, estimate in trace.estimates.items():
+        known = estimate.cycles[estimate.cycles >= 0]
+        kernels = f"{len(known)} of {len(estimate.cycles)} kernels"
+        say(f"{policy}: its compiler expects {int(known.sum()):,} cycles of {kernels}; see hiersim explain", quiet)
     for note in trace.header.notes:
         say(f"{'warning' if 'without' in note or 'could not' in note else 'note'}: {note}", quiet)

@@ -77,6 +77,9 @@ def explain(
     screen.print(views.sets_table(answer))
     for line in views.sets_summary(answer):
         click.echo(f"- {line}")
+    if answer.estimate is not None:
+        screen.print()
+        screen.print(views.estimate_table(answer.estimate, machine.name))
     if answer.place is not None:
         facts = answer.to_dict()["kernel"]
         click.echo()

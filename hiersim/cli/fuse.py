@@ -14,9 +14,17 @@ from hiersim.cli import options
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help=options.SET_HELP)
 @click.option("--name", default="fused", show_default=True, metavar="NAME", help="What the trace calls the grouping.")
 @click.option("-o", "--output", required=True, metavar="TRACE2", help="The trace to write (.npz, .jsonl, .jsonl.gz).")
+@options.keep_peak
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def fuse(
-    trace: str, policy: str, design: str | None, sets: tuple[str, ...], name: str, output: str, quiet: bool
+    trace: str,
+    policy: str,
+    design: str | None,
+    sets: tuple[str, ...],
+    name: str,
+    output: str,
+    keep_peak: bool,
+    quiet: bool,
 ) -> None:
     """Group the operators of TRACE into kernels as policy P does, and write that into TRACE2.
 
@@ -34,7 +42,7 @@ def fuse(
 
     loaded = load_trace(trace)
     machine = options.changed_design(design, options.changes_of(sets)) if design else None
-    made = fused(loaded, policy, machine, name=name, readable=not output.endswith(".npz"))
+    made = fused(loaded, policy, machine, name=name, readable=not output.endswith(".npz"), keep_peak=keep_peak)
     write_trace(made, output)
     kind = "grouping" if name in made.groupings else "schedule"
     held = made.groupings.get(name) or made.schedules[name]

@@ -36,6 +36,7 @@ launch = click.option(
     "--launch", metavar="MODE", default="stream", show_default=True,
     help="How the host launches: stream (a call per kernel) or graph (replay of a captured CUDA graph).",
 )  # fmt: skip
+output = click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write (.npz).")
 check = click.option("--check", is_flag=True, help="Keep what every stage did and audit it stage by stage.")
 
 
@@ -56,6 +57,13 @@ def common(function: Decorated) -> Decorated:
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+keep_peak = click.option(
+    "--keep-peak",
+    is_flag=True,
+    help="Fused runs: take fused kernels apart where they would need more memory than eager mode.",
+)
 
 
 def variants(function: Decorated) -> Decorated:
@@ -158,7 +166,7 @@ def print_warnings(results: Sequence[Result], quiet: bool) -> None:
     """Each warning once."""
     seen: dict[str, None] = {}
     for result in results:
-        for text in result.program.warnings:
+        for text in result.warnings:
             seen.setdefault(text)
     for text in seen:
         say(f"warning: {text}", quiet)

@@ -13,6 +13,7 @@ from hiersim.errors import HiersimError
 
 if TYPE_CHECKING:
     from hiersim.results import Result
+    from hiersim.sweeps.table import Sweep
     from hiersim.views.report.runs import Group
 
 Decorated = Callable[..., Any]
@@ -48,9 +49,9 @@ def report(
 ) -> None:  # fmt: skip
     """One HTML page of results, to be mailed: where the time goes, and what would change it.
 
-    A RESULT is what `run --json` or `compare --json` printed; a DIR holds a results.json, as that of the demo does.
-    Runs of bundled traces and designs are replayed for what the JSON leaves out. A TRACE is replayed on every --design.
-    The page loads nothing: it opens without a network, on a phone and on paper.
+    A RESULT is what `run --json` or `compare --json` printed; a DIR is that of a sweep, or holds a results.json, as
+    that of the demo does. Runs of bundled traces and designs are replayed for what the JSON leaves out. A TRACE is
+    replayed on every --design. The page loads nothing: it opens without a network, on a phone and on paper.
 
     \b
     hiersim report gpt2-large-prefill --design h100-sxm -o report.html
@@ -62,10 +63,10 @@ def report(
     check_target(out)
     if designs:
         groups = _replayed(sources, designs, fusions, sets, launch, engine, not no_what_if, quiet)
+        _write(groups, (), out, title, quiet)
     else:
         _refuse(fusions=fusions, set=sets, engine=engine)
-        groups = _saved(sources, not no_what_if)
-    _write(groups, out, title, quiet)
+        _write(*_saved(sources, not no_what_if), out, title, quiet)
 
 
 @click.command(name="html")
@@ -86,7 +87,7 @@ def html_command(
 
     check_target(out)
     groups = _replayed((trace,), designs, fusions, sets, launch, engine, not no_what_if, quiet)
-    _write(groups, out, title, quiet)
+    _write(groups, (), out, title, quiet)
 
 
 def _refuse(**given: Any) -> None:
@@ -125,20 +126,32 @@ def _replayed(
     return of_results(results, with_what_ifs)
 
 
-def _saved(sources: Sequence[str], with_what_ifs: bool) -> tuple[Group, ...]:
+def _saved(sources: Sequence[str], with_what_ifs: bool) -> tuple[tuple[Group, ...], tuple[Sweep, ...]]:
+    """Groups of saved results, and sweeps with what to look at of each."""
     from hiersim import bundled
+    from hiersim.sweeps.table import load_sweep
     from hiersim.views.report.runs import of_saved
     from hiersim.views.report.saved import read_results
+    from hiersim.views.report.sweep import sweep_groups
 
     for source in sources:
         if source in bundled.traces() or source.endswith((".npz", ".jsonl", ".jsonl.gz")):
             raise HiersimError("is a trace, not a result", file=source, expected="--design D with it")
-    return of_saved([row for source in sources for row in read_results(Path(source))], with_what_ifs)
+    swept = [source for source in sources if _is_sweep(Path(source))]
+    facts = [row for source in sources if source not in swept for row in read_results(Path(source))]
+    sweeps = {source: load_sweep(source) for source in swept}
+    looked_at = [group for source, sweep in sweeps.items() for group in sweep_groups(sweep, source, with_what_ifs)]
+    return (*of_saved(facts, with_what_ifs), *looked_at), tuple(sweeps.values())
 
 
-def _write(groups: tuple[Group, ...], out: str, title: str | None, quiet: bool) -> None:
+def _is_sweep(path: Path) -> bool:
+    """A folder that `hiersim sweep` filled, or the Parquet file of one."""
+    return path.suffix == ".parquet" or (path / "manifest.json").exists()
+
+
+def _write(groups: tuple[Group, ...], sweeps: tuple[Sweep, ...], out: str, title: str | None, quiet: bool) -> None:
     from hiersim.views.report.write import write_report
 
-    size = write_report(groups, out, title)
-    runs = sum(len(group.runs) for group in groups)
+    size = write_report(groups, out, title, sweeps)
+    runs = sum(len(sweep) for sweep in sweeps) or sum(len(group.runs) for group in groups)
     options.say(f"report: {out} ({runs} run{'s' if runs > 1 else ''}, {size / 1e6:.1f} MB)", quiet)

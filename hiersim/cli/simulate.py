@@ -35,13 +35,15 @@ DEMO_DESIGNS = ("a100-80gb-sxm", "h100-sxm")
     default="eager",
     show_default=True,
     metavar="P",
-    help="Fusion policy: eager, pointwise, epilogue, attention, inductor, inductor-rules, optimal, xla.",
+    help="Policy: eager, pointwise, epilogue, attention, depth-first, inductor, inductor-rules, optimal, ort, xla.",
 )
+@options.keep_peak
 @options.variants
 @options.common
 def run(
-    trace: str, design: str, fusion: str, variant: Variant, sets: tuple[str, ...], launch: str, engine: str | None,
-    no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool, verbose: bool,
+    trace: str, design: str, fusion: str, keep_peak: bool, variant: Variant, sets: tuple[str, ...], launch: str,
+    engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None, quiet: bool,
+    verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE on one design: where does the time go? With --set, beside the design as it is.
 
@@ -50,7 +52,9 @@ def run(
     hiersim run llama3-8b-decode --design h100-sxm --set memory.hbm.bandwidth=2x
     hiersim run llama3-70b-decode --design h200 --weights fp8 --context 8192
     """
-    how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    how = _How(
+        launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet, keep_peak=keep_peak
+    )
     loaded, changes, machines = _inputs(trace, (design,), sets, how, variant)
     results = _simulate(loaded, machines, (fusion,), changes, how)
     if timeline:
@@ -74,12 +78,13 @@ def run(
     metavar="P",
     help="Policy; repeatable. Default: eager, and what the trace carries.",
 )
+@options.keep_peak
 @options.variants
 @options.common
 def compare(
-    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], variant: Variant, sets: tuple[str, ...],
-    launch: str, engine: str | None, no_fast_forward: bool, check: bool, as_json: bool, timeline: str | None,
-    quiet: bool, verbose: bool,
+    trace: str, designs: tuple[str, ...], fusions: tuple[str, ...], keep_peak: bool, variant: Variant,
+    sets: tuple[str, ...], launch: str, engine: str | None, no_fast_forward: bool, check: bool, as_json: bool,
+    timeline: str | None, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Replay TRACE with every policy on every design; the first column is the baseline.
 
@@ -87,7 +92,9 @@ def compare(
     hiersim compare gpt2-large-prefill --design h100-sxm
     hiersim compare llama3-8b-decode -d a100-80gb-sxm -d h100-sxm -f eager -f inductor --json
     """
-    how = _How(launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet)
+    how = _How(
+        launch=launch, engine=engine, fast_forward=not no_fast_forward, check=check, quiet=quiet, keep_peak=keep_peak
+    )
     loaded, changes, machines = _inputs(trace, designs, sets, how, variant)
     results = _simulate(loaded, machines, fusions, changes, how)
     if timeline:
@@ -191,6 +198,7 @@ class _How:
     check: bool = False
     keep_log: bool = False
     quiet: bool = False
+    keep_peak: bool = False
 
 
 def _inputs(
@@ -228,7 +236,7 @@ def _simulate(
         results = compare(
             trace, designs, fusions or carried, engine_name=engine,
             changes=changes, progress=tell, keep_log=keep_log, fast_forward=how.fast_forward,
-            launch=how.launch,
+            launch=how.launch, keep_peak=how.keep_peak,
         )  # fmt: skip
     _note_interpreted(engine, how.quiet)
     if how.check:
@@ -273,6 +281,8 @@ def _print(results: list[Result], quiet: bool, verbose: bool) -> None:
     for result, heading in zip(results, tables.headings(results), strict=True):
         label = heading.replace("\n", ", ")
         click.echo(f"- ledger, {label}: {tables.identity(result) if verbose else tables.closing(result)}")
+    for text in tables.band_lines(results):
+        click.echo(f"- {text}")
     if any("bandwidth" in path or "peak" in path for result in results for path in result.changes):
         click.echo("- cost is capacity x price: a changed bandwidth or rate has no price here")
     if verbose:

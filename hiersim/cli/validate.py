@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -18,7 +19,7 @@ STEP = 500
 @click.command()
 @click.option(
     "--data", multiple=True, metavar="DIR",
-    help="Measured times, a file or a folder of them; repeatable. A CSV file is one of the NeuSight data set. "
+    help="Measured times, a file or a folder of them, or of a published data set; repeatable. "
     "Default: what comes with hiersim.",
 )  # fmt: skip
 @click.option(
@@ -26,19 +27,28 @@ STEP = 500
 )
 @click.option(
     "--clock", metavar="NAME",
-    help="Only operators timed by profiler (kernels alone) or by events (with the gaps between them). "
-    "Default: profiler, where there is one.",
+    help="Only operators timed by profiler (kernels alone), events (with the gaps between them) or wall (with the "
+    "launch). Default: the first of these that timed.",
 )  # fmt: skip
 @click.option("--match", default="", metavar="TEXT", help="Only cases whose name contains TEXT, such as gemm/mm/bf16.")
+@click.option(
+    "--sample", type=click.IntRange(1, 1_000_000), metavar="N",
+    help="Replay at most N cases of each class, chosen by their names. Default: all.",
+)  # fmt: skip
 @click.option(
     "--worst", type=click.IntRange(0, 10_000), default=5, show_default=True, metavar="N",
     help="Name so many operators that are furthest off.",
 )  # fmt: skip
+@click.option(
+    "--write-bands", "bands", metavar="FILE",
+    help="Also write the errors by class, which results give as their error band (hiersim/error_bands.json).",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def validate(
-    data: tuple[str, ...], design: str | None, clock: str | None, match: str, worst: int, as_json: bool, quiet: bool
-) -> None:
+    data: tuple[str, ...], design: str | None, clock: str | None, match: str, sample: int | None, worst: int,
+    bands: str | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Predicted against measured, with the error table.
 
     Replays what `hiersim measure` timed, each operator as its clock and its cache were, bundled models alone and with
@@ -47,12 +57,18 @@ def validate(
     \b
     hiersim validate
     hiersim validate --data kernels.jsonl --design my-gpu.yaml --match gemm
+    hiersim validate --data aiconfigurator/ --sample 100
     """
     from hiersim.validation.validate import validate as run
     from hiersim.views.validation import KEY, heading, tables
 
     with _progress(quiet) as tell:
-        found = run(data or None, design=design, clock=clock, match=match, progress=tell)
+        found = run(data or None, design=design, clock=clock, match=match, sample=sample, progress=tell)
+    if bands:
+        from hiersim.frontends.archive import write_whole
+        from hiersim.validation.bands import bands_text
+
+        write_whole(Path(bands), bands_text(found).encode())
     if as_json:
         click.echo(found.to_json(worst))
         return

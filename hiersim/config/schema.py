@@ -145,6 +145,7 @@ class ComputeModel(_Strict):
     threads: Count | None = None
     start_up: Ticks = 0
     exchange: Ticks = 0
+    window_set_up: Ticks = 0
     energy: PicojoulesPerFlop | None = None
 
 
@@ -205,6 +206,10 @@ class HostModel(_Strict):
     queue: Count = 1024
     launch_graph: Ticks | None = None
     graph_start: Ticks | None = None
+    region_entry: Ticks | None = None
+    guard: Ticks | None = None
+    recompile: Ticks | None = None
+    recompile_operator: Ticks | None = None
 
 
 class DeviceModel(_Strict):
@@ -254,7 +259,17 @@ def to_design(model: DesignModel) -> value.Design:
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
     )
-    names = ("cores", "clock", "load_bandwidth", "buffer_depth", "threads", "start_up", "exchange", "energy")
+    names = (
+        "cores",
+        "clock",
+        "load_bandwidth",
+        "buffer_depth",
+        "threads",
+        "start_up",
+        "exchange",
+        "window_set_up",
+        "energy",
+    )
     plain = {name: getattr(compute, name) for name in names}
     design = value.Design(
         name=model.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hiersim.cost import capital, what_if_capital
@@ -26,6 +26,8 @@ class Case:
     fusion: str = "eager"
     launch: str = STREAM
     engine_name: str = DEFAULT_ENGINE
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """Values of the design that were set before; they are in it and only recorded."""
 
     @property
     def title(self) -> str:
@@ -41,7 +43,9 @@ class Case:
             What `simulate` and `Design.replace` raise.
         """
         design = self.design.replace(changes) if changes else self.design
-        return simulate(self.trace, design, self.fusion, engine_name=self.engine_name, launch=self.launch)
+        return simulate(
+            self.trace, design, self.fusion, engine_name=self.engine_name, launch=self.launch, changes=self.changes
+        )
 
     def fits(self, changes: Mapping[str, Any]) -> Result | None:
         """Like `run`; None where the model does not fit the changed design, or no such design makes sense."""
@@ -60,6 +64,7 @@ class Case:
             "launch": self.launch,
             "version": result.version,
             "inputs_sha256": result.inputs_sha256,
+            "set": dict(self.changes),
             "time_s": result.time,
         }
 

@@ -13,25 +13,21 @@ a resource that is better by g gives exactly
 
 The makespan is continuous in a rate but not smooth: it bends where another resource takes over, and jumps where the
 lowering chooses another tile. So the central difference is taken with the largest step at which both sides agree; where
-none does, each side stands for itself. Then the law is held against replays with 10 % more and 10 % less.
-
-References
-----------
-Yotopoulos and Nugent, Economics of Development, 1976, on elasticities and Euler's theorem; the same derivative is the
-"sensitivity" of Jain, The Art of Computer Systems Performance Analysis, 1991.
+none does, each side stands for itself. Then the law is held against replays with 10 % more and 10 % less, and
+half-way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from math import exp, log
-from typing import Any, Final
+from math import exp, log, sqrt
+from typing import Any, Final, NamedTuple
 
 from hiersim.decisions.case import Case, checked_time, dollars, joules
 from hiersim.decisions.notebook import html_table, signed_percent
-from hiersim.decisions.resources import Resource, resource, resources
+from hiersim.decisions.resources import Resource, Sense, resource, resources
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
@@ -63,7 +59,7 @@ class Shape(Enum):
     FLAT = "flat"
     """Not at all."""
     SMOOTH = "smooth"
-    """By the law, to 10 % more and less."""
+    """By the law, to 10 % more and less, and half-way."""
     BENDS = "bends"
     """By the law at first; within 10 % something else takes over."""
     KINK = "kink"
@@ -90,6 +86,14 @@ class Side:
         return cls(factor=factor, ticks=ticks, elasticity=log(base / ticks) / log(factor))
 
 
+class Price(NamedTuple):
+    """What 10 % more of a capacity adds to the price of a design."""
+
+    usd: float
+    elasticity: float
+    """d ln $ / d ln resource."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elasticity:
     """What one resource is worth to one run."""
@@ -104,8 +108,8 @@ class Elasticity:
     """With 10 % more, or one more of what is counted."""
     less: Side | None
     base_ticks: int
-    usd: float | None
-    """d ln $ / d ln resource: what more memory adds to the price; None where nothing of the design has a price."""
+    price: Price | None
+    """Of 10 % more, of memory; None where it is not known."""
     joules: float | None
     """d ln J / d ln resource; None where the design has no figure."""
 
@@ -146,7 +150,8 @@ class Elasticity:
             "ln_step": log(self.up.factor),
             "gain": self.gain,
             "loss": self.loss,
-            "usd_elasticity": self.usd,
+            "more_usd": None if self.price is None else self.price.usd,
+            "usd_elasticity": None if self.price is None else self.price.elasticity,
             "joule_elasticity": self.joules,
         }
 
@@ -201,13 +206,14 @@ def advise(
     paths: Iterable[str] | None = None,
     launch: str = STREAM,
     engine_name: str = DEFAULT_ENGINE,
+    changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Advice:
     """What a little more of each resource of `design` is worth to `trace`.
 
     Parameters
     ----------
-    trace, design, fusion, launch, engine_name
+    trace, design, fusion, launch, engine_name, changes
         As for `simulate`.
     paths : iterable of str, optional
         Only these resources; all of the design otherwise.
@@ -219,7 +225,9 @@ def advise(
     HiersimError
         What `simulate` raises for the design as it is, a path that is no resource, or a run that takes no time.
     """
-    case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
+    case = Case(
+        trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name, changes=changes or {}
+    )
     chosen = resources(design, launch) if paths is None else [resource(design, path, launch) for path in paths]
     result = case.run()
     checked_time(result)
@@ -244,10 +252,19 @@ def elasticity(case: Case, result: Result, item: Resource) -> Elasticity:
     more = up if wide is None else Side.between(base, int(wide.makespan), factor)
     found = Elasticity(
         resource=item, shape=shape, up=up, down=down, base_ticks=base, more=more, less=less,
-        usd=_slope(dollars(case.design), None if wide is None else dollars(case.design, wide.design), factor),
+        price=_price(case, item, wide, factor),
         joules=_slope(joules(result), None if wide is None else joules(wide), factor),
     )  # fmt: skip
-    return found if shape in (Shape.KINK, Shape.STEP) else _shaped(found)
+    return found if shape in (Shape.KINK, Shape.STEP) else replace(found, shape=_shape(case, found))
+
+
+def _price(case: Case, item: Resource, wide: Result | None, factor: float) -> Price | None:
+    """What more of a tier's capacity costs; of all else nobody publishes it."""
+    if wide is None or item.sense is not Sense.CAPACITY:
+        return None
+    now, new = dollars(case.design), dollars(case.design, wide.design)
+    slope = _slope(now, new, factor)
+    return None if now is None or new is None or slope is None else Price(usd=new - now, elasticity=slope)
 
 
 def _slope(now: float | None, new: float | None, factor: float) -> float | None:
@@ -255,15 +272,20 @@ def _slope(now: float | None, new: float | None, factor: float) -> float | None:
     return log(new / now) / log(factor) if now and new else None
 
 
-def _shaped(found: Elasticity) -> Elasticity:
-    """`found`, whose sides agree, with the shape that the wide replays tell."""
-    wide = [side for side in (found.more, found.less) if side is not None]
+def _shape(case: Case, found: Elasticity) -> Shape:
+    """The shape of what agrees on both sides: does the law hold at 10 % more and less, and half-way?"""
     if found.less is None:
-        return replace(found, shape=Shape.EDGE)
-    if all(abs(side.elasticity) < NOTHING for side in (found.up, *wide)):
-        return replace(found, shape=Shape.FLAT)
-    holds = all(abs(found.ticks(side.factor) / side.ticks - 1) <= HOLDS for side in wide)
-    return replace(found, shape=Shape.SMOOTH if holds else Shape.BENDS)
+        return Shape.EDGE
+    wide: tuple[Side, ...] = (found.more, found.less)
+    still = all(abs(side.elasticity) < NOTHING for side in (found.up, *wide))
+    if still and found.resource.scales_time:
+        return Shape.FLAT
+    if not found.resource.whole:
+        between = (_side(case, found.resource, factor, found.base_ticks) for factor in (sqrt(WIDE), 1 / sqrt(WIDE)))
+        wide = (*wide, *filter(None, between))
+    if not all(abs(found.ticks(side.factor) / side.ticks - 1) <= HOLDS for side in wide):
+        return Shape.BENDS
+    return Shape.FLAT if still else Shape.SMOOTH
 
 
 def _side(case: Case, item: Resource, factor: float, base: int) -> Side | None:

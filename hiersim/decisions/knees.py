@@ -6,7 +6,7 @@ between two of them. A knee is a size from which on doubling the tier saves clea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
@@ -158,13 +158,14 @@ def knees(
     sizes: Sequence[int] | None = None,
     launch: str = STREAM,
     engine_name: str = DEFAULT_ENGINE,
+    changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Replay `trace` with one tier of `design` at many sizes, and name the knees of the curve.
 
     Parameters
     ----------
-    trace, design, fusion, launch, engine_name
+    trace, design, fusion, launch, engine_name, changes
         As for `simulate`.
     tier : str, optional
         Which tier; the largest shared cache by default.
@@ -180,7 +181,9 @@ def knees(
     HiersimError
         No such tier, a design without a shared cache and no tier named, or too few sizes at which the model fits.
     """
-    case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
+    case = Case(
+        trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name, changes=changes or {}
+    )
     place = _chosen(design, tier)
     result = case.run()
     checked_time(result)

@@ -120,13 +120,14 @@ def target(
     prices: Mapping[str, float] | None = None,
     launch: str = STREAM,
     engine_name: str = DEFAULT_ENGINE,
+    changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Target:
     """Replay `trace` at every point of a grid and find the cheapest that takes at most `time` seconds.
 
     Parameters
     ----------
-    trace, design, fusion, launch, engine_name
+    trace, design, fusion, launch, engine_name, changes
         As for `simulate`.
     vary : mapping of path to values
         As for `sweep`: values as `Design.replace` takes them, or a text such as `"1MiB..1GiB*2"`; the grid is their
@@ -149,7 +150,9 @@ def target(
     axes = _axes(design, vary)
     count = prod(len(values) for values in axes.values())
     _check(axes, count, time, prices or {})
-    case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
+    case = Case(
+        trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name, changes=changes or {}
+    )
     known = dollars(design)
     if known is None:
         raise DesignError(

@@ -97,13 +97,14 @@ def tornado(
     paths: Iterable[str] | None = None,
     launch: str = STREAM,
     engine_name: str = DEFAULT_ENGINE,
+    changes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Tornado:
     """Replay `trace` with each resource of `design` at both ends of its range, all else as it is.
 
     Parameters
     ----------
-    trace, design, fusion, launch, engine_name
+    trace, design, fusion, launch, engine_name, changes
         As for `simulate`.
     ranges : mapping of path to two values, optional
         `{"memory.l2.capacity": ("25 MiB", "100 MiB")}`; a factor such as `0.5x` multiplies the present value. Half and
@@ -118,7 +119,9 @@ def tornado(
     HiersimError
         What `simulate` raises for the design as it is, a path that is no resource, a value that cannot be read.
     """
-    case = Case(trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name)
+    case = Case(
+        trace=trace, design=design, fusion=fusion, launch=launch, engine_name=engine_name, changes=changes or {}
+    )
     asked = dict(ranges or {})
     wanted = list(paths or ()) + [path for path in asked if path not in set(paths or ())]
     chosen = [resource(design, path, launch) for path in wanted] or list(resources(design, launch))

@@ -23,11 +23,12 @@ import numpy as np
 
 from hiersim.errors import TraceError, nearest
 from hiersim.frontends.integrity import check_trace
-from hiersim.model.kernels import KernelGraph
+from hiersim.model.kernels import Entries, KernelGraph
 from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
-from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
+from hiersim.model.regions import Regions
+from hiersim.model.trace import CompilerEstimate, OperatorGraph, Trace, TraceHeader
 
 FORMAT: Final = "hiersim-trace"
 VERSION: Final = 1
@@ -39,6 +40,8 @@ MAX_LISTS: Final = 500_000
 MAX_FILE: Final = 16 * 2**20
 """Bytes on disk: bounds the entries that a directory of an archive may list."""
 _TABLES: Final = {"tensors": TensorTable, "operators": OperatorTable, "reads": Accesses, "writes": Accesses}
+_OPTIONAL: Final[Mapping[str, type[Any]]] = {"regions": Regions, "entries": Entries}
+"""Tables that a part may lack."""
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_HEADER: Final = re.compile(
     rb"\x93NUMPY\x01\x00(?s:(..))"
@@ -69,6 +72,10 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     if trace.groupings:
         header["groupings"] = {
             name: _split(f"groupings/{name}", made, columns) for name, made in sorted(trace.groupings.items())
+        }
+    if trace.estimates:
+        header["estimates"] = {
+            name: _split(f"estimates/{name}", made, columns) for name, made in sorted(trace.estimates.items())
         }
     if trace.measured is not None:
         header["measured"] = _split("measured", trace.measured, columns)
@@ -117,6 +124,9 @@ def _split(prefix: str, value: Any, columns: dict[str, IntArray]) -> dict[str, A
         part = getattr(value, item.name)
         if isinstance(part, np.ndarray):
             columns[f"{prefix}/{item.name}"] = part
+        elif item.name in _OPTIONAL:
+            if part is not None:
+                text[item.name] = _split(f"{prefix}/{item.name}", part, columns)
         elif item.name in _TABLES:
             inner = _split(f"{prefix}/{item.name}", part, columns)
             if inner:
@@ -246,10 +256,11 @@ def _read(archive: _Archive, file: str) -> Trace:
         raise TraceError("is not a hiersim trace", file=file, expected=f'"format": "{FORMAT}"')
     if type(header.get("version")) is not int or header["version"] != VERSION:
         raise TraceError(f"has version {header.get('version')!r}", file=file, expected=f"version {VERSION}")
-    schedules, groupings = (_named(header, key, file) for key in ("schedules", "groupings"))
+    schedules, groupings, expected = (_named(header, key, file) for key in ("schedules", "groupings", "estimates"))
     graph = _join(OperatorGraph, header.get("graph"), "graph", archive)
     kernels = {name: _join(KernelGraph, text, f"schedules/{name}", archive) for name, text in schedules.items()}
     made = {name: _join(Partition, text, f"groupings/{name}", archive) for name, text in groupings.items()}
+    estimates = {name: _join(CompilerEstimate, text, f"estimates/{name}", archive) for name, text in expected.items()}
     measured = _join(DeviceProfile, header["measured"], "measured", archive) if "measured" in header else None
     trace = Trace(
         header=read_header(header.get("header"), file),
@@ -257,6 +268,7 @@ def _read(archive: _Archive, file: str) -> Trace:
         schedules=kernels,
         groupings=made,
         measured=measured,
+        estimates=estimates,
     )
     if archive.entries:
         raise TraceError(f"holds '{next(iter(archive.entries))}', which no trace has", file=file)
@@ -278,7 +290,10 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
     values: dict[str, Any] = {}
     hints = get_type_hints(kind)
     for item in fields(kind):
-        if hints[item.name] in _TABLES.values():
+        if item.name in _OPTIONAL:
+            if item.name in text:
+                values[item.name] = _join(_OPTIONAL[item.name], text[item.name], f"{prefix}/{item.name}", archive)
+        elif hints[item.name] in _TABLES.values():
             values[item.name] = _join(_TABLES[item.name], text.get(item.name, {}), f"{prefix}/{item.name}", archive)
         elif hints[item.name] in (tuple[str, ...], str):
             values[item.name] = _text(text.get(item.name), hints[item.name], f"{prefix}.{item.name}", archive.file)

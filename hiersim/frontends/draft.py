@@ -12,9 +12,9 @@ from math import prod
 from typing import Final
 
 from hiersim.errors import TraceError, one_line
+from hiersim.frontends.aten import arithmetic_dtype
+from hiersim.frontends.aten.call import Cost, Operand, Shape
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.pytorch.aten import arithmetic_dtype
-from hiersim.frontends.pytorch.aten_call import Cost, Operand, Shape
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses, merged
 from hiersim.model.operators import BITS, PRODUCED, DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from hiersim.errors import TraceError
-from hiersim.model.kernels import KernelGraph, Launch
+from hiersim.model.kernels import Entries, KernelGraph, Launch
 from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (
     BITS,
@@ -32,6 +32,7 @@ from hiersim.model.operators import (
 )
 from hiersim.model.partition import Partition
 from hiersim.model.profile import Activity, DeviceProfile
+from hiersim.model.regions import Regions, Shapes
 from hiersim.model.trace import OperatorGraph, Trace
 from hiersim.units import LARGEST
 
@@ -81,10 +82,18 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
         Naming the first place that is not.
     """
     check_operator_graph(trace.graph, Checker(file, "graph"))
+    if trace.graph.regions is not None:
+        check_regions(trace.graph.regions, len(trace.graph.operators), Checker(file, "graph.regions"))
     for name, schedule in trace.schedules.items():
         check_kernel_graph(schedule, Checker(file, f"schedules.{name}"))
     for name, grouping in trace.groupings.items():
         check_partition(grouping, trace.graph, Checker(file, f"groupings.{name}"))
+    for name, estimate in trace.estimates.items():
+        check = Checker(file, f"estimates.{name}")
+        if name not in trace.schedules:
+            check.fail("cycles", "belongs to no schedule", "the name of a schedule")
+        check.length("cycles", estimate.cycles, len(trace.schedules[name]))
+        check.within("cycles", estimate.cycles, -1, LARGEST // 2**20)
     if trace.measured is not None:
         check_profile(trace.measured, len(trace.graph.operators), Checker(file, "measured"))
     return trace
@@ -113,6 +122,39 @@ def check_partition(partition: Partition, graph: OperatorGraph, check: Checker) 
         row = int(bad[0])
         what = f"operator {row} '{graph.operators.label(row)}'"
         check.fail("operators", f"{what} is in {own[row]} kernels", "1" if wanted[row] else "none: it launches nothing")
+
+
+def check_regions(regions: Regions, operators: int, check: Checker) -> None:
+    """The laws of regions: they stand one behind the other, and their guards are counted."""
+    rows = len(regions)
+    if rows == 0:
+        check.fail("first", "has no regions", "at least one")
+    for key in ("name", "last", "shapes", "recompiled", "reason", "line"):
+        check.length(key, getattr(regions, key), rows)
+    for key in ("first", "last"):
+        check.within(key, getattr(regions, key), 0, operators)
+    check.enumerated("shapes", regions.shapes, Shapes)
+    check.within("recompiled", regions.recompiled, 0, 2)
+    if not regions.strings or regions.strings[0]:
+        check.fail("strings", "does not begin with an empty text")
+    check.pointer("guard_ptr", regions.guard_ptr, rows, len(regions.guard_kind))
+    check.length("guard_count", regions.guard_count, len(regions.guard_kind))
+    for key in ("name", "reason", "line", "guard_kind"):
+        check.within(key, getattr(regions, key), 0, len(regions.strings))
+    check.within("guard_count", regions.guard_count, 1, 10**6 + 1)
+    bad = np.flatnonzero(regions.last < regions.first)
+    if len(bad):
+        check.fail(f"last[{bad[0]}]", "is before its first operator")
+    bad = np.flatnonzero(regions.first[1:] <= regions.last[:-1])
+    if len(bad):
+        check.fail(f"first[{bad[0] + 1}]", "is not behind the region before", f"{regions.last[bad[0]] + 1} or more")
+
+
+def check_entries(entries: Entries, kernels: int, check: Checker) -> None:
+    """The laws of what the host does to enter regions."""
+    for key in ("calls", "guards", "recompiled", "traced"):
+        check.length(f"entries.{key}", getattr(entries, key), kernels)
+        check.within(f"entries.{key}", getattr(entries, key), 0, 2**40)
 
 
 def check_profile(profile: DeviceProfile, operators: int, check: Checker) -> None:
@@ -158,6 +200,8 @@ def check_kernel_graph(graph: KernelGraph, check: Checker) -> None:
     check.within("recomputed", graph.recomputed, 0, 2)
     for key in ("launch", "host_views", "host_syncs"):
         check.length(key, getattr(graph, key), rows)
+    if graph.entries is not None:
+        check_entries(graph.entries, rows, check)
     check.enumerated("launch", graph.launch, Launch)
     check.within("host_views", graph.host_views, 0, 10**6)
     check.within("host_syncs", graph.host_syncs, 0, 2)

@@ -74,6 +74,9 @@ class Case:
     """A training step."""
     rows: tuple[Mapping[str, Any], ...] = ()
     """Tensors and operators in the readable trace form; none for copies between memories and for models."""
+    fusion: str = ""
+    """The policy that stands for what ran, where it was not these operators one by one: `attention` for a kernel that
+    does them all."""
     line: int = 0
 
     def trace(self, file: str = "") -> Trace:
@@ -168,11 +171,20 @@ class Counted:
     mode: str
     cache: str
     kernels: tuple[str, ...] = ()
-    dram_read_bytes: int
-    dram_written_bytes: int
+    dram_read_bytes: int | None = None
+    dram_written_bytes: int | None = None
+    dram_bytes: int | None = None
+    """Both together, where that is all that is known."""
     l2_bytes: int | None = None
     """All traffic between the cores and L2."""
     duration_s: float | None = None
+
+    @property
+    def moved_bytes(self) -> int | None:
+        """Read and written together; None where nobody knows."""
+        if self.dram_read_bytes is None or self.dram_written_bytes is None:
+            return self.dram_bytes
+        return self.dram_read_bytes + self.dram_written_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +261,15 @@ def load_measured(path: str | os.PathLike[str]) -> Measured:
         raise MeasurementError(f"cannot be read: {reason}", file=file, expected="JSON lines, plain or gzip") from None
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether JSON lines say of themselves no format at all, and so were never meant to be measured times."""
+    try:
+        first = next(lines(path, str(path)), "")
+    except (OSError, EOFError, zlib.error, HiersimError):
+        return False
+    return bool(first.strip()) and '"format"' not in first
+
+
 class _Reader:
     """Collects rows; every fault names file and line."""
 
@@ -283,6 +304,8 @@ class _Reader:
             self.fail(f"there is no case '{value.case}' above", key="case", expected=hint)
         if isinstance(value, Times):
             self._quantiles(value)
+        if isinstance(value, Counted) and value.moved_bytes is None:
+            self.fail("is missing", key="dram_read_bytes, dram_written_bytes", expected="both, or dram_bytes")
         self.rows[kind].append(value)
 
     def _header(self, row: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ PUBLISHED: Final = "2025"
 """When it was measured is not known."""
 LARGEST_SIZE: Final = 2**31
 _DTYPES: Final = {"float32": ("fp32", 4), "float16": ("fp16", 2), "bfloat16": ("bf16", 2)}
-_NEEDED: Final = ("op", "device", "dtype", "latency_ms")
+NEEDED: Final = ("op", "device", "dtype", "latency_ms")
 
 
 class _Op(NamedTuple):
@@ -104,7 +104,7 @@ class _Reader:
 
     def read(self, text: Iterator[str]) -> Measured:
         names = [name.strip() for name in next(csv.reader(islice(text, 1)), [])]
-        missing = [name for name in _NEEDED if name not in names]
+        missing = [name for name in NEEDED if name not in names]
         if missing:
             self.fail("is missing", key=missing[0], expected="columns op, device, dtype, B, M, N, K, H, latency_ms")
         device = ""

@@ -30,6 +30,8 @@ from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.kernel_rows import KEYS as KERNEL_KEYS
 from hiersim.frontends.kernel_rows import KernelRows
 from hiersim.frontends.lines import MAX_BLANK, lines, parse
+from hiersim.frontends.region_rows import KEYS as REGION_KEYS
+from hiersim.frontends.region_rows import RegionRows
 from hiersim.model.operators import (
     BITS,
     DIMS,
@@ -139,6 +141,7 @@ class _Reader:
         self.operator_lines: list[int] = []
         self.blanks = 0
         self.kernels = KernelRows(self.operator["kind"], self.fail)
+        self.regions = RegionRows(self.operator["kind"], self.fail)
 
     def blank(self) -> None:
         """Take an empty line; many of them are no trace."""
@@ -166,8 +169,11 @@ class _Reader:
         elif "kernel" in row:
             self._keys(row, KERNEL_KEYS)
             self.kernels.take(row, self.line)
+        elif "region" in row:
+            self._keys(row, REGION_KEYS)
+            self.regions.take(row)
         else:
-            hint = nearest(next(iter(row), ""), ("tensor", "operator", "kernel"))
+            hint = nearest(next(iter(row), ""), ("tensor", "operator", "kernel", "region"))
             self.fail("is neither a tensor nor an operator", expected=f'a row with "tensor" or "operator", {hint}')
 
     def _header(self, row: dict[str, Any]) -> None:
@@ -268,8 +274,9 @@ class _Reader:
         index = len(self.dims)
         if row.get("number", index) != index:
             self.fail(f"{shown(row['number'])} is not its number", key="number", expected=f"{index}")
-        if self.kernels.groupings:
-            self.fail("stands below a kernel", key="operator", expected="kernels after all operators")
+        if self.kernels.groupings or self.regions.calls:
+            above = "kernel" if self.kernels.groupings else "region"
+            self.fail(f"stands below a {above}", key="operator", expected=f"{above}s after all operators")
         for key in ("reads", "writes"):
             tensors, sizes = [], []
             for entry in self._list(row.get(key, []), key):
@@ -369,8 +376,9 @@ class _Reader:
             accesses[key] = Accesses(ptr=ptr, tensor=tensor, size=csr(sizes)[1])
         tables = self._tensor_table(accesses), self._operator_table()
         graph = OperatorGraph(
-            tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"]
-        )
+            tensors=tables[0], operators=tables[1], reads=accesses["reads"], writes=accesses["writes"],
+            regions=self.regions.finish(),
+        )  # fmt: skip
         return Trace(header=self.header, graph=graph, groupings=self.kernels.finish(self._at))
 
     def _at(self, line: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hiersim.errors import TraceError
 from hiersim.frontends.archive import FORMAT, VERSION, header_json, save_trace, write_whole
 from hiersim.frontends.kernel_rows import kernel_rows
+from hiersim.frontends.region_rows import region_rows
 from hiersim.frontends.row_writer import rows_of
 from hiersim.model.trace import Trace
 
@@ -43,10 +44,12 @@ def _write_rows(trace: Trace, path: Path) -> None:
     rows = [{"format": FORMAT, "version": VERSION, **header}]
     number = 0
     for row in rows_of(trace.graph, unseen=True):
-        if "operator" in row and trace.groupings:
+        if "operator" in row and (trace.groupings or trace.graph.regions is not None):
             row = {"number": number, **row}
         number += "operator" in row
         rows.append(row)
+    if trace.graph.regions is not None:
+        rows += region_rows(trace.graph.regions)
     for name, partition in sorted(trace.groupings.items()):
         rows += kernel_rows(name, partition)
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hiersim.frontends.pytorch.aten import Cost
+from hiersim.frontends.aten import Cost
 from hiersim.model.operators import Accesses, DType, Flag, IntArray, OperatorTable, Phase, Role, TensorTable, csr
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
-from hiersim.fusion.partition import segments
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import Kind, Phase

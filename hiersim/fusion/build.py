@@ -15,7 +15,8 @@ import numpy as np
 from hiersim.errors import FusionError
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import Flow, check_launches, flow, launching, of_groups, ordered, segments
+from hiersim.fusion.partition import Flow, check_launches, flow, launching, of_groups, ordered
+from hiersim.fusion.regions import entries, run_outside
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, Accesses, Flag, IntArray, Kind, Role, TensorTable
@@ -78,7 +79,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
     graph = trace.graph
     links = dependences(graph)
     check_launches(trace)
-    partition = ordered(graph, partition, links, trace.name)
+    partition = run_outside(graph, ordered(graph, partition, links, trace.name))
     through = flow(graph, partition, links, trace.name)
     writes = _writes(graph, partition, through)
     reads = _reads(graph, partition, through, writes)
@@ -96,6 +97,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
         host_syncs=_syncs(graph, partition),
         reads=reads,
         writes=writes,
+        entries=entries(graph, partition),
     )
     kernels.derived(partition_of, partition)
     return kernels
@@ -209,6 +211,6 @@ def _views(graph: OperatorGraph, partition: Partition, owner: IntArray) -> IntAr
 
 def _syncs(graph: OperatorGraph, partition: Partition) -> IntArray:
     """(K,) 1 for the first kernel after each host sync."""
-    segment = segments(graph)[partition.operators[partition.ptr[:-1]]]
-    before = np.concatenate([[0], segment[:-1]])
-    return (segment > before).astype(np.int64)
+    stretch = np.cumsum(graph.operators.kind == Kind.SYNC)[partition.operators[partition.ptr[:-1]]]
+    before = np.concatenate([[0], stretch[:-1]])
+    return (stretch > before).astype(np.int64)

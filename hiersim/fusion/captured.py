@@ -10,7 +10,7 @@ from hiersim.model.trace import Trace
 
 
 def captured(trace: Trace, compiler: str) -> KernelGraph:
-    """The schedule of `compiler` (`inductor`, `xla`).
+    """The schedule of `compiler` (`inductor`, `ort`, `xla`).
 
     Raises
     ------
@@ -30,3 +30,9 @@ def captured(trace: Trace, compiler: str) -> KernelGraph:
 def xla(trace: Trace, design: Design | None = None) -> KernelGraph:
     """What XLA emitted."""
     return captured(trace, "xla")
+
+
+@of_trace_alone
+def ort(trace: Trace, design: Design | None = None) -> KernelGraph:
+    """What ONNX Runtime's optimiser made of the graph."""
+    return captured(trace, "ort")

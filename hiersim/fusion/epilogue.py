@@ -8,8 +8,9 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import of_groups, segments
+from hiersim.fusion.partition import of_groups
 from hiersim.fusion.pointwise import chain_edges, contracted, labels
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph

@@ -63,7 +63,8 @@ def written_back(trace: Trace, kernels: KernelGraph, name: str, exact: bool = Tr
         schedules[name] = kernels
     else:
         groupings[name] = partition
-    return dataclasses.replace(trace, schedules=schedules, groupings=groupings)
+    estimates = {key: held for key, held in trace.estimates.items() if key != name}
+    return dataclasses.replace(trace, schedules=schedules, groupings=groupings, estimates=estimates)
 
 
 def _singles(trace: Trace, kernels: KernelGraph, exact: bool) -> Partition | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.epilogue import prologues
-from hiersim.fusion.partition import segments
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
@@ -53,8 +53,8 @@ class Costs:
         self.segment: list[int] = segments(graph).tolist()
         self.reads, self.writes = _touches(graph, links)
         self.before = _before(graph, links)
-        self.held = _held(graph, links, facts)
-        self.product: list[bool] = np.isin(graph.operators.kind, [int(kind) for kind in PRODUCTS]).tolist()
+        self.held = held(graph, links, facts)
+        self.product = is_product(graph)
         few = len(self.before) <= FAR
         self._after, self._ancestors = _closure(self.before) if few else ([], [])
         self._together: dict[tuple[int, int], bool] = {}
@@ -118,6 +118,12 @@ def _before(graph: OperatorGraph, links: Dependences) -> list[set[int]]:
     for first, second in (pair for sides in pairs for pair in zip(sides[0].tolist(), sides[1].tolist(), strict=True)):
         if first != second:
             found[second].add(first)
+    return found
+
+
+def is_product(graph: OperatorGraph) -> list[bool]:
+    """(N,) whether an operator reads its operands in tiles, again and again."""
+    found: list[bool] = np.isin(graph.operators.kind, [int(kind) for kind in PRODUCTS]).tolist()
     return found
 
 
@@ -188,7 +194,7 @@ def _listed(
     return [touches[ptr[row] : ptr[row + 1]] for row in range(len(ptr) - 1)]
 
 
-def _held(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[list[tuple[int, Rows, Rows]]]:
+def held(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[list[tuple[int, Rows, Rows]]]:
     """(N,) bytes of each result, the users that need it whole, and those of them that do so in a kernel of one product.
 
     A kernel's only product may take the result of a norm as it loads it, as the policy `epilogue` has it.

@@ -21,7 +21,9 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
-from hiersim.fusion.partition import launching, of_groups, ordered, segments
+from hiersim.fusion.partition import launching, of_groups, ordered
+from hiersim.fusion.regions import segments
+from hiersim.fusion.room import room
 from hiersim.fusion.search import Found, intervals, search
 from hiersim.fusion.window import Window
 from hiersim.model.design import Design
@@ -78,11 +80,6 @@ def title(found: Solution) -> str:
     if found.bytes == found.least:
         return NAME
     return f"{NAME} (gap {ceil(1000 * found.gap) / 10:.1f} %)"
-
-
-def room(design: Design) -> int:
-    """Bytes that the cores hold together in the largest of their own tiers."""
-    return int(design.compute.cores) * max((int(tier.capacity) for tier in design.core_tiers), default=0)
 
 
 def partition(graph: OperatorGraph, capacity: int) -> Partition:

@@ -12,8 +12,9 @@ import numpy as np
 
 from hiersim.errors import FusionError
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.regions import segments
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import HOST_ONLY, PRODUCED, BoolArray, IntArray, Kind, gather
+from hiersim.model.operators import HOST_ONLY, PRODUCED, BoolArray, IntArray, gather
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
@@ -27,11 +28,6 @@ def check_launches(trace: Trace) -> None:
     """Raise a `FusionError` where nothing is launched."""
     if not len(launching(trace.graph)):
         raise FusionError(f"trace '{trace.name}' launches nothing", expected="at least one operator that does")
-
-
-def segments(graph: OperatorGraph) -> IntArray:
-    """(N,) the stretch between two host syncs that each operator is in, from 0."""
-    return np.cumsum(graph.operators.kind == Kind.SYNC)
 
 
 def of_groups(graph: OperatorGraph, group: IntArray, generated: IntArray | None = None) -> Partition:
@@ -220,8 +216,9 @@ def launch_order(graph: OperatorGraph, partition: Partition, links: Dependences,
     low, high = np.minimum.reduceat(stretch, partition.ptr[:-1]), np.maximum.reduceat(stretch, partition.ptr[:-1])
     if bool(np.any(low != high)):
         raise FusionError(
-            f"kernel {int(np.argmax(low != high))} of trace '{name}' spans a host sync",
-            expected="kernels between syncs",
+            f"kernel {int(np.argmax(low != high))} of trace '{name}' spans a host sync"
+            + (" or a graph break" if graph.regions is not None else ""),
+            expected="kernels between syncs" + (", within one region" if graph.regions is not None else ""),
         )
     last = np.maximum.reduceat(np.where(partition.copy == 1, -1, partition.operators), partition.ptr[:-1])
     source, target = edges(graph, partition, links, through)

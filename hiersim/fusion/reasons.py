@@ -18,6 +18,7 @@ class Reason(Enum):
     TWO_PRODUCTS = "two-products"
     LIBRARY_CALL = "library-call"
     HOST_SYNC = "host-sync"
+    GRAPH_BREAK = "graph-break"
     PHASE = "phase"
     NOT_COMPILED = "not-compiled"
     LOOP_NEST = "loop-nest"
@@ -26,6 +27,9 @@ class Reason(Enum):
     NO_SHARED_DATA = "no-shared-data"
     LITTLE_SHARED_DATA = "little-shared-data"
     DISTANCE = "distance"
+    NOT_SLIDING = "not-sliding"
+    WORKING_SET = "working-set"
+    RECOMPUTATION = "recomputation"
     CYCLE = "cycle"
     OTHER_FUSION_FIRST = "other-fusion-first"
     COMPILER = "compiler"
@@ -59,8 +63,12 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "a template that the compiler generates itself (max-autotune), or the policy epilogue",
     ),
     Reason.HOST_SYNC: (
-        "the host waits for a value of the device between them (a graph break)",
+        "the host waits for a value of the device between them",
         "a model that does not ask for the value (.item(), data-dependent control flow)",
+    ),
+    Reason.GRAPH_BREAK: (
+        "a graph break lies between them: the compiler saw them in different regions, or one in none",
+        "code that the tracing compiler can follow at that line",
     ),
     Reason.PHASE: (
         "one belongs to the forward pass and one to the backward pass, which are compiled apart",
@@ -75,7 +83,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "the consumer reads the stored result at other places than the producer writes it (a slice, a window)",
         "the same index expression in both, or a result that is not stored",
     ),
-    Reason.KERNEL_SIZE: ("together they have more buffers than one kernel may have", "a larger max_fusion_size"),
+    Reason.KERNEL_SIZE: (
+        "together they have more buffers, or operators, than one kernel may have",
+        "a larger max_fusion_size",
+    ),
     Reason.NO_SHARED_DATA: ("they share no data, so that nothing would be saved", "a common operand"),
     Reason.LITTLE_SHARED_DATA: (
         "what they share is too little to be worth a kernel",
@@ -84,6 +95,18 @@ MEANING: dict[Reason, tuple[str, str]] = {
     Reason.DISTANCE: (
         "they only read the same data and are too far apart: fusing them would keep tensors alive longer",
         "an order of operators that brings them together",
+    ),
+    Reason.NOT_SLIDING: (
+        "one of them does not go over its operands row by row, or its window is not square",
+        "convolutions, poolings, products of one matrix, element-wise operators and reductions along rows",
+    ),
+    Reason.WORKING_SET: (
+        "weights and the smallest window of what they are fused with need more than the cores' memory",
+        "more memory in the cores, or smaller layers",
+    ),
+    Reason.RECOMPUTATION: (
+        "halo rows do not fit the cores, and computing them again takes longer than moving the bytes that stay there",
+        "more memory in the cores, or a slower memory behind them",
     ),
     Reason.CYCLE: (
         "a third kernel must run after one of them and before the other",

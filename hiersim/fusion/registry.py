@@ -17,11 +17,13 @@ Policy = Callable[[Trace, Design], KernelGraph]
 GROUP = "hiersim.policies"
 BUILT_IN: Final = {
     "attention": "hiersim.fusion.attention:attention",
+    "depth-first": "hiersim.fusion.depth_first:depth_first",
     "eager": "hiersim.fusion.eager:eager",
     "epilogue": "hiersim.fusion.epilogue:epilogue",
     "inductor": "hiersim.fusion.inductor.policy:inductor",
     "inductor-rules": "hiersim.fusion.inductor.policy:inductor_rules",
     "optimal": "hiersim.fusion.optimal:optimal",
+    "ort": "hiersim.fusion.captured:ort",
     "pointwise": "hiersim.fusion.pointwise:pointwise",
     "xla": "hiersim.fusion.captured:xla",
 }

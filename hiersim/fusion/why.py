@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from hiersim.errors import FusionError, nearest
-from hiersim.fusion import epilogue, pointwise
+from hiersim.fusion import depth_first_why, epilogue, pointwise
 from hiersim.fusion.attention_chains import chains
 from hiersim.fusion.correspondence import correspondence
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.inductor import why as rules
-from hiersim.fusion.partition import launching, segments
+from hiersim.fusion.partition import launching
 from hiersim.fusion.reasons import Reason, Verdict
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
+from hiersim.model.design import Design
 from hiersim.model.operators import Kind
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
 Explainer = Callable[[Trace, int, int], Verdict]
 PRODUCTS = (Kind.GEMM, Kind.CONV)
+UNCOMPILED = ("eager", "attention")
+"""Policies whose kernels the framework launches: graph breaks are no matter of theirs."""
 
 
-def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
+def why_not(trace: Trace, policy: str, one: int, other: int, design: Design | None = None) -> Verdict:
     """Whether `policy` puts two operators of `trace` into one kernel, and if not, the reason.
 
     Parameters
@@ -31,9 +36,11 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
     trace : Trace
         The model run.
     policy : str
-        A built-in policy: `eager`, `pointwise`, `epilogue`, `attention`, `inductor`, `inductor-rules`.
+        A built-in policy: `eager`, `pointwise`, `epilogue`, `attention`, `inductor`, `inductor-rules`, `depth-first`.
     one, other : int
         Eager operators by index, in any order.
+    design : Design, optional
+        The machine, for policies whose kernels depend on it (`depth-first`).
 
     Raises
     ------
@@ -48,12 +55,47 @@ def why_not(trace: Trace, policy: str, one: int, other: int) -> Verdict:
         "inductor-rules": rules.why_not,
         "inductor": _inductor,
     }
+    if design is not None:
+        explainers["depth-first"] = partial(_depth_first, design)
     if policy not in explainers:
         raise FusionError(f"policy '{policy}' gives no reasons", expected=nearest(policy, explainers))
     silent = set(range(len(trace.graph.operators))) - set(launching(trace.graph).tolist())
     if one in silent or other in silent:
         return Verdict(reason=Reason.LAUNCHES_NOTHING)
-    return explainers[policy](trace, min(one, other), max(one, other))
+    captured = policy == "inductor" and "inductor" in trace.schedules
+    apart = None if policy in UNCOMPILED or captured else _broken(trace.graph, min(one, other), max(one, other))
+    return apart or explainers[policy](trace, min(one, other), max(one, other))
+
+
+def _broken(graph: OperatorGraph, one: int, other: int) -> Verdict | None:
+    """The graph break between two operators; None where one region has both, or a trace has no regions."""
+    regions = graph.regions
+    if regions is None or one == other:
+        return None
+    calls = regions.of_operators(len(graph.operators))
+    first, second = int(calls[one]), int(calls[other])
+    if first == second and first >= 0:
+        return None
+    if first < 0 or second < 0:
+        row = one if first < 0 else other
+        before = int(np.searchsorted(regions.first, row)) - 1
+        detail = f"{_named(graph, row)} runs outside of compiled regions"
+    else:
+        before, detail = first, ""
+    cause = _cause(graph, before) if before >= 0 else ""
+    return Verdict(reason=Reason.GRAPH_BREAK, detail=", ".join(part for part in (detail, cause) if part))
+
+
+def _cause(graph: OperatorGraph, call: int) -> str:
+    """Why a call of a region ended, and where in the user's code."""
+    assert graph.regions is not None
+    words = graph.regions.strings
+    reason, line = words[int(graph.regions.reason[call])], words[int(graph.regions.line[call])]
+    return f"{reason} at {line}" if reason and line else reason or line
+
+
+def _depth_first(design: Design, trace: Trace, one: int, other: int) -> Verdict:
+    return depth_first_why.why_not(trace, design, one, other)
 
 
 def find_operator(trace: Trace, word: str) -> int:

@@ -9,8 +9,9 @@ cdef class Blocks:
     cdef Figures figures
     cdef KernelClasses classes
     cdef Arrays arrays
-    cdef bint systolic, asynchronous, exposed
-    cdef long long fill, width
+    cdef bint systolic, asynchronous, exposed, in_turn
+    cdef long long longest_inner
+    cdef long long fill, width, access_rate
     cdef long long block_m, block_n, head
     # the product at hand, its tile, and its operands among the reads
     cdef long long batch, m, n, k, element, dtype, operand_a, operand_b

@@ -90,7 +90,7 @@ class Blocks:
         self.arrays = work.figures.arrays
         self.systolic = self.asynchronous = self.exposed = False
         self.fill = 0
-        self.width = WIDE
+        self.width, self.access_rate = WIDE, 0
         self.block_m = self.block_n = self.head = 0
         self.far_loads, self.extra_far = column(work.levels), column(work.levels)
         self.batch = self.m = self.n = self.k = self.element = self.dtype = 0
@@ -100,6 +100,7 @@ class Blocks:
         self.kept = self.kept_bytes = self.near_a = self.near_b = 0
         self.kv_in_use = self.kv_again = 0
         self.unit = self.core_rate = self.useful_ticks = self.flops_per_inner = self.padded = 0
+        self.longest_inner, self.in_turn = 0, False
         self.blocks = self.steps = self.inner = self.step_size = self.step_bytes = 0
         self.near_loads = self.extra_near = self.partial_bytes = self.inner_vector = 0
 
@@ -130,8 +131,8 @@ class Blocks:
 
     @cython.cfunc
     def narrow_accesses(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
-        """Accesses that bring in a block's operands per element of the inner dimension; 0 where they are wide."""
-        if self.width >= WIDE:
+        """Accesses that bring in a block's operands per element of the inner dimension; 0 where they set no pace."""
+        if self.access_rate == 0:
             return 0
         return ceil_div((min(m, self.m) + min(n, self.n)) * self.element, self.width)
 

@@ -1,8 +1,8 @@
 # What other compiled modules use of contraction.py.
-from hiersim.lowering.tile_choice cimport TileChoice
+from hiersim.lowering.windows cimport Windows
 
 
-cdef class Cutter(TileChoice):
+cdef class Cutter(Windows):
     # FLOPs at the anchor's rate; rows of queries and keys of one block of attention
     cdef long long demand, side, key_block
 

@@ -12,7 +12,7 @@ import cython
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, WIDEST
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
-from hiersim.lowering.tile_choice import TileChoice
+from hiersim.lowering.windows import Windows
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -58,11 +58,11 @@ def pow2_at_least(value: cython.longlong) -> cython.longlong:
 
 
 @cython.cclass
-class Cutter(TileChoice):
+class Cutter(Windows):
     """Cuts the contraction of the class that `work` looks at into blocks and steps, see `Blocks`."""
 
     def __init__(self, work: Work) -> None:
-        TileChoice.__init__(self, work)
+        Windows.__init__(self, work)
         self.demand = self.side = self.key_block = 0
 
     @cython.cfunc
@@ -71,7 +71,9 @@ class Cutter(TileChoice):
         level: cython.longlong
         for level in range(self.work.levels):
             self.far_loads[level] = self.extra_far[level] = 0
-        self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = 0
+        self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = self.set_up = 0
+        self.gathered = self.laid_out = self.direct = self.in_turn = False
+        self.longest_inner = 0
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
         self.unit = self.figures.unit(self.dtype)
@@ -124,9 +126,12 @@ class Cutter(TileChoice):
         anchor: cython.longlong = self.work.anchor
         self.take_product(anchor)
         self.find_operands(self.classes.type_kind[anchor] == CONV)
+        products: cython.longlong = product(self.batch * self.m * self.n, self.k)
         self.measure_width(self.classes.type_kind[anchor] == CONV)
+        if self.classes.type_kind[anchor] == CONV:
+            self.plan_convolution()
         on_matrix: cython.bint = self.unit == self.figures.matrix_unit
-        self.asynchronous = on_matrix and self.figures.asynchronous > 0 and self.width == WIDE
+        self.asynchronous = on_matrix and self.figures.asynchronous > 0 and self.access_rate == 0
         self.exposed = self.figures.scratchpad == 0 and not self.systolic and not self.asynchronous
         self.turn()
         self.choose()
@@ -136,15 +141,15 @@ class Cutter(TileChoice):
         self.blocks = product(self.batch * rows * columns, self.split)
         self.steps = ceil_div(self.inner, self.tile_k)
         self.step_size = self.tile_k
-        self.padded = self.figures.native(self.dtype, 2)
+        self.padded = 1 if self.direct else self.figures.native(self.dtype, 2)
         self.block_m = self.block_side(self.tile_m, self.m, 0)
         self.block_n = self.block_side(self.tile_n, self.n, 1)
         self.head = 0
         macs: cython.longlong = self.arrays.macs() if self.systolic else self.block_m * self.block_n
-        self.flops_per_inner = ceil_share(macs, self.demand, self.batch * self.m * self.n * self.k)
+        self.flops_per_inner = ceil_share(macs, self.demand, products)
         accesses: cython.longlong = self.narrow_accesses(self.tile_m, self.tile_n)
         if accesses > 0 and self.core_rate < UNLIMITED:
-            loading: cython.longlong = ceil_share(accesses, self.core_rate, self.figures.narrow_rate)
+            loading: cython.longlong = ceil_share(accesses, self.core_rate, self.access_rate)
             self.flops_per_inner = max(self.flops_per_inner, loading)
         self.step_bytes = (self.tile_m + self.tile_n) * self.tile_k * self.element
         self.keep_panel()
@@ -165,13 +170,16 @@ class Cutter(TileChoice):
         Not where a program moves whole tiles, nor for products with a vector, which stream the matrix, nor where a
         compiler pads rows.
         """
-        self.width = WIDE
+        self.width, self.access_rate = WIDE, 0
+        self.gathered = self.laid_out = False
         if self.classes.type_padded[self.work.anchor]:
             return 0
         if self.figures.scratchpad > 0 or self.systolic or convolution or self.m == 1 or self.n == 1:
             return 0
         row: cython.longlong = common(self.k * self.element, self.n * self.element)
         self.width = max(1, common(row, WIDE))
+        if self.width < WIDE:
+            self.access_rate = self.figures.narrow_rate
         return 0
 
     @cython.cfunc
@@ -284,6 +292,9 @@ class Cutter(TileChoice):
         inner: cython.longlong = max(1, ceil_share(keys, executed, max(flops, 1)))
         split: cython.longlong = max(1, min(cores // blocks, ceil_div(inner, self.key_block) // SPLIT_STEPS))
         self.inner = ceil_div(inner, split)
+        on_threads: cython.bint = self.figures.threads > 0 and not self.systolic
+        self.in_turn = on_threads and self.unit == self.figures.matrix_unit
+        self.longest_inner = ceil_div(keys, split) if on_threads else 0
         self.tile_m, self.tile_n, self.tile_k, self.split = self.side, head, self.key_block, split
         demand: cython.longlong = ceil_share(flops, self.demand, executed) if executed else flops
         native: cython.longlong = min(self.figures.native(self.dtype, 0), self.figures.native(self.dtype, 1))

@@ -9,6 +9,7 @@ import numpy as np
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.lowering.workload import Workload
 from hiersim.model.design import Design, Host
+from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
 from hiersim.units import LARGEST
 
@@ -74,8 +75,9 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
     host, count = design.host, len(workload)
     slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
     own = int(design.compute.start_up)
-    _check((slowest + own) * count + host.launch_view * workload.views)
-    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch]
+    entered = entering(workload.graph, design)
+    _check((slowest + own) * count + host.launch_view * workload.views + int(entered.sum()))
+    cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch] + entered
     return Dispatch(
         host_ticks=cost + workload.graph.host_views * host.launch_view if workload.views else cost,
         launch_latency=np.full(count, host.latency, np.int64),
@@ -87,17 +89,20 @@ def dispatch(workload: Workload, design: Design, launch: str = STREAM) -> Dispat
 def _replays(workload: Workload, design: Design) -> Dispatch:
     """A replay is one call; its kernels arrive together and follow each other on the device.
 
-    The first kernel, and each that needs a value on the host, begins one. The queue bounds calls, and a later call is
-    only made when all kernels of the one before have ended.
+    The first kernel, each that needs a value on the host, and the first of each compiled region begin one. The queue
+    bounds calls, and a later call is only made when all kernels of the one before have ended.
     """
     host, count = design.host, len(workload)
     call, between = _replay_times(design.name, host)
     own = int(design.compute.start_up)
-    _check((call + max(host.start, between) + own + host.latency) * count)
+    entered = entering(workload.graph, design)
+    _check((call + max(host.start, between) + own + host.latency) * count + int(entered.sum()))
     first = workload.graph.host_syncs != 0
     first[:1] = True
+    if workload.graph.entries is not None:
+        first |= workload.graph.entries.calls > 0
     return Dispatch(
-        host_ticks=np.where(first, call, 0).astype(np.int64),
+        host_ticks=np.where(first, call, 0).astype(np.int64) + entered,
         launch_latency=np.full(count, host.latency, np.int64),
         start_ticks=(np.where(first, int(host.start), between) + own).astype(np.int64),
         queue=max(count, 1),
@@ -114,6 +119,51 @@ def _replay_times(name: str, host: Host) -> tuple[int, int]:
             expected="a time such as '5 us' in the design, or launch 'stream'",
         )  # fmt: skip
     return int(host.launch_graph or 0), int(host.graph_start or 0)
+
+
+REGION_TIMES: Final = (
+    ("region_entry", "calls"),
+    ("guard", "guards"),
+    ("recompile", "recompiled"),
+    ("recompile_operator", "traced"),
+)
+"""Times of a host, and what of `Entries` each is paid for."""
+
+
+def region_ticks(graph: KernelGraph, design: Design) -> dict[str, int]:
+    """Host time to enter compiled regions by what it is paid for, keys of `host` in a design; times that are known."""
+    if graph.entries is None:
+        return {}
+    return {
+        key: int(getattr(graph.entries, column).sum()) * int(getattr(design.host, key) or 0)
+        for key, column in REGION_TIMES
+    }
+
+
+def entering(graph: KernelGraph, design: Design) -> IntArray:
+    """(K,) host time to enter compiled regions before each kernel.
+
+    Raises
+    ------
+    DesignError
+        When a time is needed that the design does not give.
+    OverflowError
+        When all of it takes more ticks than a program can hold.
+    """
+    ticks, total = np.zeros(len(graph), np.int64), 0
+    if graph.entries is None:
+        return ticks
+    for key, column in REGION_TIMES:
+        counts, time = getattr(graph.entries, column), getattr(design.host, key)
+        if bool(counts.any()) and time is None:
+            raise DesignError(
+                f"is not known, so that no compiled region can be entered on {design.name}", key=f"host.{key}",
+                expected="a time such as '10 us' in the design, or --fusion eager",
+            )  # fmt: skip
+        total += int(counts.sum()) * int(time or 0)
+        _check(total)
+        ticks += counts * int(time or 0)
+    return ticks
 
 
 def _check(ticks: int) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hiersim.errors import DesignError
+from hiersim.lowering.coalescing import LOOKED_UP
 from hiersim.lowering.stages import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
 from hiersim.lowering.systolic import Arrays
 from hiersim.model.design import Arbitration, Design, Management, Place, Tier
@@ -156,6 +157,9 @@ class Machine:
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
             "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
+            "lookup_rate": max(1, self._element_rate(DType.FP32) // LOOKED_UP // self.cores),
+            "relaunch": int(compute.start_up) + int(self.design.host.start),
+            "window_set_up": int(compute.window_set_up),
             "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
@@ -180,9 +184,12 @@ class Machine:
             unit = units - 2 if rate.unit == MATRIX else units - 1
             table[first : first + 5] = (unit, rate.sustained, *rate.tile)
         for dtype in vector:
-            efficiency = self.design.compute.vector.efficiency
-            table[DTYPE_FIELDS * dtype + 5] = _derated(self.vector_peak(dtype), efficiency)
+            table[DTYPE_FIELDS * dtype + 5] = self._element_rate(dtype)
         return table
+
+    def _element_rate(self, dtype: DType) -> int:
+        """Sustained FLOP/s of element-wise work, all cores together."""
+        return _derated(self.vector_peak(dtype), self.design.compute.vector.efficiency)
 
     def matrix_rate(self, dtype: DType) -> Rate:
         """The unit that does matrix products of `dtype`, and its rate.

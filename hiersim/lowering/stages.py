@@ -43,8 +43,9 @@ SLOWNESS = cython.declare(cython.longlong, SLOWNESS_UNIT)
 CELLS = cython.declare(cython.longlong, 8)
 """Per stage: the columns `stage_*` of a `Program`, in their order."""
 WORK_CELLS = cython.declare(cython.longlong, 4)
-TILES = cython.declare(cython.longlong, 4)
-"""A nest has at most two loops of two tiles."""
+LOOPS = cython.declare(cython.longlong, 4)
+TILES = cython.declare(cython.longlong, 9)
+"""A nest has at most so many loops and tiles: two loops of two tiles, one more of a straggler, and copies around."""
 PRIME = cython.declare(cython.longlong, 1000003)
 MASK = cython.declare(cython.longlong, 2**40 - 1)
 """Hashes have 40 bits, so that their products with the prime stay inside 63."""
@@ -100,7 +101,8 @@ class Figures:
         self.sector = numbers["sector"]
         self.threads, self.exchange = numbers["threads"], numbers["exchange"]
         self.asynchronous = numbers["asynchronous"]
-        self.narrow_rate = numbers["narrow_rate"]
+        self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
+        self.relaunch, self.window_set_up = numbers["relaunch"], numbers["window_set_up"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
@@ -243,8 +245,8 @@ class Sheet:
         rooms: cython.longlong = self.rooms
         tiles: cython.longlong = rooms * TILES
         self.arrays = {
-            "loop_ptr": column(rooms * 2 + 1),
-            "loop_repeat": column(rooms * 2),
+            "loop_ptr": column(rooms + 1),
+            "loop_repeat": column(rooms * LOOPS),
             "body_ptr": column(tiles + 1),
             "body_count": column(tiles),
             "stage_ptr": column(tiles + 1),

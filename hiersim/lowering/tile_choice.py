@@ -21,18 +21,23 @@ from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
 from hiersim.lowering.stages import column, longer
+from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.stages import Figures
     from cython.cimports.hiersim.lowering.work import Work
+    from cython.cimports.libc.math import ceil
 else:
+    from math import ceil
+
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.stages import Figures
     from hiersim.lowering.work import Work
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
 KEEP_A = cython.declare(cython.longlong, KEPT_A)
@@ -41,6 +46,10 @@ INNER_TILES = cython.declare(cython.longlong, 8)
 """A step along the inner dimension is at most this many native tiles."""
 MOST_DOUBLINGS = cython.declare(cython.longlong, 4096)
 """A side of a tile is at most this many native ones."""
+LEAST_SIDE = cython.declare(cython.longlong, 32)
+LEAST_SUMS = cython.declare(cython.longlong, 4096)
+"""Of a block on the vector unit of a GPU: the smallest that cuBLAS has names for are 64 × 64, 32 × 128 and 128 × 32; a
+thread keeps 8 × 8 sums, so that it loads two elements for eight products."""
 LONGEST_STREAM = cython.declare(cython.longlong, 2**24)
 """… or this long on a systolic unit, where a long stream hides fill and drain."""
 TIE = cython.declare(cython.double, 1.0 + 1e-9)
@@ -116,7 +125,7 @@ class TileChoice(Blocks):
             while m * wide * native_n * ACCUMULATOR_BYTES <= figures.accumulators:
                 n: cython.longlong = wide * native_n
                 k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
-                if k > 0:
+                if k > 0 and not self.is_too_small(m, n):
                     self.add_with_split(m, n, k)
                 if n >= self.n or n >= self.longest(native_n):
                     break
@@ -125,6 +134,18 @@ class TileChoice(Blocks):
                 break
             tall = self.next_side(tall)
         return self.add_least()
+
+    @cython.cfunc
+    def is_too_small(self, m: cython.longlong, n: cython.longlong) -> cython.bint:
+        """Whether a block leaves threads of the vector unit without the sums that they keep in registers.
+
+        A side may be shorter where it covers its extent.
+        """
+        if self.unit == self.figures.matrix_unit:
+            return False
+        if (m < LEAST_SIDE and m < self.m) or (n < LEAST_SIDE and n < self.n):
+            return True
+        return m * n < LEAST_SUMS and m < self.m and n < self.n
 
     @cython.cfunc
     def next_side(self, count: cython.longlong) -> cython.longlong:
@@ -316,7 +337,8 @@ class TileChoice(Blocks):
     ) -> cython.double:
         """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
 
-        Where units stand still between waves, so does the estimate while results leave; it knows no latency (D13).
+        Where units stand still between waves, so does the estimate while results leave. Of cores with one scratchpad it
+        knows no latency (D13).
         A product too small for the machine also waits for its largest operand from the last tier.
         """
         figures: Figures = self.figures
@@ -336,14 +358,19 @@ class TileChoice(Blocks):
             per_block = 2.0 * macs * cores / float(rate)
             accesses: cython.longlong = self.narrow_accesses(m, n)
             if accesses > 0:
-                per_block = max(per_block, float(accesses) * inner / float(self.figures.narrow_rate))
+                per_block = max(per_block, float(accesses) * inner / float(self.access_rate))
         lines: cython.double = float(min(m, self.m) + min(n, self.n))
         if kept == KEEP_A:
             lines -= float(min(m, self.m)) * (1.0 - self.kept_share(m, n, kept))
         if kept == KEEP_B:
             lines -= float(min(n, self.n)) * (1.0 - self.kept_share(m, n, kept))
         loaded: cython.double = lines * inner * float(self.element) * float(active)
-        per_block = max(per_block, figures.read_time(0, loaded, float(active)))
+        loading: cython.double = figures.read_time(0, loaded, float(active))
+        if figures.scratchpad == 0:  # a buffer is loaded, waits and is worked on while the others take their turns
+            steps: cython.double = ceil(inner / float(k))
+            waiting: cython.double = steps * float(figures.latency(0)) / float(SECOND)
+            per_block = max(per_block, (per_block + loading + waiting) / float(figures.depth))
+        per_block = max(per_block, loading)
         waves: cython.double = float(ceil_div(blocks, figures.cores))
         seconds: cython.double = waves * per_block
         if self.exposed:

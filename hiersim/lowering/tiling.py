@@ -51,6 +51,8 @@ DEPENDENT = cython.declare(cython.double, 1.2)
 TOGETHER = cython.declare(cython.double, float(TOGETHER_BYTES))
 READ = cython.declare(cython.longlong, int(Access.READ))
 WRITE = cython.declare(cython.longlong, int(Access.WRITE))
+LAYOUT_TILES = cython.declare(cython.longlong, 16)
+"""A copy around a convolution overlaps its own loads and stores this finely."""
 ROW_TILES = cython.declare(cython.longlong, 4)
 """Tiles of rows in flight, at least: enough for reads, arithmetic and write-back to overlap."""
 MOST = cython.declare(cython.double, float(LARGEST))
@@ -509,10 +511,16 @@ class Loom:
         if active == 0:
             active = min(cutter.blocks, cores)
         waves: cython.longlong = (cutter.blocks - active) // cores
+        if cutter.laid_out:
+            self.lay_out_before()
+        elif cutter.set_up > 0:
+            self.pause(cutter.set_up)
         self.hand_out()
         if waves > 0:
             self.wave(cores, waves, False)
         self.wave(active, 1, True)
+        if cutter.laid_out:
+            self.lay_out_after()
         used: cython.longlong = min(cutter.blocks, cores)
         return self.hold(min(self.sheet.depth, cutter.steps), used, cutter.kept_bytes, cutter.step_bytes)
 
@@ -525,12 +533,75 @@ class Loom:
         self.stores[0] = total(self.work.write_size, cutter.partial_bytes)
         for level in range(self.work.levels):
             self.loads[level + 1], self.extra[level + 1] = cutter.far_loads[level], cutter.extra_far[level]
-            self.stores[level + 1] = total(self.work.write_far[level], cutter.far_partials[level])
+            leaving: cython.longlong = cutter.lost_after[level] if cutter.laid_out else self.work.write_far[level]
+            self.stores[level + 1] = total(leaving, cutter.far_partials[level])
         for level in range(self.levels):
             self.left[level] = self.loads[level]
             self.left[self.levels + level] = self.extra[level]
             self.left[2 * self.levels + level] = self.stores[level]
         return 0
+
+    # --- tensors laid out anew around a convolution
+
+    @cython.cfunc
+    def pause(self, ticks: cython.longlong) -> cython.longlong:
+        """A tile that keeps the matrix unit from work."""
+        self.sheet.clear()
+        self.sheet.open_loop(1)
+        self.sheet.add_work(self.cutter.unit, ticks, 0, 0)
+        self.sheet.add_tile(1, self.figures.cores)
+        return self.sheet.close_loop()
+
+    @cython.cfunc
+    def lay_out_before(self) -> cython.longlong:
+        """Input and weight are copied; then the product is launched. The first of the launches is the kernel's own."""
+        cutter: Sweeper = self.cutter
+        level: cython.longlong
+        self.loads[0], self.stores[0] = cutter.read_before, cutter.written_before
+        for level in range(self.work.levels):
+            self.loads[level + 1], self.stores[level + 1] = cutter.far_before[level], cutter.lost_before[level]
+        launches: cython.longlong = product(cutter.layouts, self.figures.relaunch)
+        return self.lay_out(cutter.squares_before, total(launches, cutter.set_up))
+
+    @cython.cfunc
+    def lay_out_after(self) -> cython.longlong:
+        """The result is copied to where it was asked for."""
+        cutter: Sweeper = self.cutter
+        level: cython.longlong
+        self.loads[0], self.stores[0] = cutter.after, cutter.after
+        for level in range(self.work.levels):
+            self.loads[level + 1], self.stores[level + 1] = cutter.lost_after[level], self.work.write_far[level]
+        return self.lay_out(cutter.squares_after, 0)
+
+    @cython.cfunc
+    def lay_out(self, squares: cython.longlong, pause: cython.longlong) -> cython.longlong:
+        """A copy through `squares`, in equal tiles; the matrix unit waits at the end for `pause` ticks."""
+        active: cython.longlong = min(self.figures.cores, max(1, squares))
+        self.sheet.open_loop(1)
+        self.lay_out_tile(squares, active, LAYOUT_TILES - 1, False, 0)
+        self.lay_out_tile(squares, active, 1, True, pause)
+        return self.sheet.close_loop()
+
+    @cython.cfunc
+    def lay_out_tile(
+        self,
+        squares: cython.longlong,
+        active: cython.longlong,
+        count: cython.longlong,
+        last: cython.bint,
+        pause: cython.longlong,
+    ) -> cython.longlong:
+        """One of `LAYOUT_TILES` equal parts of such a copy, or the last with the remainder."""
+        level: cython.longlong
+        for level in range(self.levels):
+            self.sheet.reads[level] = self.part_of(self.loads[level], LAYOUT_TILES, last)
+            self.sheet.writes[level] = self.part_of(self.stores[level], LAYOUT_TILES, last)
+        ticks: cython.longlong = self.part_of(self.cutter.square_ticks(squares, active), LAYOUT_TILES, last)
+        if ticks > 0:
+            self.sheet.add_work(self.figures.vector_unit, ticks, 0, 0)
+        if pause > 0:
+            self.sheet.add_work(self.cutter.unit, pause, 0, 0)
+        return self.sheet.add_tile(count, active)
 
     @cython.cfunc
     def take(
@@ -562,11 +633,14 @@ class Loom:
             self.step_work(active, cutter.step_size, whole, False, False)
             self.sheet.add_tile(steps - 1, active)
         if last:
+            self.straggle(whole)
             self.rest()
         else:
             self.part(active, end, whole, waves)
         self.step_work(active, end, whole, True, last)
         self.epilogue(active)
+        if last and cutter.laid_out:  # the copy of the result is launched
+            self.sheet.add_work(cutter.unit, self.figures.relaunch, 0, 0)
         self.sheet.add_tile(1, active)
         return self.sheet.close_loop()
 
@@ -609,14 +683,38 @@ class Loom:
         ticks: cython.longlong = cutter.step_ticks(length, ends, last)
         if ends and not last and cutter.exposed:
             ticks = total(ticks, self.between(active))
+        beside: cython.longlong = 0
+        if cutter.inner_vector > 0 and not self.figures.vector_unlimited:
+            beside = max(1, ceil_share(cutter.inner_vector, length, whole))
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
+            if cutter.in_turn:
+                ticks = total(ticks, beside)
             self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))
-        if cutter.inner_vector > 0 and not self.figures.vector_unlimited:
-            ticks = max(1, ceil_share(cutter.inner_vector, length, whole))
+        if beside > 0:
             done: cython.longlong = floor_share(cutter.inner_vector, active * length, whole) // self.figures.cores
-            self.sheet.add_work(self.figures.vector_unit, ticks, done, self.idle_share(ticks, active))
+            self.sheet.add_work(self.figures.vector_unit, beside, done, self.idle_share(beside, active))
         return 0
+
+    @cython.cfunc
+    def straggle(self, whole: cython.longlong) -> cython.longlong:
+        """The longest block of a mask is among the last ones: a tile of what it has more than the others.
+
+        Of blocks that go over between none and all of the keys the last wave takes the longest; cores that are done
+        stand by.
+        """
+        cutter: Sweeper = self.cutter
+        more: cython.longlong = cutter.longest_inner - cutter.inner
+        if more <= 0:
+            return 0
+        ticks: cython.longlong = cutter.step_ticks(more, False, False)
+        if cutter.in_turn and not self.figures.vector_unlimited:
+            ticks = total(ticks, ceil_share(cutter.inner_vector, more, whole))
+        if ticks <= 0:
+            return 0
+        self.sheet.clear()
+        self.sheet.add_work(cutter.unit, ticks, 0, ticks)
+        return self.sheet.add_tile(1, self.figures.cores)
 
     @cython.cfunc
     def between(self, active: cython.longlong) -> cython.longlong:

@@ -2,6 +2,9 @@
 from hiersim.lowering.stages cimport Figures
 
 
+cdef double held(double low, double high, double capacity)
+
+
 cdef class KernelClasses:
     cdef readonly long long classes, shapes, types, most_reads
     cdef readonly bint explicit, beside
@@ -12,6 +15,7 @@ cdef class KernelClasses:
     cdef long long[::1] shape_read_ptr, read_size, read_bits, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] read_pattern, shape_scattered, scattered_pattern, shape_ordered
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special, type_padded
+    cdef long long[::1] type_images
     cdef long long[::1] type_dims, shape_run, shape_address
     cdef long long[::1] shape_rows, shape_threads, shape_near_waits, shape_far_bytes, shape_exchanges, shape_passes
     cdef long long[::1] far_read, far_write, far_again

@@ -234,7 +234,8 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
         "type_masked": operators.masked_flops,
         "type_vector": operators.vector_flops,
         "type_special": operators.special_ops,
-        "type_padded": np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64),
+        "type_padded": _padded(graph),
+        "type_images": _images(graph),
     }
     label, row = equal_rows((*columns.values(), dims))
     sizes = np.zeros((len(row), MOST_DIMS), np.int64)
@@ -244,6 +245,36 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
     element = np.maximum(-(-_BITS // 8), 1)
     types = {name: column[row] for name, column in columns.items()}
     return label, {**types, "type_dims": sizes.reshape(-1), "type_element": element[operators.dtype[row]]}
+
+
+def _padded(graph: KernelGraph) -> IntArray:
+    """(N,) 1 for operators of compiled schedules; not for convolutions that the compiler leaves in the order they have.
+
+    TorchInductor keeps that order in the whole graph when one convolution has groups of several channels: PyTorch 2,
+    torch/_inductor/graph.py, `decide_layout_opt`.
+    """
+    operators = graph.operators
+    padded = np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64)
+    convolutions = np.flatnonzero(operators.kind == Kind.CONV)
+    convolutions = convolutions[np.diff(operators.dims_ptr)[convolutions] >= 5]
+    first = operators.dims_ptr[convolutions]
+    groups, inner, window = (operators.dims[first + place] for place in (0, 3, 4))
+    if bool(((groups > 1) & (inner > window)).any()):
+        padded[operators.kind == Kind.CONV] = 0
+    return padded
+
+
+def _images(graph: KernelGraph) -> IntArray:
+    """(N,) images of each convolution that is a kernel by itself, by the tensor that it writes first; else zeros."""
+    images = np.zeros(len(graph.operators), np.int64)
+    single = (np.diff(graph.operator_ptr) == 1) & (np.diff(graph.writes.ptr) >= 1)
+    kernels = np.flatnonzero(single)
+    kernels = kernels[graph.operators.kind[graph.operator_ptr[kernels]] == Kind.CONV]
+    written = graph.writes.tensor[graph.writes.ptr[kernels]]
+    ranks = np.diff(graph.tensors.shape_ptr)[written]
+    kernels, written = kernels[ranks > 2], written[ranks > 2]  # without a batch dimension: unknown
+    images[graph.operator_ptr[kernels]] = graph.tensors.shape[graph.tensors.shape_ptr[written]]
+    return images
 
 
 def _working(graph: KernelGraph, type_of: IntArray) -> Ragged:

@@ -74,7 +74,7 @@ def count_kernels(request: Request, output: str, tell: Tell) -> End:
                     writer.write(cases[row.case].describe())
                     done.add(row.case)
                 writer.write(row)
-                read, written = row.dram_read_bytes / 1e6, row.dram_written_bytes / 1e6
+                read, written = (row.dram_read_bytes or 0) / 1e6, (row.dram_written_bytes or 0) / 1e6
                 tell(f"{row.case} {row.mode} {cache}: DRAM read {read:.4g} MB, written {written:.4g} MB")
         end = End(cases=len(done), left=len(cases) - len(done), seconds=time.monotonic() - start)
         writer.write(end)

@@ -161,10 +161,12 @@ def prepared(case: Recipe, mode: str, make: Make) -> Callable[[], Any]:
 
 @contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """Products of FP32 in TF32, or not."""
-    before = torch.get_float32_matmul_precision()
+    """Products and convolutions of FP32 in TF32, or not: each has a switch of its own."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = dtype == "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

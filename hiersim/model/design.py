@@ -144,6 +144,8 @@ class Compute:
     """What a kernel takes on the device beside its work: its blocks are launched, its last writes are confirmed."""
     exchange: Ticks = Ticks(0)
     """From the sums that the threads of a block have to their total, which all of them know: barriers included."""
+    window_set_up: Ticks = Ticks(0)
+    """What a kernel that gathers the windows of a convolution takes before its first block, beside `start_up`."""
     energy: PicojoulesPerFlop | None = None
 
 
@@ -264,6 +266,14 @@ class Host:
     """Thread time for one replay of a captured graph of kernels (CUDA graph)."""
     graph_start: Ticks | None = None
     """Device time between two dependent kernels of one replay."""
+    region_entry: Ticks | None = None
+    """Thread time to enter a compiled region, beside its guards and its launches."""
+    guard: Ticks | None = None
+    """Thread time to check one guard."""
+    recompile: Ticks | None = None
+    """Thread time to compile a region again, whatever it holds."""
+    recompile_operator: Ticks | None = None
+    """Thread time to compile a region again, for each operator in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,20 @@ class Launch(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Entries:
+    """What the host does to enter compiled regions, K kernels: just before it launches each of them."""
+
+    calls: IntArray
+    """(K,) compiled regions that are entered."""
+    guards: IntArray
+    """(K,) guards that are checked for that."""
+    recompiled: IntArray
+    """(K,) regions that are compiled again."""
+    traced: IntArray
+    """(K,) operators in those."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KernelGraph(Memo):
     """Kernels in launch order.
 
@@ -48,6 +62,8 @@ class KernelGraph(Memo):
     """(K + 1,) CSR: tensors read from outside the kernel."""
     writes: Accesses
     """(K + 1,) CSR: tensors written for others; what stays inside the kernel is not listed."""
+    entries: Entries | None = None
+    """Guards and compilations of the regions that the kernels are in; None where nothing was cut into regions."""
 
     def __len__(self) -> int:
         return len(self.names)

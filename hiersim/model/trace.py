@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.memo import Memo
-from hiersim.model.operators import Accesses, OperatorTable, TensorTable
+from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
 from hiersim.model.partition import Partition
 from hiersim.model.profile import DeviceProfile
+from hiersim.model.regions import Regions
 from hiersim.presenting import drawn_by
 
 
@@ -26,6 +27,8 @@ class OperatorGraph:
     operators: OperatorTable
     reads: Accesses
     writes: Accesses
+    regions: Regions | None = None
+    """How a tracing compiler cut the operators into graphs; None: nothing cuts them, and there are no guards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,14 @@ class TraceHeader:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompilerEstimate:
+    """What a compiler expected the kernels of its schedule to take."""
+
+    cycles: IntArray
+    """(K,) cycles of its target's clock for each kernel; -1 where it says nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Trace(Memo):
     """One model run: its eager operators and the schedules captured from compilers."""
@@ -55,6 +66,8 @@ class Trace(Memo):
     """Partitions of the eager operators by name, written back by `hiersim fuse` or by hand."""
     measured: DeviceProfile | None = None
     """Times that a profiler took, where the trace comes from one. They decide no prediction."""
+    estimates: Mapping[str, CompilerEstimate] = field(default_factory=dict)
+    """By schedule, what its compiler expected, where it says so. They decide no prediction either."""
 
     def __repr__(self) -> str:
         schedules = "".join(f", {name} {len(kernels)} kernels" for name, kernels in self.schedules.items())

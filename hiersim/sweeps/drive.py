@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 from hiersim.errors import HiersimError, MissingExtraError
 from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import Span
-from hiersim.sweeps.job import Bench, Done, MissingJobError, Parcel, hold, work
+from hiersim.sweeps.job import Bench, MissingJobError, Parcel, Sent, hold, work
 
-RUN_SECONDS: Final = 1.0
+RUN_SECONDS: Final = 2.0
 """A run of points is as long as this takes, so that little is lost with a process, and handing out costs nothing."""
 LARGEST_RUN: Final = 1024
 GROWTH: Final = 8
@@ -113,7 +113,7 @@ def together(crew: Crew, parcel: Parcel, todo: Todo, keep: Keep) -> None:
     """
     losses = 0
     executor = crew.open(parcel)
-    pending: dict[Future[Done], range] = {}
+    pending: dict[Future[Sent], range] = {}
     try:
         while True:
             lost = _refill(crew, executor, parcel, todo, pending)
@@ -142,7 +142,7 @@ def together(crew: Crew, parcel: Parcel, todo: Todo, keep: Keep) -> None:
 
 
 def _refill(
-    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Done], range]
+    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Sent], range]
 ) -> list[range]:
     """Two runs for each worker, so that none waits for the next; returns the run that could not be handed out."""
     hands = crew.hands
@@ -157,7 +157,7 @@ def _refill(
 
 
 def _recovered(
-    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Done], range], lost: list[range]
+    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Sent], range], lost: list[range]
 ) -> Executor:
     """What was lost is to be done again, by new workers where the old ones are of no more use."""
     if crew.reopens():
@@ -313,7 +313,7 @@ class Cluster:
     def close(self) -> None:
         """Forget the job; leave the cluster as it was."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False)  # which cancels what is pending
         if self._plugin is not None:
             with suppress(Exception):  # a scheduler that is gone has forgotten it
                 self._client.unregister_worker_plugin(self._plugin)

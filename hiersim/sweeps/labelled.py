@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,4 +105,5 @@ def write_netcdf(sweep: Sweep, path: Path) -> None:
     try:
         guarded(path, write)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

@@ -17,6 +17,9 @@ from hiersim.sweeps.rows import unit_of, word_of
 KEY: Final = "hiersim"
 """Of the file's metadata: what was run, as JSON."""
 ROW_GROUP: Final = 65_536
+_WHOLE: Final[dict[str, bool]] = {"write_page_checksum": True}
+_BRIEF: Final[dict[str, bool]] = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+"""A part is read once, and named by the checksum of all its bytes."""
 
 
 def arrow() -> Any:
@@ -53,7 +56,8 @@ def encoded(
     metadata = {KEY: json.dumps(about, sort_keys=True)} if about is not None else None
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
     sink = io.BytesIO()
-    parquet.write_table(table, sink, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True)
+    form = _BRIEF if about is None else _WHOLE
+    parquet.write_table(table, sink, row_group_size=ROW_GROUP, compression="zstd", **form)
     return sink.getvalue()
 
 
@@ -93,7 +97,7 @@ def decoded(source: Any, name: str) -> tuple[Columns, dict[str, Any]]:
 
     file = pa.BufferReader(source) if isinstance(source, bytes) else str(source)
     try:
-        table = parquet.read_table(file, page_checksum_verification=True)
+        table = parquet.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
         about = json.loads((table.schema.metadata or {}).get(KEY.encode(), b"null"))
         columns = {field.name: _values(pa, table.column(field.name)) for field in table.schema}
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -103,13 +107,11 @@ def decoded(source: Any, name: str) -> tuple[Columns, dict[str, Any]]:
 
 
 def _values(pa: Any, column: Any) -> Array:
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    if pa.types.is_string(array.type):
-        return text_array(array.to_pylist())
-    if not array.null_count:
-        return np.asarray(array.to_numpy(zero_copy_only=False)).copy()
+    if pa.types.is_string(column.type):
+        return text_array(column.to_pylist())
+    if not column.null_count:
+        return np.array(column.to_numpy())
+    array = pa.concat_arrays(column.chunks)
     mask = np.asarray(array.is_null().to_numpy(zero_copy_only=False), np.bool_)
     values = np.asarray(array.fill_null(0).to_numpy(zero_copy_only=False)).copy()
     return np.ma.MaskedArray(values, mask)

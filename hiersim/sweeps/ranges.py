@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
+from math import log
 from typing import Final, NamedTuple
 
 from hiersim.errors import UnitError
@@ -17,6 +18,10 @@ from hiersim.units import QUANTITIES, Quantity
 
 MAX_VALUES: Final = 1_000_000
 """No axis has more."""
+MAX_POWERS: Final = 10_000
+"""No geometric range has more."""
+EXACT_BITS: Final = 256
+"""A fraction with a longer denominator is no decimal of a few digits."""
 DIGITS: Final = 12
 """Significant digits of a value that no base unit makes whole."""
 RANGE_FORM: Final = "A..B*FACTOR or A..B+STEP, as in 1MiB..1GiB*2 or 1TB/s..8TB/s+0.5TB/s"
@@ -71,17 +76,21 @@ def _geometric(text: str, start: Amount, end: Amount, factor: Amount) -> Iterato
         raise UnitError(f"'{text}' does not grow", expected="a factor above 1 without a unit, as in 1MiB..1GiB*2")
     if not 0 < first <= last:
         raise UnitError(f"'{text}' is empty", expected="a range that rises from a value above zero")
-    return _spelled(start.unit, _powers(text, first, last, factor.number))
+    if log(last / first) / log(factor.number) > MAX_POWERS:
+        raise UnitError(f"'{text}' has too many values", expected=f"at most {MAX_POWERS:,}")
+    return _spelled(start.unit, _powers(first, last, factor.number, _grain(start.unit)))
 
 
-def _powers(text: str, first: Fraction, last: Fraction, factor: Fraction) -> Iterator[Fraction]:
-    value = first
-    for _ in range(MAX_VALUES + 1):
-        if value > last:
-            return
-        yield value
-        value *= factor
-    raise UnitError(f"'{text}' has too many values", expected=f"at most {MAX_VALUES:,}")
+def _powers(first: Fraction, last: Fraction, factor: Fraction, grain: Fraction) -> Iterator[Fraction]:
+    """Products of exact factors; those that no short decimal says are rounded to one part in `grain`."""
+    above, below = first.numerator, first.denominator  # never reduced: that would cost more than all the rest
+    while above * last.denominator <= last.numerator * below:
+        if below.bit_length() < EXACT_BITS:
+            yield Fraction(above, below)
+        else:
+            scaled = (2 * above * grain.numerator + below * grain.denominator) // (2 * below * grain.denominator)
+            yield scaled / grain
+        above, below = above * factor.numerator, below * factor.denominator
 
 
 def _arithmetic(text: str, start: Amount, end: Amount, step: Amount) -> Iterator[str]:

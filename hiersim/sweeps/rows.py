@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Final
 
 from hiersim.errors import HiersimError, one_line
@@ -23,7 +22,7 @@ ERROR, ERROR_CLASS = "error", "error_class"
 """What a point that could not be run says instead of figures."""
 RAN: Final = {"trace": "result.trace", "fusion": "result.fusion"}
 """Keys of a result that an axis has as well: the axis says what was asked for, these say what was run."""
-JSON_TEXT: Final = ("placement", "measured", "warnings")
+JSON_TEXT: Final = ("placement", "measured", "error_band", "warnings")
 FLOAT: Final = (
     "time_s", "utilization", "stall_fraction", "bandwidth_share", "memory_cost_usd", "energy_j", "cost", "silicon",
 )  # fmt: skip
@@ -31,13 +30,9 @@ TEXT: Final = (
     "result", "engine", "version", "inputs_sha256", "launch", "home_tier", ERROR, ERROR_CLASS, *JSON_TEXT,
 )  # fmt: skip
 """First keys of columns of numbers with a fraction, and of text; the rest are whole numbers."""
-EXCEPTIONS: Final[Mapping[str, type]] = MappingProxyType(
-    {
-        "peak_memory.kernel_name": str, "cost.basis": str, "cost.item_unit": str, "cost.items": int,
-        "silicon.process": str, "silicon.sram_bytes": int,
-    }
-)  # fmt: skip
-"""Columns that hold something else than their first key says."""
+TEXT_COLUMNS: Final = ("peak_memory.kernel_name", "cost.basis", "cost.item_unit", "silicon.process")
+WHOLE_COLUMNS: Final = ("cost.items", "silicon.sram_bytes")
+"""Columns that differ from others of their key."""
 NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles", "cost")
 """Where a result says null: the design gives no figure. Elsewhere an empty cell is a key that the result lacks."""
 SILICON: Final = "silicon"
@@ -150,9 +145,9 @@ def _ledger_rank(entry: Mapping[str, Any], places: Mapping[str, int]) -> tuple[i
 def kind_of(column: str) -> type:
     """`int`, `float` or `str`: what a column of results holds."""
     key = column.partition(SEPARATOR)[0]
-    if column in EXCEPTIONS:
-        return EXCEPTIONS[column]
-    return str if key in TEXT else float if key in FLOAT else int
+    if key in TEXT or column in TEXT_COLUMNS:
+        return str
+    return float if key in FLOAT and column not in WHOLE_COLUMNS else int
 
 
 def word_of(column: str) -> str:

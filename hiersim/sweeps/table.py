@@ -161,9 +161,10 @@ class Sweep:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Every row in the JSON form of a result; a point that could not be run has its `error` instead of figures."""
-        return [self._result(row) for row in range(len(self))]
+        return [self.result(row) for row in range(len(self))]
 
-    def _result(self, row: int) -> dict[str, Any]:
+    def result(self, row: int) -> dict[str, Any]:
+        """One row in the JSON form of a result."""
         found = cells(self.columns, row)
         given = self.grid.given(found.pop(POINT))
         for axis in self.axes:

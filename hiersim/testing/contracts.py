@@ -30,18 +30,19 @@ from hiersim.engines import reference
 from hiersim.errors import FusionError, HiersimError, SimulationError
 from hiersim.frontends.archive import load_archive, save_trace
 from hiersim.frontends.integrity import Checker, check_kernel_graph, check_trace
+from hiersim.fusion.build import partition_of
 from hiersim.fusion.eager import eager
 from hiersim.lowering.belady import BeladyProfile
 from hiersim.lowering.lower import compulsory_bytes
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.model.design import Design
-from hiersim.model.kernels import KernelGraph
+from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import HOST_ONLY, PRODUCED, Flag, Role
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
 from hiersim.model.trace import Trace
 from hiersim.provenance import trace_sha256
-from hiersim.testing.strategies import designs, programs, streaming_graphs, streams, traces
+from hiersim.testing.strategies import cut_traces, designs, programs, streaming_graphs, streams, traces
 
 FLOPS: Final = ("matrix_flops", "masked_flops", "vector_flops", "special_ops")
 CUTS: Final = 16
@@ -210,6 +211,17 @@ class PolicyContract:
         else:
             check_policy(trace, graph)
 
+    @inherited
+    @given(cut_traces(), designs())
+    def test_no_kernel_spans_a_graph_break(self, trace: Trace, design: Design) -> None:
+        try:
+            graph = self.policy(trace, design)
+        except FusionError as error:
+            assert trace.name in str(error)
+        else:
+            check_policy(trace, graph)
+            check_regions(trace, graph)
+
     def test_given_traces_keep_the_laws(self) -> None:
         for trace, design in self.cases():
             check_policy(trace, self.policy(trace, design))
@@ -228,6 +240,25 @@ def check_policy(trace: Trace, graph: KernelGraph) -> None:
     assert weight_bytes(graph) == weight_bytes(plain), "weights are those of the model"
     least, most = sorted((compulsory_bytes(graph), compulsory_bytes(plain)))
     assert most <= 1.01 * least + rewritten_bytes(plain), "external inputs and outputs are kept"
+
+
+def check_regions(trace: Trace, graph: KernelGraph) -> None:
+    """What compiled regions promise: kernels stay within one, and each that has compiled kernels is entered once."""
+    partition, regions = graph.derived(partition_of), trace.graph.regions
+    assert regions is not None
+    if partition is None:
+        return
+    calls = regions.of_operators(len(trace.graph.operators))[partition.operators]
+    first, last = (each.reduceat(calls, partition.ptr[:-1]) for each in (np.minimum, np.maximum))
+    compiled = graph.launch != Launch.EAGER
+    assert bool(np.all(first == last)), "a kernel spans a graph break"
+    assert bool(np.all(first[compiled] >= 0)), "a compiled kernel is outside of all regions"
+    assert bool(np.all(np.diff(partition.ptr)[first < 0] == 1)), "operators outside of regions are alone"
+    entered = np.unique(first[compiled])
+    counts = {"calls": len(entered), "guards": int(regions.guards[entered].sum())}
+    for name, count in counts.items():
+        found = 0 if graph.entries is None else int(getattr(graph.entries, name).sum())
+        assert found == count, f"{name}: {found} instead of {count}"
 
 
 def check_eager(trace: Trace, graph: KernelGraph) -> None:

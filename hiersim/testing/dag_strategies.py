@@ -11,8 +11,8 @@ from math import prod
 
 from hypothesis import strategies as st
 
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader

@@ -161,6 +161,7 @@ def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
         threads=draw(st.none() | st.sampled_from((32, 256, 2048)).map(Count)),
         start_up=draw(_TIMES),
         exchange=draw(_TIMES),
+        window_set_up=draw(_TIMES),
     )
 
 

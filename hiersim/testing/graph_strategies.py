@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from hiersim.frontends.pytorch.aten_call import Cost
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.model.kernels import KernelGraph

@@ -23,10 +23,12 @@ from hiersim.testing.design_strategies import bytewise, designs, hosted_designs
 from hiersim.testing.dram_strategies import dram_timings
 from hiersim.testing.graph_strategies import streaming_graphs
 from hiersim.testing.program_strategies import products, programs, streams
+from hiersim.testing.region_strategies import cut_traces
 from hiersim.testing.trace_strategies import traces
 
 __all__ = [
     "bytewise",
+    "cut_traces",
     "dags",
     "designs",
     "dram_timings",

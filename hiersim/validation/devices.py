@@ -14,13 +14,15 @@ DEVICES: Final[Mapping[str, str]] = MappingProxyType(
         "NVIDIA H200": "h200-sxm",
         "NVIDIA A100-SXM4-80GB": "a100-80gb-sxm",
         "NVIDIA A100-PCIE-40GB": "a100-40gb-pcie",
+        "A100-40GB": "a100-40gb-pcie",
         "Tesla V100-PCIE-16GB": "v100-pcie",
         "Tesla V100-PCIE-32GB": "v100-pcie",
         "Tesla T4": "t4",
         "NVIDIA L4": "l4",
     }
 )
-"""Name that the driver gives a device → bundled design. Only the same product: an H100 PCIe is no H100 SXM."""
+"""Name that the driver gives a device → bundled design. Only the same product: an H100 PCIe is no H100 SXM. A paper may
+print `A100-40GB` and leave open which of two boards it was: both have the same chip, memory and datasheet peaks."""
 
 
 def design_name(device: str, file: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -12,16 +13,19 @@ from hiersim.frontends.measured import Case, Counted, Measured, MeasuredTime
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.eager import eager
 from hiersim.fusion.partition import of_groups
+from hiersim.measure.constants import HostConstants
 from hiersim.model.design import Design, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
 from hiersim.results import Result
-from hiersim.run import replay
+from hiersim.run import kernels_of, replay
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
-from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, free_of_host, with_cache
+from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, REPLAYED_MODES, free_of_host, with_cache, with_host
 from hiersim.validation.rows import TICK_S, CounterRow, OperatorRow, Progress, Skips, refusal
 
+COMPILED: Final = "inductor-rules"
+"""Policy that stands for what `torch.compile` made of a case: its operators are known, its kernels are not."""
 Key = tuple[str, str, str]
 """Case, mode, cache."""
 
@@ -40,10 +44,17 @@ def chosen_times(measured: Measured, clocks: Sequence[str] = CLOCKS, match: str 
 
 
 def replay_operators(
-    measured: Measured, design: Design, clocks: Sequence[str], match: str, skips: Skips, progress: Progress
-) -> Iterator[OperatorRow]:
-    """Rows of all operators that can be replayed; the others are counted in `skips`."""
-    machines = _Machines(design)
+    measured: Measured, design: Design, clocks: Sequence[str], match: str, skips: Skips, progress: Progress,
+    host: HostConstants | None = None,
+) -> Iterator[OperatorRow]:  # fmt: skip
+    """Rows of all operators that can be replayed; the others are counted in `skips`.
+
+    Parameters
+    ----------
+    host : HostConstants, optional
+        Measured on the same device, for what the clock `wall` timed; None: the design's own host.
+    """
+    machines = Machines(design, host)
     traces: dict[str, Trace] = {}
     times = chosen_times(measured, clocks, match)
     for done, ((name, mode, cache), time) in enumerate(times.items()):
@@ -59,8 +70,8 @@ def replay_operators(
         try:
             if name not in traces:
                 traces = {name: case.trace()}  # times of a case follow each other: one is enough
-            kernels = kernels_as_launched(traces[name], time.launches)
-            result = replay(traces[name], kernels, machines.of(time.clock, cache))
+            machine = machines.of(time.clock, cache)
+            result = replay(traces[name], kernels_as_measured(traces[name], time, machine, case.fusion), machine)
         except HiersimError as error:
             skips.add(f"cannot be replayed: {refusal(error)}")
             continue
@@ -81,6 +92,13 @@ def replay_operators(
             launches=time.launches,
             pair=Pair(predicted=result.time, measured=time.median_s, roofline=roofline_s(case, result)),
         )
+
+
+def kernels_as_measured(trace: Trace, time: MeasuredTime, design: Design, fusion: str = "") -> KernelGraph:
+    """The kernels of a call: those that ran eagerly, or those that TorchInductor's rules make of its operators."""
+    if fusion or time.mode != "eager":
+        return kernels_of(trace, design, fusion or COMPILED)
+    return kernels_as_launched(trace, time.launches)
 
 
 def kernels_as_launched(trace: Trace, launches: int | None) -> KernelGraph:
@@ -105,7 +123,7 @@ def why_not(case: Case, mode: str, cache: str) -> str:
     """The reason why a measurement cannot be replayed; empty where it can."""
     if not case.rows:
         return f"suite {case.suite}: no operators of the device"
-    if mode != "eager":
+    if mode not in REPLAYED_MODES:
         return f"{mode}: the case carries no captured schedule"
     if cache not in REPLAYED_CACHES:
         return f"cache {cache}: nothing is known of its state"
@@ -133,7 +151,7 @@ def replay_counters(
     measured: Measured, design: Design, match: str, skips: Skips, progress: Progress
 ) -> Iterator[CounterRow]:
     """Rows of all counted bytes that a replay can be held against; the others are counted in `skips`."""
-    machines = _Machines(design)
+    machines = Machines(design)
     counters = [row for row in measured.counters if match in row.case]
     for done, row in enumerate(counters):
         progress(f"{row.case}, counters", done, len(counters))
@@ -144,8 +162,12 @@ def replay_counters(
             continue
         try:
             trace = case.trace()
-            kernels = kernels_as_launched(trace, len(row.kernels))
-            result = replay(trace, kernels, machines.of("profiler", row.cache))
+            machine = machines.of("profiler", row.cache)
+            if case.fusion:
+                kernels = kernels_of(trace, machine, case.fusion)
+            else:
+                kernels = kernels_as_launched(trace, len(row.kernels))
+            result = replay(trace, kernels, machine)
         except HiersimError as error:
             skips.add(f"counters: cannot be replayed: {refusal(error)}")
             continue
@@ -158,6 +180,7 @@ def replay_counters(
             cache=row.cache,
             predicted_read=moved["read"],
             predicted_written=moved["write"],
+            counted=row.moved_bytes or 0,
             counted_read=row.dram_read_bytes,
             counted_written=row.dram_written_bytes,
         )
@@ -165,6 +188,8 @@ def replay_counters(
 
 def _why_not_counted(case: Case, row: Counted) -> str:
     reason = why_not(case, row.mode, row.cache)
+    if not reason and row.mode != "eager":
+        reason = f"{row.mode}: the case carries no captured schedule"
     if reason:
         return reason
     if not row.kernels:
@@ -174,14 +199,16 @@ def _why_not_counted(case: Case, row: Counted) -> str:
     return ""
 
 
-class _Machines:
+class Machines:
     """The design under each protocol, made once."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, host: HostConstants | None = None) -> None:
         self._design = design
+        self._launching = with_host(design, host) if host else design
         self._made: dict[tuple[str, str], Design] = {}
 
     def of(self, clock: str, cache: str) -> Design:
         if (clock, cache) not in self._made:
-            self._made[clock, cache] = with_cache(free_of_host(self._design, clock), cache)
+            design = self._launching if clock == "wall" else self._design
+            self._made[clock, cache] = with_cache(free_of_host(design, clock), cache)
         return self._made[clock, cache]

@@ -8,18 +8,24 @@ from hiersim.measure.constants import HostConstants, shown
 from hiersim.model.design import Design
 from hiersim.units import TICKS_PER_SECOND
 
-CLOCKS: Final = ("profiler", "events")
-"""Clocks of the device, the most direct first: durations of kernels, and device events, which contain the gaps."""
+CLOCKS: Final = ("profiler", "events", "wall")
+"""The most direct first: durations of kernels, device events, which contain the gaps, and the host's clock from a call
+on an idle device until its results are there, which contains the launch."""
 REPLAYED_CACHES: Final = ("warm", "cold")
 """States of the last-level cache that a replay can begin with."""
+REPLAYED_MODES: Final = ("eager", "compiled")
+"""Modes in which a single case is replayed."""
 FREE_HOST: Final = ("launch_eager", "launch_compiled", "launch_view", "latency")
 
 
 def free_of_host(design: Design, clock: str) -> Design:
     """`design` when kernels queue behind another one, so that launches cost nothing.
 
-    Clock `events` contains the device's own gap before each kernel (`host.start`), clock `profiler` does not.
+    Clock `events` contains the device's own gap before each kernel (`host.start`), clock `profiler` does not; clock
+    `wall` contains the launch, and the design stays as it is.
     """
+    if clock == "wall":
+        return design
     changes: dict[str, int] = {f"host.{name}": 0 for name in FREE_HOST}
     if clock != "events":
         changes["host.start"] = 0

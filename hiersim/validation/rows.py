@@ -40,9 +40,9 @@ class OperatorRow:
 
     @property
     def group(self) -> str:
-        """The class that it is scored in: kind, below or above 50 us as measured, cache."""
+        """The class that it is scored in: kind, below or above 50 us as measured, cache, and compiled where it is."""
         size = "below" if self.pair.measured < SHORT_S else "above"
-        return f"{self.kind}, {size} 50 us, {self.cache}"
+        return ", ".join((self.kind, f"{size} 50 us", self.cache, *(() if self.mode == "eager" else (self.mode,))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,15 @@ class CounterRow:
     cache: str
     predicted_read: int
     predicted_written: int
-    counted_read: int
-    counted_written: int
+    counted: int
+    """Read and written."""
+    counted_read: int | None
+    counted_written: int | None
+
+    @property
+    def predicted(self) -> int:
+        """Read and written."""
+        return self.predicted_read + self.predicted_written
 
 
 @dataclass(slots=True)

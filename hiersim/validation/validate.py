@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -15,18 +15,22 @@ from hiersim import bundled
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError, nearest
 from hiersim.frontends import neusight
-from hiersim.frontends.measured import Measured, load_measured
+from hiersim.frontends.measured import Measured, is_foreign, load_measured
+from hiersim.frontends.published.recognize import published
 from hiersim.measure.constants import HostConstants, host_constants
 from hiersim.model.design import Design
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
-from hiersim.validation.devices import design_name
+from hiersim.validation.devices import DEVICES, design_name
 from hiersim.validation.models import replay_models
 from hiersim.validation.operators import replay_counters, replay_operators
 from hiersim.validation.protocol import CLOCKS
 from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress, Skips
+from hiersim.validation.sample import sampled
 from hiersim.version import __version__
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz")
+TABLES: Final = (*ENDINGS, ".csv", ".csv.gz", ".parquet", ".json", ".json.gz")
+"""What a folder may hold of measurements; other files (notes, licences) are not looked at."""
 ALL: Final = "all"
 WORST: Final = 5
 """Operators that are named as the worst."""
@@ -53,10 +57,28 @@ class Traffic:
     n: int
     reads: Accuracy | None
     """Of the bytes read, over the operators that read any in the replay and on the device; None where none did."""
+    both: Accuracy | None
+    """Of the bytes read and written, over the operators that move any."""
     predicted_read: int
-    counted_read: int
+    counted_read: int | None
+    """None where only the sum of both is known."""
     predicted_written: int
-    counted_written: int
+    counted_written: int | None
+    predicted: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedUp:
+    """What compilation gained: the time of the eager run over that of the compiled one."""
+
+    device: str
+    suite: str
+    case: str
+    cache: str
+    clock: str
+    pair: Pair
+    """Ratios of times, without unit; 1 is no gain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +118,27 @@ class Validation:
         return suites + _groups(self.operators, lambda row: (row.device, ALL, ALL))
 
     @property
+    def speed_ups(self) -> tuple[SpeedUp, ...]:
+        """Eager over compiled, predicted beside measured: of cases that were measured both ways by one clock."""
+        found: dict[tuple[str, str, str, str, str], dict[str, Pair]] = {}
+        for row in self.operators:
+            found.setdefault((row.device, row.suite, row.case, row.cache, row.clock), {})[row.mode] = row.pair
+        for model in self.models:
+            for clock, pair in (("profiler", model.device_time), ("wall", model.wall)):
+                found.setdefault((model.device, "model", model.model, "warm", clock), {})[model.mode] = pair
+        return tuple(
+            SpeedUp(
+                device=device, suite=suite, case=case, cache=cache, clock=clock,
+                pair=Pair(
+                    predicted=pairs["eager"].predicted / pairs["compiled"].predicted,
+                    measured=pairs["eager"].measured / pairs["compiled"].measured,
+                ),
+            )
+            for (device, suite, case, cache, clock), pairs in sorted(found.items())
+            if pairs.keys() >= {"eager", "compiled"}
+        )  # fmt: skip
+
+    @property
     def traffic(self) -> tuple[Traffic, ...]:
         """The counters, per device, suite and state of the cache."""
         found: dict[tuple[str, str, str], list[CounterRow]] = {}
@@ -117,6 +160,7 @@ class Validation:
             "totals": [_group_dict(group) for group in self.totals],
             "worst": [_operator_dict(row) for row in self.worst(worst)],
             "models": [_model_dict(row) for row in self.models],
+            "speed_ups": [_speed_up_dict(row) for row in self.speed_ups],
             "counters": [asdict(row) for row in self.traffic],
             "skipped": [{"reason": reason, "n": count} for reason, count in self.skipped.items()],
         }
@@ -132,6 +176,7 @@ def validate(
     design: Design | str | None = None,
     clock: str | None = None,
     match: str = "",
+    sample: int | None = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Replay what was measured and compare.
@@ -139,14 +184,17 @@ def validate(
     Parameters
     ----------
     data : path or paths, optional
-        Files of measured times, or folders of them; default: what comes with hiersim. A CSV file that is named itself
-        is read as one of the NeuSight data set.
+        Files of measured times or of a published data set (docs/fidelity.md lists them), or folders of them; default:
+        what comes with hiersim. Of a folder, files in no known form and devices without a design are counted as left
+        out.
     design : Design or str, optional
         The machine that was measured; default: the bundled design of the device's name.
     clock : str, optional
-        `profiler` or `events`: operators timed by that clock only; default: the profiler where it timed, else events.
+        `profiler`, `events` or `wall`: operators timed by that clock only; default: the first of these that timed.
     match : str
         Only cases whose name contains it.
+    sample : int, optional
+        At most so many cases of each class, chosen by their names; default: all.
     progress : callable, optional
         Told what is replayed, how many replays of a file are done and how many there are.
 
@@ -160,30 +208,27 @@ def validate(
     """
     clocks = _clocks(clock)
     given = load_design(design) if isinstance(design, str) else design
-    paths = measured_files(data)
-    files = [(path, _load(path)) for path in paths]
-    if not any(match in case for _, measured in files for case in measured.cases):
-        raise MeasurementError(f"no case's name contains '{match}'", key="match", expected="a part of suite/operator/…")
-    designs: dict[str, Design] = {}
-    for path, measured in files:
-        device = _device(measured)
-        if device not in designs:
-            designs[device] = given or load_design(design_name(device, str(path)))
     skips, tell = Skips(), progress or (lambda name, done, count: None)
+    files = [found for source in _sources(data) for found in _load(source, skips)]
+    if not any(match in case for found in files for case in found.measured.cases):
+        raise MeasurementError(f"no case's name contains '{match}'", key="match", expected="a part of suite/operator/…")
+    if sample is not None:
+        files = [replace(found, measured=sampled(found.measured, sample, match)) for found in files]
+    files, designs = _with_designs(files, given, skips)
     operators: list[OperatorRow] = []
     models: list[ModelRow] = []
     counters: list[CounterRow] = []
-    for _, measured in files:
-        machine = designs[_device(measured)]
-        host = measured_host(other for _, other in files if _device(other) == _device(measured))
-        operators += replay_operators(measured, machine, clocks, match, skips, tell)
+    for found in files:
+        measured, machine = found.measured, designs[found.device]
+        host = measured_host(other.measured for other in files if other.device == found.device)
+        operators += replay_operators(measured, machine, clocks, match, skips, tell, host)
         models += replay_models(measured, machine, host, match, skips, tell)
         counters += replay_counters(measured, machine, match, skips, tell)
         for left in measured.skipped:
             skips.add(f"not measured: {left.why}", int(match in left.case))
     return Validation(
-        files=tuple(path.name for path in paths),
-        dates=tuple(measured.header.date for _, measured in files),
+        files=tuple(dict.fromkeys(found.path.name for found in files)),
+        dates=tuple(found.measured.header.date for found in files),
         version=__version__,
         operators=tuple(operators),
         models=tuple(models),
@@ -193,28 +238,95 @@ def validate(
 
 
 def measured_files(data: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """Files as they are, folders as the files of measured times in and below them, by name; each file once.
+    """Files as they are, folders as the files in and below them, by name; each file once.
 
     Raises
     ------
     MeasurementError
-        A path that does not exist, a folder without such files, or no path at all.
+        A path that does not exist, a folder without files of measured times, or no path at all.
     """
+    return tuple(source.path for source in _sources(data) if source.named or _is_known(source.path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A file, and whether the user named it: then every fault of it is the user's."""
+
+    path: Path
+    named: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The measured times of one device in one file."""
+
+    path: Path
+    named: bool
+    measured: Measured
+
+    @property
+    def device(self) -> str:
+        """What the device calls itself."""
+        return str(self.measured.header.device.get("name", ""))
+
+
+def _sources(data: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] | None) -> tuple[_Source, ...]:
     if data is None:
         data = bundled.measurements()
     given = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
-    found: dict[Path, Path] = {}
+    found: dict[Path, _Source] = {}
     for path in given:
-        inside = sorted(item for item in path.rglob("*") if item.name.endswith(ENDINGS)) if path.is_dir() else [path]
-        if not inside:
+        inside = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+        if path.is_dir() and not any(_is_known(item) for item in inside):
             raise MeasurementError("holds no measured times", file=str(path), expected="*.jsonl or *.jsonl.gz in it")
         for item in inside:
             if not item.is_file():
                 raise MeasurementError("is no file", file=str(item), expected="a file of measured times, or a folder")
-            found.setdefault(item.resolve(), item)
+            found.setdefault(item.resolve(), _Source(path=item, named=not path.is_dir()))
     if not found:
         raise MeasurementError("names no file", key="data", expected="files of measured times, or a folder")
     return tuple(found.values())
+
+
+def _is_known(path: Path) -> bool:
+    return (path.name.endswith(ENDINGS) and not is_foreign(path)) or published(path) is not None
+
+
+def _load(source: _Source, skips: Skips) -> Iterator[_Found]:
+    """What a file holds, by device. A file of a folder that no data set knows is counted; one that was named must be
+    known."""
+    path = source.path
+    load = published(path)
+    if not source.named and not _is_known(path):
+        if path.name.endswith(TABLES):
+            skips.add(f"file in no known form: *{''.join(path.suffixes[-2:])}")
+        return
+    if load is not None:
+        parts = load(path)
+    elif path.name.endswith(neusight.ENDINGS):
+        parts = (neusight.load_neusight(path),)  # says which columns a CSV file lacks
+    else:
+        parts = (load_measured(path),)
+    for measured in parts:
+        yield _Found(path=path, named=source.named, measured=measured)
+
+
+def _with_designs(
+    files: Sequence[_Found], given: Design | None, skips: Skips
+) -> tuple[list[_Found], dict[str, Design]]:
+    """The files that can be replayed, and the design of each device; of a folder, the others are counted."""
+    designs: dict[str, Design] = {}
+    kept: list[_Found] = []
+    for found in files:
+        if found.device not in designs:
+            if given is None and found.device not in DEVICES and not found.named:
+                skips.add(f"no bundled design stands for '{found.device}'", len(found.measured.times))
+                continue
+            designs[found.device] = given or load_design(design_name(found.device, str(found.path)))
+        kept.append(found)
+    if not kept:
+        design_name(files[0].device, str(files[0].path))
+    return kept, designs
 
 
 def measured_host(files: Iterable[Measured]) -> HostConstants | None:
@@ -227,14 +339,6 @@ def _clocks(clock: str | None) -> tuple[str, ...]:
     if clock is not None and clock not in CLOCKS:
         raise MeasurementError(f"'{clock}' is not a clock of a device", key="clock", expected=nearest(clock, CLOCKS))
     return CLOCKS if clock is None else (clock,)
-
-
-def _load(path: Path) -> Measured:
-    return neusight.load_neusight(path) if path.name.endswith(neusight.ENDINGS) else load_measured(path)
-
-
-def _device(measured: Measured) -> str:
-    return str(measured.header.device.get("name", ""))
 
 
 def _groups(rows: Sequence[OperatorRow], key: Callable[[OperatorRow], tuple[str, str, str]]) -> tuple[Group, ...]:
@@ -254,17 +358,27 @@ def _traffic(key: tuple[str, str, str], rows: Sequence[CounterRow]) -> Traffic:
         for row in rows
         if row.predicted_read and row.counted_read
     ]
+    both = [Pair(predicted=row.predicted, measured=row.counted) for row in rows if row.predicted and row.counted]
     return Traffic(
         device=device,
         suite=suite,
         cache=cache,
         n=len(rows),
         reads=accuracy(reads) if reads else None,
+        both=accuracy(both) if both else None,
         predicted_read=sum(row.predicted_read for row in rows),
-        counted_read=sum(row.counted_read for row in rows),
+        counted_read=_sum(row.counted_read for row in rows),
         predicted_written=sum(row.predicted_written for row in rows),
-        counted_written=sum(row.counted_written for row in rows),
+        counted_written=_sum(row.counted_written for row in rows),
+        predicted=sum(row.predicted for row in rows),
+        counted=sum(row.counted for row in rows),
     )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """The sum; None where one is not known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
 
 
 def _group_dict(group: Group) -> dict[str, Any]:
@@ -290,6 +404,12 @@ def _model_dict(row: ModelRow) -> dict[str, Any]:
         "device_time": _pair_dict(row.device_time),
         "wall": _pair_dict(row.wall),
     }
+
+
+def _speed_up_dict(row: SpeedUp) -> dict[str, Any]:
+    pair = row.pair
+    given = {name: getattr(row, name) for name in ("device", "suite", "case", "cache", "clock")}
+    return {**given, "predicted": pair.predicted, "measured": pair.measured, "ratio": pair.ratio}
 
 
 def _pair_dict(pair: Pair) -> dict[str, float]:

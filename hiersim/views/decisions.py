@@ -99,7 +99,7 @@ def advice_table(advice: Advice, everything: bool = False) -> Table:
     result = advice.result
     table = plain_table(f"{result.trace.name} on {where(result)}, {result.fusion}: {show_ticks(result.makespan)}")
     table.add_column("resource", no_wrap=True)
-    for heading in ("now", "elasticity", "10 % better", "10 % worse", "$", "J"):
+    for heading in ("now", "elasticity", "10 % better", "for", "10 % worse", "energy"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("shape", no_wrap=True)
     for row in advice.rows:
@@ -116,7 +116,8 @@ def _matters(row: Elasticity) -> bool:
 def _elasticity_cells(row: Elasticity) -> tuple[str, ...]:
     sides = row.shape in (Shape.KINK, Shape.STEP) and row.down is not None
     worth = f"{row.up.elasticity:.3f} | {_short(row.down.elasticity)}" if sides and row.down else f"{row.speed:.3f}"
-    return worth, _signed(row.gain), _signed(row.loss), _number(row.usd), _number(row.joules), row.shape.value
+    price = "–" if row.price is None else f"{row.price.usd:+,.2f} $"
+    return worth, _signed(row.gain), price, _signed(row.loss), _number(row.joules), row.shape.value
 
 
 def _short(value: float) -> str:
@@ -137,7 +138,8 @@ def advice_notes(advice: Advice) -> list[str]:
     hidden = sum(not _matters(row) for row in advice.rows)
     lines = [
         "elasticity: per cent of speed per per cent of the resource (more | less where they differ); 10 % better and "
-        "worse are replays (of counts, one more or less, brought to 10 %); cores come with their units",
+        "worse are replays (of counts, one more or less, brought to 10 %), for: what that much more memory costs",
+        "energy: its elasticity, over what has figures; cores come with their units; "
         f"rates and times add up to {advice.scaling_sum:.3f} (1 by the scaling law where nothing is at a kink)",
     ]
     return lines + (

@@ -18,6 +18,6 @@ def demo_report(comparisons: Sequence[Sequence[Result]]) -> str:
         parts += [f"- {line}" for line in tier_summary(results)]
         parts += ["", markdown(results), ""]
         parts += [f"Ledger of the cores, {result.fusion}: {identity(result)}" + "\n" for result in results]
-        parts += [f"Warning: {text}" + "\n" for text in dict.fromkeys(t for r in results for t in r.program.warnings)]
+        parts += [f"Warning: {text}" + "\n" for text in dict.fromkeys(t for r in results for t in r.warnings)]
     parts.append("Every word is explained by `hiersim define WORD`.")
     return "\n".join(parts) + "\n"

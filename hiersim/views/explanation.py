@@ -79,6 +79,20 @@ def sets_summary(explanation: Explanation, most: int = MOST_SETS) -> list[str]:
     return lines
 
 
+def estimate_table(estimate: dict[str, Any], design: str, most: int = MOST_SETS) -> Table:
+    """Predicted cycles beside those that the compiler expected, the longest kernels first."""
+    table = plain_table(title=f"cycles predicted ({design}) against those that {estimate['compiler']} expected")
+    for heading in ("kernel", "count", "expected", "predicted", "predicted ÷ expected"):
+        table.add_column(heading, justify="left" if heading == "kernel" else "right", overflow="fold")
+    rows = [*estimate["rows"][:most], {**estimate, "name": "all kernels with an expectation"}]
+    for row in rows:
+        expected, predicted = row["estimated_cycles"], row["predicted_cycles"]
+        ratio = f"{predicted / expected:.2f}" if expected and predicted is not None else "-"
+        shown = "-" if predicted is None else f"{predicted:,}"
+        table.add_row(row["name"], f"{row['kernels']:,}", f"{expected:,}", shown, ratio)
+    return table
+
+
 def kernel_lines(facts: dict[str, Any]) -> list[str]:
     """One kernel in words: how it is cut, what bounds it, where its time went."""
     same = f", one of {facts['same_name']} of that name" if facts["same_name"] > 1 else ""
@@ -99,6 +113,16 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
         if point is not None and ridge is not None:
             side = "below" if point < ridge else "above"
             lines.append(f"{tier}: {point:,.1f} FLOP/B, {side} the ridge point of {ridge:,.1f}")
+    if facts["window"]:
+        slides = facts["window"]
+        lines.append(
+            f"slides in {slides['windows']:,} windows, halos {slides['halo']}: {show_bytes(slides['needs_bytes'])} of "
+            f"{show_bytes(slides['room_bytes'])} in the cores"
+        )
+    if facts["regions"]:
+        entered = facts["regions"]
+        again = ", compiled again" if entered["recompiled"] else ""
+        lines.append(f"the host enters a compiled region before it: {entered['guards']:,} guards{again}")
     waits: dict[str, int] = {}
     for row in facts["ledger"]:
         name = cause((row["entry"], row["tier"]))

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from hiersim.audit import audit
 from hiersim.errors import HiersimError, SimulationError
+from hiersim.lowering.host import entering
 from hiersim.model.operators import IntArray
 from hiersim.model.timeline import StageLog
 from hiersim.results import Result, role_names
@@ -74,8 +75,7 @@ def lanes(result: Result, log: StageLog | None = None) -> Iterator[tuple[str, li
     """
     program, timeline = result.program, result.timeline
     names = program.kernel_names
-    begin = timeline.host_begin
-    yield "host dispatch", [_slice(names, k, begin[k], begin[k] + program.host_ticks[k]) for k in range(len(names))]
+    yield "host dispatch", list(_host(result))
     yield KERNELS, [_slice(names, k, timeline.start[k], timeline.end[k]) for k in range(len(names))]
     log = log or stage_log(result)
     resource = program.stage_resource[log.stage]
@@ -90,6 +90,19 @@ def lanes(result: Result, log: StageLog | None = None) -> Iterator[tuple[str, li
                 start = merged.pop().begin
             merged.append(_slice(names, kernel, start, end))
         yield f"{item.name} {'unit' if item.tier < 0 else 'port'}", merged
+
+
+def _host(result: Result) -> Iterator[Slice]:
+    """Launches; what enters a compiled region (guards, compilation) is a slice of its own before the kernel's."""
+    program, begin = result.program, result.timeline.host_begin
+    entered = entering(result.graph, result.design)
+    owner = program.graph_kernel if program.graph_kernel is not None else np.arange(len(program))
+    for k, name in enumerate(program.kernel_names):
+        start, end = int(begin[k]), int(begin[k] + program.host_ticks[k])
+        ticks = int(entered[owner[k]]) if owner[k] >= 0 else 0
+        if ticks:
+            yield Slice(name="enter compiled region", begin=start, end=start + ticks, kernel=k)
+        yield Slice(name=name, begin=start + ticks, end=end, kernel=k)
 
 
 def stage_log(result: Result) -> StageLog:

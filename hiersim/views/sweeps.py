@@ -60,7 +60,7 @@ def sweep_table(sweep: Sweep, names: Sequence[str] = (), most: int = MOST_ROWS) 
     for axis in axes:
         table.add_column(axis.name, justify="left" if axis.is_text else "right", overflow="fold")
     for name in shown:
-        table.add_column(_head(name), justify="right", overflow="fold")
+        table.add_column(heading(name), justify="right", overflow="fold")
     lost = len(sweep.failed) > 0
     if lost:
         table.add_column("could not run", overflow="fold")
@@ -79,7 +79,8 @@ def _title(sweep: Sweep) -> str:
     return ", ".join(fixed) or f"{len(sweep):,} points"
 
 
-def _head(name: str) -> str:
+def heading(name: str) -> str:
+    """What a column is called: `time`, `hbm traffic`."""
     word = HEADS.get(name, name)
     group, _, tier = word.partition(".")
     return f"{tier} traffic" if group == "traffic_bytes" and tier and "." not in tier else word
@@ -91,6 +92,11 @@ def _cell(values: Any, unit: str, row: int) -> str:
         return "–"
     if isinstance(value, str):
         return value
+    return figure_text(value, unit)
+
+
+def figure_text(value: float, unit: str) -> str:
+    """A figure in its unit."""
     return _SHOWN[unit](value) if unit in _SHOWN else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hiersim.lowering.host import region_ticks
 from hiersim.model.timeline import WORK, Entry
 from hiersim.results import MAIN_ENGINE, Result
-from hiersim.units import show_bytes, show_ticks
+from hiersim.units import TICKS_PER_SECOND, Ticks, show_bytes, show_ticks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,6 +98,7 @@ def comparison_rows(results: Sequence[Result]) -> list[Row]:
 
     rows = [
         row("time", [show_ticks(result.makespan) for result in results]),
+        *_band_rows(results),
         *(
             [row("speed-up", [f"{base.makespan / max(result.makespan, 1):.2f} x" for result in results])]
             if len(results) > 1
@@ -115,6 +117,25 @@ def comparison_rows(results: Sequence[Result]) -> list[Row]:
     rows.append(row("  matrix unit", [percent(result.utilization["matrix"]) for result in results]))
     rows.extend(_memory_rows(results))
     return rows
+
+
+def _band_rows(results: Sequence[Result]) -> list[Row]:
+    """The error band, where any run has one."""
+    bands = [result.error_band for result in results]
+    if not any(bands):
+        return []
+    return [("  error band", tuple(f"± {100 * band.relative:.0f} %" if band else "–" for band in bands))]
+
+
+def band_lines(results: Sequence[Result]) -> list[str]:
+    """What of the error bands is extrapolated, each reason once, and runs that a slow host would decide."""
+    bands = [(result, band) for result in results if (band := result.error_band)]
+    lines = [f"error band extrapolated: {text}" for _, band in bands for text in band.extrapolated]
+    for (result, band), heading in zip(bands, headings([result for result, _ in bands]), strict=True):
+        if band.host_s is not None and band.host_s > result.time:
+            host = show_ticks(round(band.host_s * TICKS_PER_SECOND))
+            lines.append(f"{heading.replace(chr(10), ', ')}: the slow host of measured models would take {host}")
+    return list(dict.fromkeys(lines))
 
 
 def _memory_rows(results: Sequence[Result]) -> list[Row]:
@@ -280,15 +301,41 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
     """How much of each run waits for its far memory and what changes against the first."""
     base = results[0]
     lines = []
-    for result, heading in zip(results, headings(results), strict=True):
+    pairs = list(zip(results, headings(results), strict=True))
+    for result, heading in pairs:
         home = result.design.home.name
         line = f"{heading.replace(chr(10), ', ')}: {percent(waiting_for(result, home))} of the time waits for {home}"
         if result is not base:
             saved = base.home_bytes - result.home_bytes
             line += f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the first column"
             line += f", {show_bytes(abs(saved))} {'less' if saved >= 0 else 'more'} {home} traffic"
-        lines.append(line)
-    return lines
+        lines.append(line + peak_words(base, result))
+    return lines + [line for result, heading in pairs for line in region_words(result, heading)]
+
+
+def peak_words(base: Result, result: Result) -> str:
+    """What fusion does to the memory that a model needs, where it needs more of the last tier than the baseline."""
+    home = result.design.home.name
+    if result.design is not base.design or result.peak[home] <= base.peak[home]:
+        return ""
+    more = result.peak[home] - base.peak[home]
+    return f"; it needs {show_bytes(more)} more of {home} than the first column ({show_bytes(result.peak[home])})"
+
+
+def region_words(result: Result, heading: str) -> list[str]:
+    """What entering compiled regions costs the host; nothing where a run enters none."""
+    entries = result.graph.entries
+    if entries is None:
+        return []
+    ticks = region_ticks(result.graph, result.design)
+    counts = {"region_entry": entries.calls, "guard": entries.guards, "recompile": entries.recompiled}
+    words = {"region_entry": "entries", "guard": "guards", "recompile": "recompilations"}
+    ticks["recompile"] += ticks.pop("recompile_operator")
+    parts = [
+        f"{int(counts[key].sum()):,} {words[key]} {show_ticks(Ticks(time))}" for key, time in ticks.items() if time
+    ]
+    name = heading.replace(chr(10), ", ")
+    return [f"{name}: compiled regions take {show_ticks(Ticks(sum(ticks.values())))} of the host: {', '.join(parts)}"]
 
 
 def conclusion(results: Sequence[Result]) -> str:

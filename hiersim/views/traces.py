@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from hiersim.model.operators import HOST_ONLY, Kind, Role
+from hiersim.model.regions import calls_of
 from hiersim.model.trace import Trace
 from hiersim.units import show_bytes, show_flops
+
+MOST_CALLS: Final = 20
+"""Calls of compiled regions that are told one by one."""
 
 
 def trace_facts(trace: Trace) -> dict[str, Any]:
@@ -72,3 +76,22 @@ def summary_of(trace: Trace) -> str:
         moved = int(schedule.reads.size.sum() + schedule.writes.size.sum())
         parts.append(f"{name}: {len(schedule)} kernels, {show_bytes(moved)} moved")
     return "; ".join(parts)
+
+
+def region_lines(trace: Trace) -> list[str]:
+    """How a tracing compiler cut the operators: one line in all, and one for each call; empty where it did not."""
+    regions = trace.graph.regions
+    if regions is None:
+        return []
+    calls, inside = calls_of(regions), int((regions.last - regions.first + 1).sum())
+    breaks = sum(bool(call.reason) for call in calls)
+    lines = [
+        f"{len(calls)} calls of compiled regions, {breaks} graph break{'s' if breaks != 1 else ''}, "
+        f"{int(regions.guards.sum()):,} guards; {len(trace.graph.operators) - inside} operators outside"
+    ]
+    for call in calls[:MOST_CALLS]:
+        cause = f"; {call.reason}{f' at {call.line}' if call.line else ''}" if call.reason else ""
+        again = ", compiled again" if call.recompiled else ""
+        guards = sum(call.guards.values())
+        lines.append(f"  {call.name}: operators {call.first} to {call.last}, {guards} guards{again}{cause}")
+    return lines + ([f"  … {len(calls) - MOST_CALLS} more"] if len(calls) > MOST_CALLS else [])

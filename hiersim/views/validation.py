@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Final
 
 from hiersim.errors import one_line
 from hiersim.units import show_bytes
-from hiersim.validation.accuracy import Accuracy, Pair
+from hiersim.validation.accuracy import Accuracy, Pair, accuracy
 from hiersim.validation.validate import WORST, Group, Validation
 from hiersim.views.measured import show_seconds
 from hiersim.views.tables import percent, plain_table
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MODELS: Final = "models: kernels alone, and end to end (*: had not settled, h: host of the design, not measured)"
-_TRAFFIC: Final = "bytes of the device memory: errors of reads, and sums"
+_SPEED_UPS: Final = "what compilation gains: time eager / time compiled, geometric mean, and errors of it"
+_TRAFFIC: Final = "bytes of the device memory: errors of reads, of reads and writes, and sums"
 _ERRORS: Final = ("n", "MAPE", "median", "geo", "p90", "roofline")
 KEY: Final = (
     "MAPE, p90: mean and 90th percentile of |predicted / measured - 1|; median, geo: of predicted / measured; "
@@ -33,6 +35,8 @@ def tables(validation: Validation, worst: int = WORST) -> Iterator[Table]:
             yield _worst_table(validation, worst)
     if validation.models:
         yield _model_table(validation)
+    if validation.speed_ups:
+        yield _speed_up_table(validation)
     if validation.counters:
         yield _traffic_table(validation)
     if validation.skipped:
@@ -107,13 +111,31 @@ def _model_table(validation: Validation) -> Table:
     return table
 
 
+def _speed_up_table(validation: Validation) -> Table:
+    place = _place(validation)
+    table = _columns(plain_table(_SPEED_UPS), (*place, "suite", "clock"), ("n", "predicted", "measured", "MAPE", "geo"))
+    found: dict[tuple[str, str, str], list[Pair]] = {}
+    for row in validation.speed_ups:
+        found.setdefault((row.device, row.suite, row.clock), []).append(row.pair)
+    for (device, suite, clock), pairs in found.items():
+        errors = accuracy(pairs)
+        gains = (geometric_mean(getattr(pair, side) for pair in pairs) for side in ("predicted", "measured"))
+        cells = (str(len(pairs)), *(f"{gain:.2f}" for gain in gains), percent(errors.mape), f"{errors.geo:.2f}")
+        _add(table, *(device for _ in place), suite, clock, *cells)
+    return table
+
+
 def _traffic_table(validation: Validation) -> Table:
-    numbers = ("n", "MAPE", "median", "read", "counted", "written", "counted")
+    numbers = ("n", "MAPE", "median", "both", "read", "counted", "written", "counted", "moved", "counted")
     place = _place(validation)
     table = _columns(plain_table(_TRAFFIC), (*place, "suite", "cache"), numbers)
     for row in validation.traffic:
         errors = ("–", "–") if row.reads is None else (percent(row.reads.mape), f"{row.reads.median:.2f}")
-        sums = (row.predicted_read, row.counted_read, row.predicted_written, row.counted_written)
+        both = "–" if row.both is None else percent(row.both.mape)
+        sums = (
+            row.predicted_read, row.counted_read, row.predicted_written, row.counted_written, row.predicted,
+            row.counted,
+        )  # fmt: skip
         _add(
             table,
             *(row.device for _ in place),
@@ -121,7 +143,8 @@ def _traffic_table(validation: Validation) -> Table:
             row.cache,
             str(row.n),
             *errors,
-            *(show_bytes(size) for size in sums),
+            both,
+            *("–" if size is None else show_bytes(size) for size in sums),
         )
     return table
 

@@ -107,6 +107,14 @@ _BUILDERS: Final = (
         notes=(_PRIVATE, "without the autoencoder and the sampler"),
     ),
     Builder(
+        name="sd15-unet-infer",
+        function="hiersim.zoo.unet:build_sd15_unet",
+        model="Stable Diffusion 1.5, UNet",
+        workload="one denoising step of 2 latents of 64 x 64 under 77 tokens (1 image of 512 x 512 with guidance)",
+        bundled=False,
+        notes=(_PRIVATE, "without the autoencoder, the text encoder and the sampler", "channels last"),
+    ),
+    Builder(
         name="bev-vision-infer",
         function="hiersim.zoo.driving:build_bev_vision",
         model="RegNetY-3.2GF, BiFPN, grid attention, ConvGRU",
@@ -221,6 +229,13 @@ _BUILDERS: Final = (
         name="tiny-dit",
         function="hiersim.zoo.diffusion:build_tiny_dit",
         model="DiT, 2 layers of 64",
+        workload="one denoising step of 2 latents of 8 x 8",
+        bundled=False,
+    ),
+    Builder(
+        name="tiny-unet",
+        function="hiersim.zoo.unet:build_tiny_unet",
+        model="UNet, 2 levels of 16 and 32",
         workload="one denoising step of 2 latents of 8 x 8",
         bundled=False,
     ),

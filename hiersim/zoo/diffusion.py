@@ -42,12 +42,10 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 class TimestepEmbedder(nn.Module):
     """Sinusoids of the time step, then a two-layer perceptron."""
 
-    def __init__(self, config: DitConfig) -> None:
+    def __init__(self, frequencies: int, width: int) -> None:
         super().__init__()
-        self.frequencies = config.frequencies
-        self.mlp = nn.Sequential(
-            nn.Linear(config.frequencies, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
-        )
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, steps: Tensor) -> Tensor:
         half = self.frequencies // 2
@@ -94,7 +92,7 @@ class Dit(nn.Module):
         patches = (config.latent // config.patch) ** 2
         self.x_embedder = nn.Conv2d(config.channels, config.width, config.patch, stride=config.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, patches, config.width), requires_grad=False)
-        self.t_embedder = TimestepEmbedder(config)
+        self.t_embedder = TimestepEmbedder(config.frequencies, config.width)
         self.y_embedder = nn.Embedding(config.classes + 1, config.width)
         self.blocks = nn.ModuleList(DitBlock(config) for _ in range(config.layers))
         self.norm_final = nn.LayerNorm(config.width, eps=1e-6, elementwise_affine=False)

@@ -6,6 +6,7 @@ Decode keeps its KV cache in tensors of fixed size, written in place at a positi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -125,32 +126,47 @@ class LlamaMlp(nn.Module):
         return out
 
 
-class LlamaLayer(nn.Module):
-    """Pre-norm Llama layer."""
+class DecoderLayer(nn.Module):
+    """Pre-norm layer of grouped-query attention and a feed-forward block, which a subclass brings."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.input_layernorm = RmsNorm(config.width)
         self.self_attn = LlamaAttention(config)
         self.post_attention_layernorm = RmsNorm(config.width)
-        self.mlp = LlamaMlp(config)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The block behind the second norm."""
+        raise NotImplementedError
 
     def forward(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], position: Tensor, cache: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), rotary, position, cache)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.feed_forward(self.post_attention_layernorm(x))
         return out
 
 
-class Llama(nn.Module):
-    """Llama; returns the logits of the last token."""
+class LlamaLayer(DecoderLayer):
+    """Layer of a Llama."""
 
     def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        self.mlp = LlamaMlp(config)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mlp(x)
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedding, layers that `layer` makes, norm and head; returns the logits of the last token."""
+
+    def __init__(self, config: LlamaConfig, layer: Callable[[], DecoderLayer]) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
         self.rotary = Rotary(config)
-        self.layers = nn.ModuleList(LlamaLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(layer() for _ in range(config.layers))
         self.norm = RmsNorm(config.width)
         self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False)
 
@@ -163,22 +179,35 @@ class Llama(nn.Module):
         return logits
 
 
-def _model(config: LlamaConfig) -> nn.Module:
+def half_precision(model: nn.Module) -> nn.Module:
     """The weights in BF16; the inverse frequencies stay in FP32, as in the reference implementation."""
-    model = Llama(config)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(DTYPE)
     return model.eval()
 
 
+def prefill_inputs(length: int) -> tuple[object, ...]:
+    """Tokens and positions of 1 x `length` tokens."""
+    return torch.zeros(1, length, dtype=torch.long), torch.arange(length)
+
+
+def decode_inputs(config: LlamaConfig, batch: int, length: int) -> tuple[object, ...]:
+    """One token per sequence, the last position, and a static KV cache of `length`."""
+    shape = (batch, config.kv_heads, length, config.head_dim)
+    cache = [(torch.zeros(shape, dtype=DTYPE), torch.zeros(shape, dtype=DTYPE)) for _ in range(config.layers)]
+    return torch.zeros(batch, 1, dtype=torch.long), torch.full((1,), length - 1), cache
+
+
+def _model(config: LlamaConfig) -> nn.Module:
+    return half_precision(Decoder(config, lambda: LlamaLayer(config)))
+
+
 def _prefill(config: LlamaConfig, length: int) -> tuple[nn.Module, tuple[object, ...]]:
-    return _model(config), (torch.zeros(1, length, dtype=torch.long), torch.arange(length))
+    return _model(config), prefill_inputs(length)
 
 
 def _decode(config: LlamaConfig, batch: int, length: int) -> tuple[nn.Module, tuple[object, ...]]:
-    shape = (batch, config.kv_heads, length, config.head_dim)
-    cache = [(torch.zeros(shape, dtype=DTYPE), torch.zeros(shape, dtype=DTYPE)) for _ in range(config.layers)]
-    return _model(config), (torch.zeros(batch, 1, dtype=torch.long), torch.full((1,), length - 1), cache)
+    return _model(config), decode_inputs(config, batch, length)
 
 
 def build_llama3_8b_prefill() -> tuple[nn.Module, tuple[object, ...]]:

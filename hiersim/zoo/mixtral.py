@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hiersim.zoo.llama import DTYPE, Cache, LlamaAttention, LlamaConfig, RmsNorm, Rotary
+from hiersim.zoo.llama import Decoder, DecoderLayer, LlamaConfig, decode_inputs, half_precision, prefill_inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,61 +80,28 @@ class MixtralMoe(nn.Module):
         return summed.view_as(x)
 
 
-class MixtralLayer(nn.Module):
-    """Pre-norm layer with experts."""
+class MixtralLayer(DecoderLayer):
+    """Layer of a Mixtral."""
 
     def __init__(self, config: MixtralConfig) -> None:
-        super().__init__()
-        self.input_layernorm = RmsNorm(config.attention.width)
-        self.self_attn = LlamaAttention(config.attention)
-        self.post_attention_layernorm = RmsNorm(config.attention.width)
+        super().__init__(config.attention)
         self.block_sparse_moe = MixtralMoe(config)
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], position: Tensor, cache: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, position, cache)
-        out: Tensor = x + self.block_sparse_moe(self.post_attention_layernorm(x))
+    def feed_forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.block_sparse_moe(x)
         return out
 
 
-class Mixtral(nn.Module):
-    """Mixtral; returns the logits of the last token."""
-
-    def __init__(self, config: MixtralConfig) -> None:
-        super().__init__()
-        widths = config.attention
-        self.embed_tokens = nn.Embedding(widths.vocabulary, widths.width)
-        self.rotary = Rotary(widths)
-        self.layers = nn.ModuleList(MixtralLayer(config) for _ in range(widths.layers))
-        self.norm = RmsNorm(widths.width)
-        self.lm_head = nn.Linear(widths.width, widths.vocabulary, bias=False)
-
-    def forward(self, input_ids: Tensor, position: Tensor, kv_cache: Cache | None = None) -> Tensor:
-        x = self.embed_tokens(input_ids)
-        rotary = self.rotary(x, position.unsqueeze(0))
-        for index, layer in enumerate(self.layers):
-            x = layer(x, rotary, position, None if kv_cache is None else kv_cache[index])
-        logits: Tensor = self.lm_head(self.norm(x)[:, -1:, :])
-        return logits
-
-
 def _model(config: MixtralConfig) -> nn.Module:
-    model = Mixtral(config)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(DTYPE)
-    return model.eval()
+    return half_precision(Decoder(config.attention, lambda: MixtralLayer(config)))
 
 
 def _prefill(config: MixtralConfig, length: int) -> tuple[nn.Module, tuple[object, ...]]:
-    return _model(config), (torch.zeros(1, length, dtype=torch.long), torch.arange(length))
+    return _model(config), prefill_inputs(length)
 
 
 def _decode(config: MixtralConfig, batch: int, length: int) -> tuple[nn.Module, tuple[object, ...]]:
-    widths = config.attention
-    shape = (batch, widths.kv_heads, length, widths.head_dim)
-    cache = [(torch.zeros(shape, dtype=DTYPE), torch.zeros(shape, dtype=DTYPE)) for _ in range(widths.layers)]
-    return _model(config), (torch.zeros(batch, 1, dtype=torch.long), torch.full((1,), length - 1), cache)
+    return _model(config), decode_inputs(config.attention, batch, length)
 
 
 def build_mixtral_8x7b_prefill() -> tuple[nn.Module, tuple[object, ...]]:

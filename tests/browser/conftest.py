@@ -95,6 +95,16 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with two policies and nine caches."""
+    capacities = {"memory.l2.capacity": hs.geomspace("1 MiB", "256 MiB", 9)}
+    sweep = hs.sweep(["gpt2-large-prefill"], ["h100-sxm"], fusion=["eager", "inductor"], vary=capacities, workers=1)
+    path = tmp_path_factory.mktemp("report") / "sweep.html"
+    hs.write_report(sweep, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """50 000 kernels."""
     from hiersim.views.report.runs import of_results

@@ -22,7 +22,7 @@ def view(request: pytest.FixtureRequest) -> dict[str, Any]:
     return VIEWS[request.param]
 
 
-@pytest.mark.parametrize("name", ["comparison", "several"])
+@pytest.mark.parametrize("name", ["comparison", "several", "swept"])
 def test_a_page_opens_quietly_and_fits(
     opened: Open, request: pytest.FixtureRequest, name: str, view: dict[str, Any]
 ) -> None:
@@ -57,6 +57,7 @@ def test_colours_follow_the_screen(opened: Open, comparison: Path) -> None:
         ("comparison", "1280x800-dark"),
         ("comparison", "390x844-light"),
         ("several", "390x844-dark"),
+        ("swept", "1280x800-light"),
     ],
 )
 def test_axe_finds_nothing(opened: Open, axe: str, request: pytest.FixtureRequest, name: str, view: str) -> None:
@@ -100,7 +101,7 @@ def test_tables_sort_by_click_and_by_keyboard(opened: Open, comparison: Path) ->
 
 def test_kernels_are_found_sorted_and_shown(opened: Open, comparison: Path) -> None:
     page = opened(comparison)
-    status = page.locator("section.kernels [role=status]")
+    status = page.locator("section.kernels .of-kernels [role=status]")
     assert status.inner_text().startswith("10 of 290 kernels")
     page.get_by_label("Find by name or module").fill("H.7. addmm")
     assert status.inner_text().startswith("4 of 4 kernels") and "% of all" in status.inner_text()
@@ -117,13 +118,23 @@ def test_kernels_are_found_sorted_and_shown(opened: Open, comparison: Path) -> N
     assert column(page, KERNELS, 0) == [str(number) for number in range(110)]
 
 
+def test_long_tables_can_be_searched(opened: Open, swept: Path) -> None:
+    page = opened(swept)
+    rows = page.locator("table[data-table='points'] tbody tr:visible")
+    assert rows.count() == 18
+    page.get_by_label("Find in: All points").fill("mib INDUCTOR")
+    assert rows.count() == 9 and all("inductor" in text for text in rows.all_inner_texts())
+    assert page.locator("section.sweep [role=status]").inner_text() == "9 rows"
+    assert page.complaints == [] and page.requests == []
+
+
 def test_a_page_without_script_says_the_same(opened: Open, comparison: Path) -> None:
     with_script, without = (opened(comparison, java_script_enabled=on) for on in (True, False))
     for page in (with_script, without):
         assert page.locator(f"{KERNELS} tbody tr").count() == 10
     texts = [page.locator(f"{KERNELS} tbody").inner_text() for page in (with_script, without)]
     assert texts[0] == texts[1], "the script prints times as Python does"
-    assert not without.locator("section.kernels .tools").is_visible()
+    assert not without.locator("section.kernels .of-kernels").is_visible()
 
 
 def test_words_explain_themselves(opened: Open, comparison: Path) -> None:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import conv_flop_count  # noqa: E402
 
 from hiersim.errors import HiersimError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
-from hiersim.frontends.pytorch.aten import cost_of, gathered_elements  # noqa: E402
+from hiersim.frontends.aten import cost_of, gathered_elements  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
 from hiersim.frontends.pytorch.eager import as_call, backward  # noqa: E402
 from hiersim.frontends.pytorch.meta_values import SELECTS_ALL  # noqa: E402
@@ -27,7 +27,7 @@ from hiersim.zoo import BUILDERS  # noqa: E402
 pytestmark = pytest.mark.torch
 TINY = [
     "tiny-mlp", "tiny-gpt2", "tiny-gpt2-train", "tiny-gpt2-train-checkpointed", "tiny-llama", "tiny-llama-decode",
-    "tiny-resnet", "tiny-mixtral", "tiny-mixtral-decode", "tiny-dit", "tiny-bev",
+    "tiny-resnet", "tiny-mixtral", "tiny-mixtral-decode", "tiny-dit", "tiny-bev", "tiny-unet",
 ]  # fmt: skip
 OTHER_WORK = {"tiny-mixtral": 0.06, "tiny-mixtral-decode": 0.06, "tiny-bev": 0.12}
 """Share of other work than products by which schedules of these may differ from eager; of their large forms 0.02."""
@@ -108,6 +108,18 @@ def test_matrix_flops_equal_torch_flop_counter(name: str, eager: Callable[[str],
         if target.train:
             backward(loss_of(out))
     assert int(eager(name).graph.operators.matrix_flops.sum()) == counter.get_total_flops()
+
+
+def test_the_unet_is_that_of_its_model_card() -> None:
+    """Parameters of the published weights; FLOPs of its step by torch's counter, from its shapes alone."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    target = load_target("sd15-unet-infer", False)
+    assert sum(parameter.numel() for parameter in target.model.parameters()) == 859_520_964
+    with FlopCounterMode(display=False) as counter, torch.device("meta"), torch.no_grad():
+        out = target.model(**target.kwargs)
+    assert out.shape == (2, 4, 64, 64)
+    assert counter.get_total_flops() == 1_606_546_882_560
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -17,8 +17,8 @@ from imported import mutated, refused, same_work, survives
 from profiles import ProfileWriter
 
 import hiersim as hs
-from hiersim.frontends.pytorch.aten import cost_of
-from hiersim.frontends.pytorch.aten_call import Call, Operand
+from hiersim.frontends.aten import cost_of
+from hiersim.frontends.aten.call import Call, Operand
 from hiersim.model.operators import Kind, Role
 from hiersim.model.trace import Trace
 
@@ -86,30 +86,6 @@ def test_one_mlp_in_every_form_is_one_graph(tmp_path: Path) -> None:
     profile.operator("aten::addmm", [[128], [64, 512], [512, 128], [], []], [(20, 5, 7)])
     (tmp_path / "p.json").write_text(json.dumps(profile.whole()))
     assert same_work(hs.import_kineto(tmp_path / "p.json")) == wanted
-
-
-@pytest.mark.torch
-def test_the_mlp_captured_from_torch_is_the_same_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    from hiersim.frontends.pytorch.record import record
-
-    (tmp_path / "five_ways_mlp.py").write_text(
-        "import torch\n"
-        "def build():\n"
-        "    layers = torch.nn.Linear(256, 512), torch.nn.ReLU(), torch.nn.Linear(512, 128)\n"
-        "    return torch.nn.Sequential(*layers).eval(), (torch.empty(64, 256),)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    trace, _ = record("five_ways_mlp:build", False)
-    wanted, found = same_work(read(mlp(), tmp_path)), same_work(trace)
-    views = trace.graph.operators.kind == Kind.VIEW
-    assert [kind for kind in found["kinds"] if kind != Kind.VIEW] == wanted["kinds"]
-    assert [edge for edge, view in zip(found["edges"], views, strict=True) if not view] == [
-        [-1, -1, -1], [int((~views).nonzero()[0][0])], [-1, -1, int((~views).nonzero()[0][1])]
-    ]  # fmt: skip
-    for key in ("matrix", "vector", "special", "compulsory"):
-        assert found[key] == wanted[key], key
 
 
 def test_weights_are_weights_and_shapes_are_not_operators(tmp_path: Path) -> None:

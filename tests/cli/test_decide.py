@@ -97,6 +97,9 @@ def test_tables_are_printed_with_their_conclusion(monkeypatch: pytest.MonkeyPatc
     run = ("llama3-8b-decode", "-d", "h100-sxm")
     assert "shorten eager launches, not FLOPS of the matrix unit" in printed("advise", *run)
     assert "eager launches moves this run most" in printed("tornado", *run)
+    changed = printed("advise", *run, "-r", "memory.hbm.bandwidth", "--set", "memory.hbm.bandwidth=2x")
+    assert "with memory.hbm.bandwidth=2x" in changed
+    assert "6.7 TB/s" in changed
     shown = printed("knees", "gpt2-large-prefill", "-d", "h100-sxm")
     assert "give 95 % of what its size can save" in shown
     assert "read of activation" in shown

@@ -12,16 +12,17 @@ import pytest
 from hiersim.cli.main import status
 
 
-def test_a_comparison_and_its_saved_results_give_one_page(hiersim: Any, tmp_path: Path) -> None:
-    made = hiersim("report", "bert-large-prefill", "-d", "l4", "-o", str(tmp_path / "a.html"))
-    assert made.returncode == 0, made.stderr
-    assert re.search(r"report: .*a\.html \(2 runs, 0\.\d MB\)", made.stderr) and made.stdout == ""
-    saved = hiersim("compare", "bert-large-prefill", "-d", "l4", "--json", "-q")
-    (tmp_path / "results.json").write_text(saved.stdout)
+def test_a_comparison_and_its_saved_results_give_one_page(hiersim: Any, tmp_path: Path, capsys: Any) -> None:
+    assert status(["report", "bert-large-prefill", "-d", "l4", "-o", str(tmp_path / "a.html")]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"report: .*a\.html \(2 runs, 0\.\d MB\)", said.err) and said.out == ""
+    assert status(["compare", "bert-large-prefill", "-d", "l4", "--json", "-q"]) == 0
+    saved = capsys.readouterr().out
+    (tmp_path / "results.json").write_text(saved)
     again = hiersim("report", str(tmp_path), "-o", str(tmp_path / "b.html"), "-q", PYTHONHASHSEED="7")
     assert (again.returncode, again.stderr) == (0, "")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    rows = json.loads(saved.stdout)["rows"]
+    rows = json.loads(saved)["rows"]
     figures = re.findall(r'<data value="([^"]+)" data-key="stall_fraction">', (tmp_path / "a.html").read_text())
     assert [float(value) for value in figures] == pytest.approx([row["stall_fraction"] for row in rows])
 

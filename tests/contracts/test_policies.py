@@ -22,15 +22,26 @@ from hiersim.fusion.eager import eager
 from hiersim.fusion.inductor import policy as rules
 from hiersim.fusion.partition import launching, of_groups, ordered
 from hiersim.fusion.registry import BUILT_IN, GROUP, policies
+from hiersim.lowering.placement import occupancy
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
-from hiersim.testing.contracts import PolicyContract, asked_bytes, check_eager, check_policy, inherited
+from hiersim.run import kernels_of
+from hiersim.testing.contracts import (
+    PolicyContract,
+    asked_bytes,
+    check_eager,
+    check_policy,
+    check_regions,
+    inherited,
+)
 from hiersim.testing.legality import check_legal
-from hiersim.testing.strategies import dags, traces
+from hiersim.testing.strategies import cut_traces, dags, traces
 
 TRACES = {name: load_trace(name) for name in bundled.traces()}
 H100 = load_design("h100-sxm")
+REPLAYED = ("ort", "xla")
+"""Policies without rules: the schedule is in the trace, or they refuse it."""
 SEARCHED = 1500
 """Operators of the largest bundled trace that is searched for its optimum."""
 PARTITIONS = {"pointwise": pointwise.partition, "epilogue": epilogue.partition, "inductor-rules": rules.partition}
@@ -50,12 +61,13 @@ def _suite(name: str) -> type[PolicyContract]:
         """The bundled traces that the policy allows."""
         for trace in TRACES.values():
             searched = name == "optimal" and len(trace.graph.operators) > SEARCHED
-            if not searched and (name != "xla" or name in trace.schedules):
+            if not searched and (name not in REPLAYED or name in trace.schedules):
                 yield trace, H100
 
     members = {"policy": staticmethod(policies()[name]), "cases": staticmethod(cases), "__module__": __name__}
     if name in BUILT_IN:  # all of them on the same random traces, below: drawing a trace costs more than fusing it
         members["test_random_traces_keep_the_laws_or_are_refused"] = None
+        members["test_no_kernel_spans_a_graph_break"] = None
     return type(f"Test{name.title().replace('-', '')}", (PolicyContract,), members)
 
 
@@ -103,7 +115,7 @@ def test_random_traces_keep_the_laws_under_every_policy(trace: Trace) -> None:
         try:
             graph = policies()[name](trace, H100)
         except FusionError as error:
-            assert name == "xla"
+            assert name in REPLAYED
             assert trace.name in str(error)
             continue
         check_policy(trace, graph)
@@ -113,6 +125,30 @@ def test_random_traces_keep_the_laws_under_every_policy(trace: Trace) -> None:
             rows = ordered(trace.graph, partition, dependences(trace.graph), trace.name).operators
             check_legal(trace, graph, rows.tolist())
             event(f"{name} fuses" if len(graph) < len(launching(trace.graph)) else f"{name} finds nothing")
+
+
+@inherited
+@given(cut_traces())
+def test_no_policy_fuses_across_a_graph_break(trace: Trace) -> None:
+    """Laws 7 and 10 hold with regions as well; each region with compiled kernels is entered once."""
+    for name in BUILT_IN:
+        if name != "xla":
+            graph = policies()[name](trace, H100)
+            check_policy(trace, graph)
+            check_regions(trace, graph)
+
+
+@inherited
+@given(st.one_of(dags(), traces(max_operators=8), cut_traces()))
+def test_with_the_guard_no_policy_needs_more_memory_than_eager_mode(trace: Trace) -> None:
+    most = int(occupancy(eager(trace)).max())
+    for name in BUILT_IN:
+        if name in ("xla", "eager"):
+            continue
+        free, kept = kernels_of(trace, H100, name), kernels_of(trace, H100, name, keep_peak=True)
+        check_policy(trace, kept)
+        assert int(occupancy(kept).max()) <= most
+        event(f"{name} {'needs more' if int(occupancy(free).max()) > most else 'needs no more'}")
 
 
 @inherited

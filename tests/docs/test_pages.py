@@ -74,7 +74,10 @@ def test_words_of_the_glossary_are_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", re.findall(r"^    (hiersim (?:run|compare|designs|traces|define) .+?)(?:  +#.*)?$", README, re.MULTILINE)
+    "command",
+    re.findall(
+        r"^    (hiersim (?:run|compare|sweep|results|designs|traces|define) .+?)(?:  +#.*)?$", README, re.MULTILINE
+    ),
 )
 def test_commands_of_the_readme_are_spelled_right(command: str) -> None:
     """Every option exists; the runs themselves are tested elsewhere."""

@@ -36,7 +36,7 @@ def sample(measured: Measured) -> Measured:
     classes: dict[tuple[Any, ...], list[MeasuredTime]] = {}
     for (name, mode, cache), time in sorted(chosen_times(measured).items()):
         case = measured.cases[name]
-        if time is not None and not why_not(case, mode, cache):
+        if time is not None and mode == "eager" and not why_not(case, mode, cache):
             classes.setdefault((case.suite, case.kind, time.median_s < SHORT_S, cache), []).append(time)
     picked: list[MeasuredTime] = []
     for times in classes.values():

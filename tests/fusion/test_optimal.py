@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import hiersim as hs
 from hiersim import bundled
 from hiersim.errors import FusionError
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion import kernel_bytes
 from hiersim.fusion import optimal as optimal_module
@@ -212,7 +212,7 @@ def test_no_policy_asks_for_fewer_bytes_of_a_bundled_trace(name: str) -> None:
     check_policy(trace, graph)
     assert asked_bytes(graph) == found.bytes
     for other, policy in policies().items():
-        if other not in ("optimal", "xla"):
+        if other not in ("optimal", "xla", "depth-first"):  # windows hold parts of values: deviation D39
             assert found.bytes <= asked_bytes(policy(trace, machine)), other
     assert found.least >= 0.75 * found.bytes
 

@@ -137,4 +137,4 @@ def test_policies_that_give_reasons_are_built_in() -> None:
     trace = hs.load_trace("resnet50-infer")
     for name in BUILT_IN:
         if name not in ("optimal", "xla"):
-            assert why_not(trace, name, 0, 1).together in (True, False)
+            assert why_not(trace, name, 0, 1, hs.load_design("tpu-v4")).together in (True, False)

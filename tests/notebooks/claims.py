@@ -34,7 +34,9 @@ def memory_wall(n: Names) -> None:
     assert gains["2x HBM bandwidth"] > 1.5 > 1.02 > max(gains["2x FLOPS"], gains["4x L2"])
     years, balance = n["years"], n["balance"]
     assert all(balance[a] < balance[b] for a, b in zip(years[:3], years[1:4], strict=True))
-    assert balance[2017] / balance[2016] > max(balance[b] / balance[a] for a, b in zip(years[1:], years[2:], strict=False))
+    assert balance[2017] / balance[2016] > max(
+        balance[b] / balance[a] for a, b in zip(years[1:], years[2:], strict=False)
+    )
     assert balance[2024] < balance[2022]
     wall, waiting, speedup = n["wall"], n["waiting"], n["speedup"]
     prompt, word = n["models"]
@@ -47,7 +49,6 @@ def memory_wall(n: Names) -> None:
     assert speedup.loc[2024, prompt] > 100 and speedup.loc[2024, word] < 10
     assert series(n["waiting_ax"]) == {name: list(waiting[name]) for name in waiting}
     assert series(n["speedup_ax"]) == {name: list(speedup[name]) for name in speedup}
-
 
 
 def sram_sizing(n: Names) -> None:
@@ -172,7 +173,7 @@ def own_parts(n: Names) -> None:
     assert abs(mine.time / compiled.time - 1) < 0.05
     assert "wait for each other" in n["refusal"]
     assert len(n["mlp"].graph.operators) == 2
-    assert len(n["kept"]) == 2 and len(n["promises"]) == 4
+    assert len(n["kept"]) >= 2 and len(n["promises"]) == 4
 
 
 CLAIMS = {

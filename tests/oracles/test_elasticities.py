@@ -71,7 +71,7 @@ def test_a_port_that_serves_without_a_break_has_its_share_of_the_makespan(tmp_pa
 
 def test_time_and_energy_of_what_has_no_figure_are_unknown(tmp_path: Path) -> None:
     found = advise(pointwise(1000, tmp_path), design_from(memory__dram__bandwidth="1 GB/s"))
-    assert {row.usd for row in found.rows} == {None}
+    assert {row.price for row in found.rows} == {None}
     assert {row.joules for row in found.rows} == {None}
 
 
@@ -84,10 +84,11 @@ def test_dollars_and_joules_follow_their_closed_form(tmp_path: Path) -> None:
     )  # fmt: skip
     found = advise(pointwise(1000, tmp_path), design)
     dram, smem = 64 * 2, 4 * 256 * 1024 / 1e9 * 128000
-    row = found["memory.dram.capacity"]
-    assert row.usd is not None
-    assert row.usd == pytest.approx(dram / (dram + smem), abs=0.02)  # the arc of 10 % more
-    assert found["memory.dram.bandwidth"].usd == 0
+    price = found["memory.dram.capacity"].price
+    assert price is not None
+    assert price.usd == pytest.approx(0.1 * dram)
+    assert price.elasticity == pytest.approx(dram / (dram + smem), abs=0.02)  # the arc of 10 % more
+    assert found["memory.dram.bandwidth"].price is None
     assert found["memory.dram.bandwidth"].joules == 0
 
 
@@ -97,8 +98,11 @@ def test_more_memory_adds_its_price_to_that_of_the_device() -> None:
     assert design.device.price is not None
     found = advise(load_trace("resnet50-infer"), design, paths=["memory.hbm.capacity", "memory.hbm.bandwidth"])
     added = float(design.tier("hbm").price or 0) * 8
-    assert found["memory.hbm.capacity"].usd == pytest.approx(log(1 + added / design.device.price) / log(1.1))
-    assert found["memory.hbm.bandwidth"].usd == 0
+    price = found["memory.hbm.capacity"].price
+    assert price is not None
+    assert price.usd == pytest.approx(added)
+    assert price.elasticity == pytest.approx(log(1 + added / design.device.price) / log(1.1))
+    assert found["memory.hbm.bandwidth"].price is None
 
 
 def test_the_law_gives_replayed_times_within_one_per_cent(advice: Advice) -> None:

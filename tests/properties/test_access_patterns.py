@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiersim.config.load import load_design
-from hiersim.frontends.pytorch.aten_call import Cost
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import lower

@@ -23,6 +23,13 @@ BYTES = st.integers(0, 10**13)
 
 
 @st.composite
+def placements(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Rows by tier, nearest first, some of them behind HBM."""
+    tiers = [tier for tier in ("l2", "hbm", "hbm", "dram", "dram", "nvme") if draw(st.booleans())]
+    return [{"tier": tier, "role": "weight", "tensors": 1, "bytes": draw(BYTES)} for tier in tiers]
+
+
+@st.composite
 def facts(draw: st.DrawFn) -> dict[str, Any]:
     """A result in its JSON form, as far as sentences look at it; its ledger has all engines and phases."""
     keys = [(entry, None, None) for entry in draw(st.sets(st.sampled_from(FREE)))]
@@ -49,6 +56,7 @@ def facts(draw: st.DrawFn) -> dict[str, Any]:
         "launch": "stream", "set": {}, "ledger": rows, "traffic_bytes": moved, "home_tier": "hbm",
         "makespan_ticks": sum(row["ticks"] for row in rows if row["engine"] == "cores"),
         "bounds": {"compulsory_bytes": draw(BYTES)},
+        "placement": draw(placements()),
         "memory_cost_usd": {"total": draw(st.one_of(st.none(), st.floats(0, 1e5)))},
     }  # fmt: skip
 
@@ -121,6 +129,10 @@ def expected(figure: Figure, sentence: Sentence, group: Group, run: dict[str, An
         cost = next(item.cost_usd for item in group.what_ifs if item.name == rest)
         assert cost is not None
         return cost, dollars(cost)
+    elif kind == "behind":
+        held = sum(row["bytes"] for row in best["placement"] if row["tier"] == rest)
+        assert rest in ("dram", "nvme")
+        return held, show_bytes(held)
     else:
         moved = sum(best["traffic_bytes"]["hbm"].values())
         least = best["bounds"]["compulsory_bytes"]

@@ -14,8 +14,8 @@ from plain_residency import PlainProfiler
 
 from hiersim import bundled
 from hiersim.errors import FusionError
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.load import load_trace
-from hiersim.frontends.pytorch.aten_call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy

@@ -278,6 +278,7 @@ def scaled(design: Design, k: int) -> Design:
             load_bandwidth=BytesPerSecond(compute.load_bandwidth * k),
             start_up=compute.start_up // k,
             exchange=compute.exchange // k,
+            window_set_up=compute.window_set_up // k,
         ),
         memory=tuple(place(tier) for tier in design.memory),
         links=tuple(place(link) for link in design.links),

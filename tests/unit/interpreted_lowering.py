@@ -17,7 +17,7 @@ import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
-    "systolic", "stages", "work", "blocks", "tile_choice", "contraction", "sweep", "tiling", "machine", "workload",
+    "systolic", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep", "tiling", "machine", "workload",
     "supply", "furthest", "belady", "replacement", "skyline", "lower",
 )  # fmt: skip
 

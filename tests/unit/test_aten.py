@@ -2,8 +2,8 @@
 
 import pytest
 
-from hiersim.frontends.pytorch import aten
-from hiersim.frontends.pytorch.aten import Call, Operand, cost_of
+from hiersim.frontends import aten
+from hiersim.frontends.aten import Call, Operand, cost_of
 from hiersim.model.operators import DIMS, DType, Kind
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imported import mutated, refused, same_work, survives
 
+from hiersim.frontends.aten.contractions import attention_cost
 from hiersim.frontends.operator_list.build import import_table
 from hiersim.frontends.operator_list.reader import COLUMNS
-from hiersim.frontends.pytorch.aten_rules import attention_cost
 from hiersim.model.operators import Kind, Role
 from hiersim.model.trace import Trace
 from hiersim.views.traces import trace_facts

@@ -21,7 +21,7 @@ from hiersim.lowering.workload import prepare
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType, Kind
-from hiersim.units import UNLIMITED
+from hiersim.units import UNLIMITED, Ticks
 
 DTYPES = (DType.FP32, DType.BF16)
 
@@ -147,8 +147,15 @@ def test_rounding_decides_between_no_two_tiles(sides: tuple[int, int, int]) -> N
     assert len({tile(graph, faster(design, factor)) for factor in (1, 3, 7, 10, 999)}) == 1
 
 
+LATENCY = 3 * 69930
+"""Ticks, a multiple of 2, 3, 7, 10 and 999."""
+
+
 def faster(design: Design, factor: int) -> Design:
-    """All rates that enter a tile's time multiplied, with efficiencies of one so that no rate is rounded."""
+    """All rates that enter a tile's time multiplied, with efficiencies of one so that no rate is rounded.
+
+    Latencies are divided; they are such that every factor divides them.
+    """
     whole = {"efficiency": 1.0}
     design = with_matrix(
         design, peak={key: rate * factor for key, rate in design.compute.matrix.peak.items()}, **whole  # type: ignore[union-attr]
@@ -157,7 +164,7 @@ def faster(design: Design, factor: int) -> Design:
     for tier in design.memory:
         rates = {key: getattr(tier, key) for key in ("bandwidth", "read_bandwidth", "write_bandwidth")}
         rates = {key: rate * factor if rate and rate < UNLIMITED else rate for key, rate in rates.items()}
-        memory.append(dataclasses.replace(tier, **rates, **whole))
+        memory.append(dataclasses.replace(tier, **rates, latency=Ticks(LATENCY // factor), **whole))
     load = design.compute.load_bandwidth
     compute = dataclasses.replace(design.compute, load_bandwidth=load if load >= UNLIMITED else load * factor)
     return dataclasses.replace(design, compute=compute, memory=tuple(memory))

@@ -221,3 +221,21 @@ def test_what_ifs_are_replays(results: list[Result]) -> None:
     assert found["hbm bandwidth"].cost_usd is None, "rates have no price"
     order = [item.better_makespan for item in what_ifs(result)]
     assert order == sorted(order)
+
+
+def test_a_sweep_is_reported_with_its_fastest_point(tmp_path: Path) -> None:
+    capacities = {"memory.l2.capacity": ["1 MiB", "2 MiB", "4 MiB"], "memory.hbm.capacity": ["1 GB", "1 kB"]}
+    sweep = hs.sweep([small_trace(tmp_path)], ["tiny"], fusion=["eager", "epilogue"], vary=capacities, workers=1)
+    write_report(sweep, tmp_path / "sweep.html")
+    text = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    made = parsed(text)
+    data = {a["data-key"]: a["value"] for tag, a in made.tags if tag == "data"}
+    times = [row["makespan_ticks"] for row in sweep.rows if "makespan_ticks" in row]
+    assert (int(data["points"]), int(data["failed"])) == (len(sweep), len(sweep) - len(times)) == (12, 6)
+    assert (int(data["fastest"]), int(data["slowest"])) == (min(times), max(times))
+    assert float(data["ratio"]) == max(times) / min(times)
+    assert text.count("do not fit tier") == 6, "what could not be run says why"
+    figures = [a["data-figure"] for _, a in made.tags if "data-figure" in a]
+    assert figures[0] == "curve"
+    write_report(sweep, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == text

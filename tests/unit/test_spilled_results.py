@@ -134,7 +134,9 @@ def test_a_pin_that_matches_nothing_is_told_where_all_fits_and_changes_nothing_e
     trace, design = hs.load_trace("resnet50-infer"), hs.load_design(name)
     plain = hs.simulate(trace, design).to_dict()
     pinned = hs.simulate(trace, design.replace({"placement.pins.kv_chache": tier})).to_dict()
-    assert pinned["warnings"] == [*plain["warnings"], "pin 'kv_chache' matches no tensor of this trace"]
+    told = "pin 'kv_chache' matches no tensor of this trace"
+    assert [text for text in pinned["warnings"] if text != told] == plain["warnings"]
+    assert told in pinned["warnings"]
     assert [key for key in plain if plain[key] != pinned[key]] == ["inputs_sha256", "warnings"]
 
 

@@ -157,17 +157,18 @@ def test_a_measured_host_replaces_what_was_measured_and_nothing_else(h100: Desig
 
 def test_the_profiler_is_preferred_and_events_stand_in() -> None:
     data = measured(
-        [case(), case("other"), case("model/x", suite="model")],
+        [case(), case("other"), case("host only"), case("model/x", suite="model")],
         times=(
             time(clock="events", median=2e-5), time(), time(cache="warm", clock="events"),
-            time("other", clock="wall"), time("model/x"),
+            time("other", clock="wall"), time("host only", clock="host"), time("model/x"),
         ),
     )  # fmt: skip
     found = chosen_times(data)
     assert {key: value and value.clock for key, value in found.items()} == {
         ("pointwise/relu", "eager", "cold"): "profiler",
         ("pointwise/relu", "eager", "warm"): "events",
-        ("other", "eager", "cold"): None,
+        ("other", "eager", "cold"): "wall",
+        ("host only", "eager", "cold"): None,
     }
     assert chosen_times(data, ("profiler",))["pointwise/relu", "eager", "warm"] is None
     assert list(chosen_times(data, match="oth")) == [("other", "eager", "cold")]
@@ -194,23 +195,24 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
     broken = replace(broken, rows=broken.rows[:1])
     empty = replace(broken, case="empty", rows=({"op": "view", "kind": "view"},))
     data = measured(
-        [case(), case("launch/x", suite="launch", rows=()), case("wall"), broken, empty],
+        [case(), case("launch/x", suite="launch", rows=()), case("wall"), case("host"), broken, empty],
         times=(
             time(), time(cache="warm", median=5e-324), time(cache="as-is"), time(mode="compiled"),
-            time(mode="graph", cache="warm"), time("launch/x"), time("wall", clock="wall"), time("wall", clock="host"),
+            time(mode="graph", cache="warm"), time("launch/x"), time("wall", clock="wall"), time("host", clock="host"),
             time("broken"), time("empty"),
         ),
     )  # fmt: skip
     skips = Skips()
     rows = list(replay_operators(data, h100, CLOCKS, "", skips, silent))
-    assert [row.case for row in rows] == ["pointwise/relu"]
+    assert [(row.case, row.mode) for row in rows] == [
+        ("pointwise/relu", "eager"), ("pointwise/relu", "compiled"), ("wall", "eager")
+    ]  # fmt: skip
     expected = {
         "the measured time is below 1 ps": 1,
         "cache as-is: nothing is known of its state": 1,
-        "compiled: the case carries no captured schedule": 1,
         "graph: the case carries no captured schedule": 1,
         "suite launch: no operators of the device": 1,
-        "not timed by profiler or events": 1,
+        "not timed by profiler or events or wall": 1,
     }
     assert {reason: skips.counts.get(reason) for reason in expected} == expected
     others = {reason: count for reason, count in skips.counts.items() if reason not in expected}
@@ -232,6 +234,12 @@ def test_a_replay_is_the_simulation_of_the_case(h100: Design) -> None:
     assert (cold.pair.measured, warm.pair.measured) == (2e-5, 60e-6)
     assert cold.pair.predicted == simulate(case().trace(), with_cache(free_of_host(h100, "profiler"), "cold")).time
     assert warm.pair.predicted == simulate(case().trace(), with_cache(free_of_host(h100, "events"), "warm")).time
+    (compiled,) = replay_operators(
+        measured([case()], times=(time(mode="compiled"),)), h100, CLOCKS, "", Skips(), silent
+    )
+    (wall,) = replay_operators(measured([case()], times=(time(clock="wall"),)), h100, CLOCKS, "", Skips(), silent)
+    assert compiled.group == "pointwise, below 50 us, cold, compiled"
+    assert wall.pair.predicted == simulate(case().trace(), with_cache(h100, "cold")).time > cold.pair.predicted
     assert (cold.group, warm.group) == ("pointwise, below 50 us, cold", "pointwise, above 50 us, warm")
 
 

@@ -18,7 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from hiersim.errors import TraceError, one_line
+from hiersim.frontends import aten
 from hiersim.frontends.archive import read_header
+from hiersim.frontends.aten.call import Call, Cost, Operand, Shape
 from hiersim.frontends.chakra.order import ordered
 from hiersim.frontends.chakra.read import File, read_chakra
 from hiersim.frontends.chakra.schema import Arguments, Node, NodeType
@@ -26,8 +28,6 @@ from hiersim.frontends.draft import Draft, bytes_of
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.kineto import calls
 from hiersim.frontends.kineto.events import HostOp
-from hiersim.frontends.pytorch import aten
-from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Shape
 from hiersim.frontends.rows import trace_of
 from hiersim.frontends.tables import Access, TensorKey
 from hiersim.model.operators import BITS, DType, Flag, Kind, Phase, Role

@@ -64,17 +64,20 @@ def import_hlo(path: str | Path, *, name: str = "", weights: Sequence[str] = WEI
 def trace_of(header: TraceHeader, plain: Module, compiled: Module | None, weights: Sequence[str] = WEIGHTS) -> Trace:
     """A trace of a module as it was asked for and, beside it, as XLA compiled it."""
     eager, notes = _walked(plain, False, weights)
-    schedules = {}
+    schedules, estimates = {}, {}
     if compiled is not None:
         fused, more = _walked(compiled, True, weights)
         schedules["xla"] = fused.builder.build(POLICY)
+        estimate = fused.builder.estimate()
+        if estimate is not None:
+            estimates["xla"] = estimate
         notes |= more | _compare(eager, fused)
     graph = _graph(eager.builder.build("eager"))
     named = TraceHeader(
         name=header.name, model=header.model, workload=header.workload, producer=header.producer,
         command=header.command, dtype=header.dtype or _dtype(graph), notes=(*header.notes, *sorted(notes)),
     )  # fmt: skip
-    return check_trace(Trace(header=named, graph=graph, schedules=schedules))
+    return check_trace(Trace(header=named, graph=graph, schedules=schedules, estimates=estimates))
 
 
 def has_fusions(module: Module) -> bool:

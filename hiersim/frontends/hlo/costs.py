@@ -1,4 +1,4 @@
-"""What each HLO opcode computes; the counting rules are those of `hiersim.frontends.pytorch.aten`."""
+"""What each HLO opcode computes; the counting rules are those of `hiersim.frontends.aten`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Final
 
+from hiersim.frontends.aten import Cost
+from hiersim.frontends.aten.call import words
 from hiersim.frontends.hlo.shapes import Array, arrays
 from hiersim.frontends.hlo.text import Computation, Instruction, Module
-from hiersim.frontends.pytorch.aten import Cost
-from hiersim.frontends.pytorch.aten_call import words
 from hiersim.model.operators import Kind
 
 ONE: Final = frozenset(words(

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from hiersim.frontends.aten import Operand, arithmetic_dtype
 from hiersim.frontends.hlo.costs import RANDOM, cost_of
 from hiersim.frontends.hlo.fused import Fused, fused
 from hiersim.frontends.hlo.shapes import Array, Shape, arrays
 from hiersim.frontends.hlo.text import Computation, Instruction, Module
 from hiersim.frontends.hlo.values import Item, Number, Value, computed, flat, literal_of
-from hiersim.frontends.pytorch.aten import Operand, arithmetic_dtype
-from hiersim.frontends.pytorch.schedule_builder import ScheduleBuilder
+from hiersim.frontends.schedule_builder import ScheduleBuilder
 from hiersim.frontends.tables import Access, Row, Storage, TensorKey, merged
 from hiersim.model.operators import Flag, Kind, Phase, Role
 
@@ -26,6 +26,7 @@ MAX_DEPTH: Final = 50
 _NOTHING: Final = frozenset({"after-all", "partition-id", "replica-id", "get-dimension-size", "set-dimension-size"})
 _PREFETCHES: Final = frozenset({"copy-start", "slice-start", "dynamic-slice-start"})
 _ARRIVALS: Final = frozenset({"copy-done", "slice-done", "dynamic-slice-done"})
+_CYCLES: Final = re.compile(r'"estimated_cycles":"?(\d{1,12})\b')
 _UNITARY: Final = re.compile(
     r"^(jit|pjit|jvp|vmap|transpose|checkpoint|remat|custom_[a-z_]+)?\(.*\)$|^(while|body|cond|closed_call)$"
 )
@@ -80,8 +81,10 @@ class Walk:
         """Append a kernel, unless it touches nothing."""
         if self.silent or not (read or written):
             return
-        self.opaque |= {row.name for row in rows if row.cost.kind is Kind.OPAQUE}
-        self.builder.kernel(name, [(row, False) for row in rows], merged(read), merged(written))
+        self.opaque |= {part.name for part in rows if part.cost.kind is Kind.OPAQUE}
+        held = [(part, False) for part in rows]
+        cycles = expected_cycles(row) if name == row.name else -1
+        self.builder.kernel(name, held, merged(read), merged(written), cycles=cycles)
         if len(self.builder.operators.rows) > MAX_ROWS:
             self.module.fail(f"runs more than {MAX_ROWS} instructions", row.line, "fewer repetitions of its loops")
 
@@ -328,6 +331,12 @@ def reads(value: Value, size: int | None = None) -> list[Access]:
 
 writes = reads
 """The access that writes a value, or a part of it."""
+
+
+def expected_cycles(row: Instruction) -> int:
+    """What XLA's cost model expects of an instruction on its target, where the text says so; else -1."""
+    found = _CYCLES.search(row.attributes.get("backend_config", "").replace('\\"', '"'))
+    return int(found[1]) if found else -1
 
 
 def module_of(scope: str) -> str:

@@ -18,12 +18,12 @@ from typing import Final
 import numpy as np
 
 from hiersim.errors import TraceError, one_line
+from hiersim.frontends import aten
+from hiersim.frontends.aten.call import Call, Cost, Operand, Shape
 from hiersim.frontends.draft import Draft
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.kineto import calls
 from hiersim.frontends.kineto.events import DeviceEvent, HostOp, Profile, innermost, read_profile
-from hiersim.frontends.pytorch import aten
-from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Shape
 from hiersim.frontends.tables import Access, TensorKey
 from hiersim.model.operators import BITS, DType, Flag, Kind, Phase, Role
 from hiersim.model.profile import Activity, DeviceProfile

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any, Final
 
+from hiersim.frontends.aten import cost_of, functional
+from hiersim.frontends.aten.call import Call, Operand, Shape, words
+from hiersim.frontends.aten.rules import RULES
 from hiersim.frontends.kineto.events import HostOp
-from hiersim.frontends.pytorch.aten import cost_of, functional
-from hiersim.frontends.pytorch.aten_call import Call, Operand, Shape, words
-from hiersim.frontends.pytorch.aten_rules import RULES
 from hiersim.model.operators import DType, Kind
 
 MAX_SIDES: Final = 64

@@ -1,6 +1,6 @@
 """An ONNX node as a call that the ATen cost rules understand.
 
-The counts are those of `hiersim.frontends.pytorch.aten`, so that one model captured from PyTorch and exported to ONNX
+The counts are those of `hiersim.frontends.aten`, so that one model captured from PyTorch and exported to ONNX
 does the same arithmetic.
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, Final
 
+from hiersim.frontends.aten.call import Call, Cost, Operand, Shape, words
+from hiersim.frontends.aten.contractions import attention_cost
+from hiersim.frontends.aten.rules import RULES
 from hiersim.frontends.kineto.calls import product
-from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Shape, words
-from hiersim.frontends.pytorch.aten_rules import RULES, attention_cost
 from hiersim.model.operators import Kind
 
 Inputs = tuple[Operand | None, ...]
@@ -121,7 +122,7 @@ def _normalized(name: str, added: int = 0) -> Rule:
     """Layer and RMS normalisation; `added` inputs are summed up before it (SkipLayerNormalization)."""
 
     def rule(inputs: Inputs, outputs: tuple[Operand, ...], attributes: Mapping[str, Any]) -> Call | Cost:
-        from hiersim.frontends.pytorch.aten import cost_of
+        from hiersim.frontends.aten import cost_of
 
         x, axis = _first(inputs), int(attributes.get("axis", -1))
         shape: Shape = x.shape[axis if axis >= 0 else len(x.shape) + axis :]

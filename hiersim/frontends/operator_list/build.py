@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from hiersim.errors import nearest
+from hiersim.frontends.aten import cost_of, functional
+from hiersim.frontends.aten.call import Call, Cost, Operand, Shape
+from hiersim.frontends.aten.contractions import attention_cost
+from hiersim.frontends.aten.rules import RULES
 from hiersim.frontends.draft import Draft, operand_of
 from hiersim.frontends.operator_list.reader import Listing
-from hiersim.frontends.pytorch.aten import cost_of, functional
-from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Shape
-from hiersim.frontends.pytorch.aten_rules import RULES, attention_cost
 from hiersim.frontends.tables import TensorKey
 from hiersim.model.operators import DIMS, DType, Kind, Phase, Role
 from hiersim.model.trace import Trace, TraceHeader

@@ -11,10 +11,13 @@ import tempfile
 from pathlib import Path
 
 from hiersim import errors
-from hiersim.errors import HiersimError, MissingExtraError, TraceError
+from hiersim.errors import HiersimError, MissingExtraError, TraceError, nearest
 from hiersim.frontends.archive import load_archive
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
+from hiersim.model.regions import Shapes
 from hiersim.model.trace import Trace
+
+MODES = ("eager", "inductor", "dynamo")
 
 
 def require_torch() -> None:
@@ -25,7 +28,9 @@ def require_torch() -> None:
         raise MissingExtraError("capture", "torch", "torch") from None
 
 
-def capture_torch(target: str, mode: str = "eager", train: bool = False, workload: Workload = PLAIN) -> Trace:
+def capture_torch(
+    target: str, mode: str = "eager", train: bool = False, workload: Workload = PLAIN, shapes: str = "automatic"
+) -> Trace:
     """Capture a model.
 
     Parameters
@@ -34,11 +39,14 @@ def capture_torch(target: str, mode: str = "eager", train: bool = False, workloa
         A bundled name; `hf:NAME` or `hf:config.json` of transformers; `timm:NAME`; or `package.module:function`
         returning (model, args) or (model, args, kwargs), which is called under the meta device.
     mode : str
-        `eager`, or `inductor` for the eager graph and TorchInductor's schedule beside it.
+        `eager`; `inductor` for the eager graph and TorchInductor's schedule beside it; `dynamo` for the eager graph as
+        TorchDynamo cuts it into regions.
     train : bool
         Record a training step: forward, loss, backward, AdamW. Bundled names know it themselves.
     workload : Workload
         Batch, sequence, phase, image size, element type and settings of an `hf:` or `timm:` target.
+    shapes : str
+        Of mode `dynamo`: what a region does when sizes change, `automatic`, `static` or `dynamic`.
 
     Raises
     ------
@@ -48,13 +56,18 @@ def capture_torch(target: str, mode: str = "eager", train: bool = False, workloa
         PyTorch is not installed.
     """
     require_torch()
-    if mode not in ("eager", "inductor"):
-        raise TraceError(f"'{mode}' is not a capture mode", expected="'eager' or 'inductor'")
+    if mode not in MODES:
+        raise TraceError(f"'{mode}' is not a capture mode", expected=nearest(mode, MODES))
+    if mode != "dynamo" and shapes != "automatic":
+        raise TraceError("only a mode that compiles regions treats sizes", key="--shapes", expected="--mode dynamo")
+    known = {item.name.lower(): item for item in Shapes}
+    if shapes not in known:
+        raise TraceError(f"'{shapes}' is no way to treat sizes", key="--shapes", expected=nearest(shapes, known))
     if mode == "inductor":
         return capture_in_subprocess(target, train, workload)
     from hiersim.frontends.pytorch.record import record
 
-    return record(target, train, workload=workload)[0]
+    return record(target, train, mode, workload, known[shapes])[0]
 
 
 def capture_in_subprocess(target: str, train: bool, workload: Workload = PLAIN) -> Trace:

@@ -23,8 +23,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
 from hiersim.errors import HiersimError, TraceError
-from hiersim.frontends.pytorch import aten, meta_values
-from hiersim.frontends.pytorch.aten import Call, Cost, Operand
+from hiersim.frontends import aten
+from hiersim.frontends.aten import Call, Cost, Operand
+from hiersim.frontends.pytorch import meta_values
 from hiersim.frontends.pytorch.target import GpuAttention, Target, dtype_of, loss_of, named_tensors, operand
 from hiersim.frontends.tables import (
     Access,
@@ -281,9 +282,14 @@ def capture_eager(target: Target) -> EagerCapture:
         if target.train:
             outputs = _train(target, recorder)
         else:
-            _register(target, recorder)
+            register(target, recorder)
             with torch.device("meta"), torch.no_grad(), GpuAttention(), recorder:
                 outputs = tree_leaves(target.model(**target.kwargs))
+    return finished(recorder, outputs)
+
+
+def finished(recorder: Recorder, outputs: list[Any]) -> EagerCapture:
+    """What was recorded, when a run is over and returned `outputs`."""
     for tensor in outputs:
         if _on_device(tensor):
             recorder.tensors.storages[recorder.storage(tensor)].output = True
@@ -299,18 +305,20 @@ def runs(target: Target) -> Iterator[None]:
     except HiersimError:
         raise
     except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_model(frame.filename)]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_model(frame.filename)]
         place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = " ".join(str(error).split())[:200] or "no message"
         problem = f"'{target.name}' does not run on meta tensors: {type(error).__name__}: {text}{place}"
         raise TraceError(problem, expected="a model whose shapes do not depend on data") from error
 
 
-def _is_model(file: str) -> bool:
+def is_model(file: str) -> bool:
+    """Whether a file is neither PyTorch's nor one of this package's captures."""
     return not file.startswith((str(Path(torch.__file__).parent), str(Path(__file__).parent)))
 
 
-def _register(target: Target, recorder: Recorder) -> None:
+def register(target: Target, recorder: Recorder) -> None:
+    """Name what is there before the first operator."""
     for item in named_tensors(target):
         storage = recorder.tensors.storages[recorder.storage(item.tensor)]
         if not storage.name:
@@ -326,7 +334,7 @@ def _train(target: Target, recorder: Recorder) -> list[Tensor]:
             backward(_forward(target))
             optimizer.step()
         optimizer.zero_grad()
-        _register(target, recorder)
+        register(target, recorder)
         states = _register_state(optimizer, parameters, recorder)
         with recorder, _only_own_garbage():
             loss = _forward(target)

@@ -71,7 +71,7 @@ def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], No
 def capture_schedule(loaded: Any, eager: OperatorGraph) -> tuple[KernelGraph, tuple[str, ...]]:
     """Inductor's schedule of a loaded target and the notes of its self-test; patches this process for good."""
     from hiersim.frontends.pytorch import fake_cuda
-    from hiersim.frontends.pytorch.schedule_builder import ScheduleBuilder
+    from hiersim.frontends.schedule_builder import ScheduleBuilder
 
     fake_cuda.install()
     builder = ScheduleBuilder()
@@ -139,7 +139,7 @@ def _train(loaded: Any, eager: OperatorGraph, builder: Any) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from hiersim.frontends.pytorch import inductor_graphs as graphs
-    from hiersim.frontends.pytorch.schedule_builder import append_eager
+    from hiersim.frontends.schedule_builder import append_eager
     from hiersim.frontends.tables import Storage
 
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -234,7 +234,7 @@ def _row(node: Any, phase: Phase, points: int) -> tuple[Any, bool]:
     """
     import torch
 
-    from hiersim.frontends.pytorch import aten
+    from hiersim.frontends import aten
     from hiersim.frontends.pytorch.inductor_reader import call_of_node
     from hiersim.frontends.tables import Row
 
@@ -249,7 +249,7 @@ def _row(node: Any, phase: Phase, points: int) -> tuple[Any, bool]:
 
 def _layout_copy(builder: Any, record: Any, phase: Phase) -> Any:
     """A kernel without a node of its own rearranges an operand for the next call (channels last)."""
-    from hiersim.frontends.pytorch.aten import Cost
+    from hiersim.frontends.aten import Cost
     from hiersim.frontends.tables import Row
 
     roles = {builder.tensors.storages[key.storage].role for key, _ in record.reads}
@@ -261,7 +261,7 @@ def _layout_copy(builder: Any, record: Any, phase: Phase) -> Any:
 
 def _lowered_flops(node: Any, row: Any) -> int:
     """Matrix FLOPs of a product with an inner or outer size of 1, where the node is its multiplication."""
-    from hiersim.frontends.pytorch import aten
+    from hiersim.frontends import aten
 
     source = aten.packet(str(node.meta.get("original_aten", "")))
     multiplies = aten.packet(row.name) == "mul" and source in ("mm", "bmm", "addmm", "baddbmm")

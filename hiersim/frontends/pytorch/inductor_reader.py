@@ -13,7 +13,7 @@ from torch._inductor import scheduler as inductor
 from torch._inductor.virtualized import V
 from torch.fx import Node as FxNode
 
-from hiersim.frontends.pytorch import aten
+from hiersim.frontends import aten
 from hiersim.frontends.pytorch.eager import as_call
 from hiersim.frontends.pytorch.target import dtype_of
 from hiersim.frontends.tables import Access, TensorKey, merged

@@ -11,19 +11,28 @@ from hiersim.frontends.pytorch.eager import capture_eager
 from hiersim.frontends.pytorch.target import Target, dtype_of, load_target
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.kernels import KernelGraph
+from hiersim.model.regions import Shapes
 from hiersim.model.trace import Trace, TraceHeader
 from hiersim.version import __version__
 
 
-def record(target: str, train: bool, mode: str = "eager", workload: Workload = PLAIN) -> tuple[Trace, Target]:
-    """The eager capture in this process, and the loaded target."""
+def record(
+    target: str, train: bool, mode: str = "eager", workload: Workload = PLAIN, shapes: Shapes = Shapes.AUTOMATIC
+) -> tuple[Trace, Target]:
+    """The eager capture in this process, and the loaded target; mode `dynamo` with regions."""
     loaded = load_target(target, train, workload=workload)
-    eager = capture_eager(loaded)
+    if mode == "dynamo":
+        from hiersim.frontends.pytorch.dynamo import capture_dynamo
+
+        eager = capture_dynamo(loaded, shapes)
+    else:
+        eager = capture_eager(loaded)
     notes = [*(loaded.builder.notes if loaded.builder else ())]
     notes += eager.assumed
     if eager.opaque:
         notes.append(f"operators without a cost formula: {', '.join(eager.opaque)}")
-    header = _header(loaded, mode, tuple(notes))
+    how = "" if shapes is Shapes.AUTOMATIC else f" --shapes {shapes.name.lower()}"
+    header = _header(loaded, mode + how, tuple(notes))
     return check_trace(Trace(header=header, graph=eager.graph)), loaded
 
 

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from hiersim.errors import TraceError, nearest
-from hiersim.frontends.pytorch.aten import Operand
+from hiersim.frontends.aten import Operand
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.operators import DType, Role
 from hiersim.zoo import BUILDERS, Builder

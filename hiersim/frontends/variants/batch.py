@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hiersim.errors import TraceError
-from hiersim.frontends.pytorch.aten import functional
+from hiersim.frontends.aten import functional
 from hiersim.frontends.variants.decode import Decode
 from hiersim.frontends.variants.parts import (
     Part,

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from hiersim.errors import TraceError
-from hiersim.frontends.pytorch.aten_call import Cost
-from hiersim.frontends.pytorch.aten_rules import attention_cost
+from hiersim.frontends.aten.call import Cost
+from hiersim.frontends.aten.contractions import attention_cost
 from hiersim.frontends.variants.decode import KEYS_AXIS, Decode, cached
 from hiersim.frontends.variants.parts import Part, dims_of, rows_with, scaled, storages_of, with_columns
 from hiersim.model.operators import DIMS, Accesses, Kind, OperatorTable, Role, TensorTable

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hiersim.frontends.variants.calls import in_turn
 from hiersim.frontends.variants.parts import Part
-from hiersim.model.kernels import KernelGraph
+from hiersim.model.kernels import Entries, KernelGraph
 from hiersim.model.operators import PRODUCED, Accesses, BoolArray, IntArray, OperatorTable, TensorTable
+from hiersim.model.trace import OperatorGraph
 
 
 def in_sequence(steps: Sequence[Part]) -> Part:
@@ -28,8 +30,11 @@ def in_sequence(steps: Sequence[Part]) -> Part:
         "reads": _accesses([step.reads for step in steps], tensors),
         "writes": _accesses([step.writes for step in steps], tensors),
     }
+    if isinstance(first, OperatorGraph):
+        changes["regions"] = in_turn([step for step in steps if isinstance(step, OperatorGraph)])
     if isinstance(first, KernelGraph):
         changes |= {
+            "entries": _entries(first.entries, count),
             "operator_ptr": _pointers([step.operator_ptr for step in steps]),
             "names": first.names * count,
             **{
@@ -38,6 +43,13 @@ def in_sequence(steps: Sequence[Part]) -> Part:
             },
         }
     return dataclasses.replace(first, **changes)  # type: ignore[arg-type]
+
+
+def _entries(entries: Entries | None, count: int) -> Entries | None:
+    """Every step enters the regions of the first."""
+    if entries is None:
+        return None
+    return Entries(**{item.name: np.tile(getattr(entries, item.name), count) for item in dataclasses.fields(entries)})
 
 
 def _pointers(pointers: Sequence[IntArray]) -> IntArray:

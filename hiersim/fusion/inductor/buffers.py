@@ -14,7 +14,7 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
-from hiersim.fusion.partition import segments
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, IntArray

@@ -16,7 +16,8 @@ from hiersim.fusion.inductor.buffers import Buffers, lower
 from hiersim.fusion.inductor.rules import InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import check_launches, edges, flow, launch_order, segments
+from hiersim.fusion.partition import check_launches, edges, flow, launch_order
+from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph

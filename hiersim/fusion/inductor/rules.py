@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from hiersim.fusion.regions import outside
 from hiersim.model.operators import Flag, IntArray, Kind, Phase
 from hiersim.model.trace import OperatorGraph
 
@@ -59,7 +60,7 @@ class Part(IntEnum):
     SCATTER = 5
     """Writes at computed places: stored, and its values are inlined."""
     EAGER = 6
-    """Not compiled: the optimizer."""
+    """Not compiled: the optimizer, and what runs between compiled regions."""
 
 
 _EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH, Kind.SORT, Kind.COMM, Kind.OPAQUE)
@@ -86,7 +87,7 @@ def parts(graph: OperatorGraph, rules: InductorRules) -> IntArray:
     found[window[table.name] & np.isin(kind, [int(Kind.REDUCTION), int(Kind.POINTWISE), int(Kind.GATHER)])] = (
         Part.WINDOW
     )
-    found[table.phase == Phase.OPTIMIZER] = Part.EAGER
+    found[(table.phase == Phase.OPTIMIZER) | outside(graph)] = Part.EAGER
     found[np.isin(kind, [int(Kind.VIEW), int(Kind.SYNC)])] = Part.NONE
     return found
 

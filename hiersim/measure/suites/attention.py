@@ -11,6 +11,17 @@ from torch.nn import functional
 from hiersim.measure.recipe import SIZES, Built, Make, Recipe
 
 BOTH = ("eager", "compiled")
+_OTHERS = (
+    (16, 12, 256, 256, 64),
+    (2, 12, 3072, 3072, 64),
+    (6, 24, 1536, 1536, 64),
+    (2, 24, 1536, 1536, 128),
+    (1, 40, 6144, 6144, 128),
+    (4, 8, 768, 6144, 64),
+    (1, 32, 512, 8192, 128),
+    (8, 6, 4096, 77, 64),
+)
+"""(batch, heads, queries, keys, head dimension): prompts of other lengths, chunks of a prompt, and cross attention."""
 
 
 def attention() -> Iterator[Recipe]:
@@ -29,6 +40,11 @@ def attention() -> Iterator[Recipe]:
         yield _fused("prefill", dtype, batch, heads, heads, length, length, width, causal, int(dtype == "fp32"))
     for batch, keys, kv_heads in product((1, 8, 32), (512, 2048, 8192, 32768), (8, 32)):
         yield _fused("decode", "bf16", batch, 32, kv_heads, 1, keys, 128, 0, 0 if keys in (2048, 8192) else 1)
+    for batch, heads, queries, keys, width in _OTHERS:
+        for causal in (0, 1) if queries == keys else (0,):
+            yield _fused("prefill", "bf16", batch, heads, heads, queries, keys, width, causal, 3)
+    for batch, keys in product((4, 64), (1024, 4096, 16384)):
+        yield _fused("decode", "bf16", batch, 64, 8, 1, keys, 128, 0, 3)
     for batch, heads, length, width in ((8, 16, 512, 64), (4, 20, 1024, 64), (1, 32, 2048, 128), (1, 32, 512, 128)):
         yield _written_out(batch, heads, length, width)
 

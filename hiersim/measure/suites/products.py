@@ -85,6 +85,7 @@ def conv() -> Iterator[Recipe]:
             for dtype in ("bf16", "fp16"):
                 yield _conv(dtype, images, inputs, outputs, window, stride, side, rank + 2 * (dtype == "fp16"))
     yield _conv("bf16", 16, 3, 1024, 16, 16, 224, 0)
+    yield from _other_networks()
 
 
 def _resnet() -> Iterator[tuple[int, int, int, int, int]]:
@@ -103,16 +104,43 @@ def _resnet() -> Iterator[tuple[int, int, int, int, int]]:
         yield width, width, 3, 1, side
 
 
-def _conv(dtype: str, images: int, inputs: int, outputs: int, window: int, stride: int, side: int, rank: int) -> Recipe:
+_OTHERS: Final = (
+    (3, 64, 3, 1, 224, 1), (64, 64, 3, 1, 224, 1), (64, 128, 3, 1, 112, 1), (128, 128, 3, 1, 112, 1),
+    (128, 256, 3, 1, 56, 1), (256, 512, 3, 1, 28, 1), (512, 512, 3, 1, 14, 1), (16, 96, 1, 1, 112, 1),
+    (24, 144, 1, 1, 56, 1), (144, 24, 1, 1, 56, 1), (40, 240, 1, 1, 28, 1), (80, 480, 1, 1, 14, 1),
+    (192, 1152, 1, 1, 7, 1), (96, 96, 3, 2, 112, 96), (144, 144, 3, 1, 56, 144), (240, 240, 5, 1, 28, 240),
+    (480, 480, 3, 1, 14, 480), (1152, 1152, 3, 1, 7, 1152), (96, 96, 7, 1, 56, 96), (72, 72, 3, 1, 56, 3),
+    (216, 216, 3, 1, 28, 9), (576, 576, 3, 1, 14, 24), (3, 96, 4, 4, 224, 1), (3, 32, 3, 2, 224, 1),
+    (8, 8, 3, 1, 56, 1), (16, 16, 3, 1, 56, 1), (32, 32, 3, 1, 56, 1), (48, 48, 3, 1, 56, 1), (96, 96, 3, 1, 56, 1),
+    (192, 192, 3, 1, 56, 1),
+)  # fmt: skip
+"""(input channels, output channels, window, stride, side, groups): VGG-16, EfficientNet, RegNet, ConvNeXt, and a walk
+over channels."""
+
+
+def _other_networks() -> Iterator[Recipe]:
+    """Convolutions of other networks, grouped and depthwise ones among them, and some of ResNet-50 in FP32 and TF32."""
+    for inputs, outputs, window, stride, side, groups in _OTHERS:
+        yield _conv("bf16", 32, inputs, outputs, window, stride, side, 3, groups)
+    for inputs, outputs, window, stride, side in tuple(dict.fromkeys(_resnet()))[::3]:
+        for dtype in ("fp32", "tf32"):
+            yield _conv(dtype, 32, inputs, outputs, window, stride, side, 3)
+
+
+def _conv(
+    dtype: str, images: int, inputs: int, outputs: int, window: int, stride: int, side: int, rank: int, groups: int = 1
+) -> Recipe:
     padding = window // 2 if window % 2 else 0
 
     def build(make: Make) -> Built:
         x = make.normal(images, inputs, side, side, dtype=dtype)
-        weight = make.normal(outputs, inputs, window, window, dtype=dtype)
-        return lambda x, weight: functional.conv2d(x, weight, None, stride, padding), (x, weight)
+        weight = make.normal(outputs, inputs // groups, window, window, dtype=dtype)
+        return lambda x, weight: functional.conv2d(x, weight, None, stride, padding, 1, groups), (x, weight)
 
     params = {"images": images, "inputs": inputs, "outputs": outputs, "window": window, "stride": stride, "side": side}
-    moved = images * side * side * (inputs + outputs // stride**2) + outputs * inputs * window**2
+    if groups > 1:
+        params["groups"] = groups
+    moved = images * side * side * (inputs + outputs // stride**2) + outputs * (inputs // groups) * window**2
     return Recipe(
         suite="conv", name="conv2d", dtype=dtype, params=params, build=build, rank=rank,
         footprint=2 * SIZES[dtype] * moved,

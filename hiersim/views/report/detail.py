@@ -284,7 +284,7 @@ def kernels_section(words: Words, group: Group, number: int) -> Iterator[Element
     box = f"search-{number}"
     tools = el(
         "div",
-        {"class": "tools", "hidden": True},
+        {"class": "tools of-kernels", "hidden": True},
         el("label", {"for": box}, "Find by name or module", el("input", {"type": "search", "id": box})),
         el("span", {"role": "status"}, ""),
     )

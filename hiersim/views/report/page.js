@@ -55,6 +55,23 @@ function makeSortable(table) {
   }
 }
 
+/** Leaves the rows that have all words of the box. */
+function makeSearchable(part) {
+  const rows = [...part.querySelector("table").tBodies[0].rows];
+  const texts = rows.map((row) => row.textContent.toLowerCase());
+  const search = part.querySelector("input[type='search']");
+  search.addEventListener("input", () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    rows.forEach((row, index) => {
+      row.hidden = !words.every((word) => texts[index].includes(word));
+      count += row.hidden ? 0 : 1;
+    });
+    part.querySelector("[role='status']").textContent = words.length ? `${count.toLocaleString("en")} rows` : "";
+  });
+  part.querySelector(".tools").hidden = false;
+}
+
 /** The place of each word in alphabetic order: numbers are compared many times faster than words. */
 function ranks(words) {
   const order = words.map((_, index) => index).sort((a, b) => compare(words[a], words[b], false));
@@ -67,9 +84,10 @@ function ranks(words) {
 function makeKernels(section) {
   const data = JSON.parse(section.querySelector("script[type='application/json']").textContent);
   const table = section.querySelector("table[data-table='kernels']");
-  const search = section.querySelector("input[type='search']");
+  const tools = section.querySelector(".tools.of-kernels");
+  const search = tools.querySelector("input[type='search']");
   const more = section.querySelector("button.more");
-  const status = section.querySelector("[role='status']");
+  const status = tools.querySelector("[role='status']");
   const count = data.time.length;
   const rank = { names: ranks(data.names), modules: ranks(data.modules) };
   const part = (index) => (k) => data.parts[data.part[k]][index];
@@ -125,7 +143,7 @@ function makeKernels(section) {
   }
   search.addEventListener("input", () => { shown = PAGE; filter(); });
   more.addEventListener("click", () => { shown += 100; draw(); });
-  section.querySelector(".tools").hidden = false;
+  tools.hidden = false;
   draw();
 }
 
@@ -149,12 +167,16 @@ function makeTerms() {
   function hide() { tip.hidden = true; }
   document.addEventListener("mouseover", show);
   document.addEventListener("focusin", show);
-  document.addEventListener("mouseout", hide);
+  document.addEventListener("mouseout", () => {
+    const focused = document.querySelector(".term:focus-visible, [data-word]:focus-visible");
+    if (focused) show({ target: focused }); else hide();
+  });
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 }
 
 document.querySelectorAll("table.sortable").forEach(makeSortable);
+document.querySelectorAll(".searched").forEach(makeSearchable);
 document.querySelectorAll("section.kernels").forEach(makeKernels);
 makeTerms();
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((node) => { node.open = true; }));

@@ -10,17 +10,19 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from hiersim.model.metrics import LABELS, Metric
+from hiersim.sweeps.table import Sweep
 from hiersim.version import __version__
 from hiersim.views.figures.canvas import hatches
 from hiersim.views.markup import el, to_html
 from hiersim.views.report import detail, sections
 from hiersim.views.report.parts import Words, anchor
 from hiersim.views.report.runs import Group
+from hiersim.views.report.sweep import sweep_sections
 
 _HERE: Final = Path(__file__).parent
 
 
-def report_html(groups: Sequence[Group], title: str | None = None) -> str:
+def report_html(groups: Sequence[Group], title: str | None = None, sweeps: Sequence[Sweep] = ()) -> str:
     """The page of some groups of runs; the same runs give the same bytes.
 
     Parameters
@@ -29,12 +31,19 @@ def report_html(groups: Sequence[Group], title: str | None = None) -> str:
         At least one, see `runs.of_results` and `runs.of_saved`.
     title : str, optional
         Its heading; default: what was run.
+    sweeps : sequence of Sweep, optional
+        Shown before the groups, which then are what to look at closely.
     """
-    parts: list[Element | str] = [title] if title else _heading(groups)
+    parts: list[Element | str] = [title] if title else _heading(groups, sweeps)
     heading = "".join(part if isinstance(part, str) else part.text or "" for part in parts)
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     words = Words(tiers=frozenset(_tiers(groups)))
-    body = [_group(words, group, number, alone=len(groups) == 1) for number, group in enumerate(groups, start=1)]
+    swept = [el("section", {"class": "sweep"}, list(sweep_sections(words, sweep))) for sweep in sweeps]
+    body = [
+        _group(words, group, number, alone=len(groups) == 1 and not sweeps)
+        for number, group in enumerate(groups, start=1)
+    ]
+    glance = [sections.all_groups(words, groups)] if len(groups) > 1 else []
     page = el(
         "html",
         {"lang": "en"},
@@ -49,9 +58,8 @@ def report_html(groups: Sequence[Group], title: str | None = None) -> str:
                 {"class": "top"},
                 el("p", {"class": "eyebrow"}, "hiersim report"),
                 el("h1", None, parts),
-                _contents(groups) if len(groups) > 1 else None,
             ),
-            el("main", {"id": "main", "tabindex": -1}, body, _glossary(words)),
+            el("main", {"id": "main", "tabindex": -1}, swept, glance, body, _glossary(words)),
             _footer(),
             el("div", {"id": "tip", "role": "tooltip", "hidden": True}),
             el("script", None, script),
@@ -60,8 +68,11 @@ def report_html(groups: Sequence[Group], title: str | None = None) -> str:
     return "<!DOCTYPE html>\n" + to_html(page) + "\n"
 
 
-def _heading(groups: Sequence[Group]) -> list[Element | str]:
+def _heading(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Element | str]:
     """What was run, names in one piece."""
+    if sweeps:
+        count = sum(len(sweep) for sweep in sweeps)
+        return [f"{count:,} points of {'a sweep' if len(sweeps) == 1 else f'{len(sweeps)} sweeps'}"]
     designs = list(dict.fromkeys(str(run.facts["design"]) for group in groups for run in group.runs))
     names = [el("span", {"class": "name"}, name) for name in designs[:2]]
     on: list[Element | str] = [f"{len(designs)} designs"] if len(designs) > 2 else [names[0]]
@@ -93,14 +104,6 @@ def _head(heading: str, style: str, script: str) -> Element:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _contents(groups: Sequence[Group]) -> Element:
-    links = [
-        el("li", None, el("a", {"href": f"#group-{number}"}, group.trace))
-        for number, group in enumerate(groups, start=1)
-    ]
-    return el("nav", {"aria-label": "Contents"}, el("ul", None, links))
 
 
 Section = tuple[str, str, Callable[[], Iterator[Element]]]
@@ -152,7 +155,7 @@ def _provenance(words: Words, group: Group) -> Iterator[Element]:
 
 
 def _glossary(words: Words) -> Element:
-    called = {word: label for label, word in reversed(list(LABELS.items()))}
+    called = {word: label for label, word in reversed(list(LABELS.items())) if "_" in word}
     named = sorted(
         ((called.get(item.name, item.name.replace("_", " ")), item) for item in words.used.values()),
         key=lambda pair: (pair[0].lower(), pair[1].name),

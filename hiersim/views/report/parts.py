@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from hiersim.model.metrics import Metric, find
 from hiersim.views.figures.canvas import NARROW, WIDE
 from hiersim.views.markup import Child, el
 from hiersim.views.report.summary import Figure, Sentence
+
+MOST_UNSEARCHED: Final = 15
+"""Tables of more rows can be searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,16 @@ def table(
         el("tbody", None, body),
         foot,
     )
-    return scrolled(made, caption)
+    held = scrolled(made, caption)
+    return held if len(body) <= MOST_UNSEARCHED else el("div", {"class": "searched"}, _search(caption), held)
+
+
+def _search(caption: str) -> Element:
+    """A box that leaves only the rows with what is typed; the script shows it."""
+    box = el("input", {"type": "search", "aria-label": f"Find in: {caption}"})
+    return el(
+        "div", {"class": "tools", "hidden": True}, el("label", None, "Find", box), el("span", {"role": "status"}, "")
+    )
 
 
 def scrolled(made: Element, label: str) -> Element:

@@ -106,7 +106,7 @@ def read_results(path: Path) -> list[Facts]:
     rows = document.get("rows", [document]) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows:
         raise HiersimError("holds no results", file=str(file), expected="what 'hiersim compare --json' prints")
-    return [_checked(row, file, None if len(rows) == 1 else index) for index, row in enumerate(rows)]
+    return [checked(row, str(file), "" if len(rows) == 1 else f"rows.{index}") for index, row in enumerate(rows)]
 
 
 def _document(file: Path) -> Any:
@@ -125,15 +125,15 @@ def _document(file: Path) -> Any:
         raise HiersimError("is not JSON", file=str(file), line=line, expected="a JSON object of results") from None
 
 
-def _checked(row: Any, file: Path, index: int | None) -> Facts:
-    where = "" if index is None else f"rows.{index}"
+def checked(row: Any, file: str, where: str) -> Facts:
+    """A result, when it has the form of one and its ledger adds up; `where` in the file it stands is for the error."""
     try:
         _Saved.model_validate(row)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in (where, *first["loc"]) if step != "")
         raise HiersimError(
-            f"is no result: {first['msg'][:1].lower()}{first['msg'][1:]}", file=str(file), key=key or None,
+            f"is no result: {first['msg'][:1].lower()}{first['msg'][1:]}", file=file, key=key or None,
             expected="what 'hiersim run --json' prints",
         ) from None  # fmt: skip
     total = sum(entry["ticks"] for entry in row["ledger"] if entry["engine"] == MAIN_ENGINE)

@@ -11,7 +11,7 @@ from hiersim.views.figures.canvas import key
 from hiersim.views.markup import el
 from hiersim.views.report.parts import Cell, Column, Words, drawn, legend, sentence_html, table, unknown
 from hiersim.views.report.runs import Group, Run
-from hiersim.views.report.summary import names, sentences, waiting
+from hiersim.views.report.summary import names, sentences, waiting, waits
 from hiersim.views.series.stalls import WORK_NAMES, Cause, Stack, cause_ticks, ledger_stack, ordered
 from hiersim.views.tables import dollars, percent, written
 
@@ -48,6 +48,36 @@ def _cards(words: Words, group: Group) -> Iterator[Element]:
 def _card(words: Words, label: str, word: str, value: str, beside: str) -> Element:
     note = el("dd", {"class": "beside"}, beside) if beside else None
     return el("div", None, el("dt", None, words.term(label, word)), el("dd", None, value), note)
+
+
+def all_groups(words: Words, groups: Sequence[Group]) -> Element:
+    """Several models at a glance: the baseline of each, its fastest run, and what that waits for."""
+    rows = []
+    for number, group in enumerate(groups, start=1):
+        base, best = group.base, group.fastest
+        first = waits(best)[:1]
+        speed = base.makespan / max(best.makespan, 1)
+        rows.append(
+            [
+                Cell(text=el("a", {"href": f"#group-{number}"}, group.trace)),
+                Cell(text=show_ticks(base.makespan), value=base.makespan),
+                Cell(text=show_ticks(best.makespan), value=best.makespan),
+                Cell(text=f"{speed:.2f} ×", value=speed),
+                Cell(text=names(group)[group.runs.index(best)]),
+                Cell(text=percent(waiting(best)), value=waiting(best)),
+                Cell(text=f"{cause_words(first[0][0])}, {percent(first[0][1])}" if first else "–"),
+            ]
+        )
+    columns = [
+        Column(label="model", numeric=False, word="trace"),
+        Column(label="first run", word="time_s"),
+        Column(label="fastest", word="time_s"),
+        Column(label="speed-up"),
+        Column(label="by", numeric=False, word="fusion"),
+        Column(label="waiting", word="stall_fraction"),
+        Column(label="most of it for", numeric=False, word="entry"),
+    ]
+    return table(words, "All models", columns, rows)
 
 
 def time_section(words: Words, group: Group) -> Iterator[Element]:

@@ -178,10 +178,24 @@ def _bytes(group: Group) -> Sentence:
     if least and run.home_bytes:
         ratio = run.home_bytes / least
         parts += [", ", Figure(key="over compulsory", value=ratio, text=f"{ratio:.2f} ×"), " the least possible"]
+    for tier, size in behind(run).items():
+        parts += ["; ", Figure(key=f"behind {tier}", value=size, text=show_bytes(size))]
+        parts.append(f" do not fit it and live in {written(tier)}")
     cost = run.facts["memory_cost_usd"].get("total")
     if cost:
         parts += ["; its memory costs ", Figure(key="memory_cost_usd", value=cost, text=dollars(cost))]
     return (*parts, ".")
+
+
+def behind(run: Run) -> dict[str, int]:
+    """Bytes of tensors by tier behind the last that kernels address; placement lists tiers nearest first."""
+    found: dict[str, int] = {}
+    reached = False
+    for row in run.facts.get("placement", ()):
+        reached = reached or row["tier"] == run.home
+        if reached and row["tier"] != run.home:
+            found[row["tier"]] = found.get(row["tier"], 0) + row["bytes"]
+    return found
 
 
 def _listed(items: Iterable[list[str | Figure]]) -> list[str | Figure]:

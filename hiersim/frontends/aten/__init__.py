@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Final
 
-from hiersim.frontends.pytorch.aten_call import Call, Cost, Operand, Rule, words
-from hiersim.frontends.pytorch.aten_rules import RULES, groups_in_use
+from hiersim.frontends.aten.call import Call, Cost, Operand, Rule, words
+from hiersim.frontends.aten.contractions import groups_in_use
+from hiersim.frontends.aten.rules import RULES
 from hiersim.model.operators import DType, Kind
 
 __all__ = ["Call", "Cost", "Operand", "arithmetic_dtype", "cost_of", "functional", "limited", "packet"]

@@ -68,3 +68,9 @@ Rule = Callable[[Call], Cost]
 def words(text: str) -> list[str]:
     """Names written one after the other: the long tables of packets stay readable."""
     return text.split()
+
+
+def spread_sides(value: Any, length: int) -> Shape:
+    """A number, or one per dimension, as `length` of them."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return values * length if len(values) == 1 else values

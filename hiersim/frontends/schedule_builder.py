@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hiersim.frontends.pytorch.aten import Cost
+from hiersim.frontends.aten import Cost
 from hiersim.frontends.tables import Access, OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import Accesses, DType, Flag, Kind, Phase, Role
-from hiersim.model.trace import OperatorGraph
+from hiersim.model.trace import CompilerEstimate, OperatorGraph
 
 
 @dataclass(slots=True)
@@ -28,6 +28,8 @@ class ScheduleBuilder:
     host_syncs: list[int] = field(default_factory=list)
     reads: list[list[Access]] = field(default_factory=list)
     writes: list[list[Access]] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+    """What the compiler expects of each kernel; -1: it says nothing."""
     by_name: dict[str, int] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)
     """Nodes of compiled graphs that a kernel has already run."""
@@ -50,8 +52,10 @@ class ScheduleBuilder:
         launch: Launch = Launch.COMPILED,
         views: int = 0,
         sync: bool = False,
+        cycles: int = -1,
     ) -> None:
         """Append a kernel; each row says whether it repeats earlier work."""
+        self.cycles.append(cycles)
         self.operators.rows += [row for row, _ in rows]
         self.recomputed += [int(repeated) for _, repeated in rows]
         self.operator_ptr.append(len(self.operators.rows))
@@ -79,6 +83,12 @@ class ScheduleBuilder:
             reads=reads,
             writes=writes,
         )
+
+    def estimate(self) -> CompilerEstimate | None:
+        """What the compiler expects of the kernels; None where it says nothing of any."""
+        if max(self.cycles, default=-1) < 0:
+            return None
+        return CompilerEstimate(cycles=np.array(self.cycles, np.int64))
 
     def _close_lifetimes(self) -> None:
         last: dict[int, int] = {}

@@ -1,0 +1,166 @@
+"""Does a sweep that is killed again and again equal one that is left alone?
+
+    python -m benchmarks.kills --kills 100
+
+A sweep runs in a process of its own with two workers. At a random moment the process, a worker, or all of them are
+killed with SIGKILL, and the sweep is started again, until it is done; then another begins. Held against it: the file of
+results, byte by byte, and that no point of a part that was on the disk is computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hiersim.sweeps import drive
+from hiersim.sweeps.folder import PARTS, RESULTS
+from hiersim.sweeps.run import sweep
+
+TRACE, DESIGN = "docs/examples/relu.jsonl", "tiny"
+CAPACITIES = "1 MiB..300 MiB+1 MiB"
+POINTS = 300
+PART = re.compile(r"(\d{9})-(\d{9})-[0-9a-f]{16}\.parquet")
+
+
+def child(folder: str, workers: int) -> None:
+    """The sweep, in runs so short that there is always one under way; says how many points it found and computed."""
+    drive.RUN_SECONDS = drive.PATIENCE_SECONDS = 0.02  # type: ignore[misc]
+    done: list[int] = []
+    found = sweep(
+        TRACE, DESIGN, vary={"memory.l2.capacity": CAPACITIES}, out=folder, workers=workers,
+        progress=lambda count, of: done.append(count), report=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    assert len(found) == POINTS
+    print(f"computed {(done[-1] - done[0]) if done else 0}")
+
+
+def start(folder: Path, workers: int = 2) -> subprocess.Popen[str]:
+    """The sweep in a process, at the head of a group of its own."""
+    command = [sys.executable, "-m", "benchmarks.kills", "--child", str(folder), "--workers", str(workers)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finished(folder: Path) -> set[int]:
+    """Points of the parts that are on the disk."""
+    points: set[int] = set()
+    for path in (folder / PARTS).glob("*.parquet"):
+        match = PART.fullmatch(path.name)
+        assert match is not None, path
+        span = set(range(int(match.group(1)), int(match.group(2)) + 1))
+        assert not points & span, f"points {sorted(points & span)} are there twice"
+        points |= span
+    return points
+
+
+def children(parent: int) -> list[int]:
+    """Processes that `parent` started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def strike(process: subprocess.Popen[str], whom: str) -> bool:
+    """Kill the parent, one worker, or all; false when there was nobody to kill."""
+    try:
+        if whom == "all":
+            os.killpg(process.pid, signal.SIGKILL)
+        elif whom == "parent":
+            process.kill()
+        else:
+            workers = children(process.pid)
+            if not workers:
+                return False
+            os.kill(workers[-1], signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """Wait for the process, and for its workers, which may outlive a killed parent by a moment only."""
+    code = process.wait(timeout=120)
+    for _ in range(600):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return code
+        time.sleep(0.1)
+    raise AssertionError("workers outlived the sweep by a minute")
+
+
+def one_sweep(folder: Path, chance: random.Random, kills: int, longest: float) -> int:
+    """Run a sweep to its end with at most so many kills on the way; returns how many there were."""
+    struck, known = 0, set[int]()
+    while True:
+        process = start(folder)
+        whom = chance.choice(["parent", "worker", "all"])
+        if struck < kills:
+            try:
+                process.wait(timeout=chance.uniform(0, longest))
+            except subprocess.TimeoutExpired:
+                struck += strike(process, whom)
+        code = ended(process)
+        output, errors = process.communicate()
+        assert code in (0, -signal.SIGKILL), errors
+        if code == 0:
+            computed = int(output.split()[-1])
+            assert computed <= POINTS - len(known), f"{computed} points computed, {len(known)} were finished"
+            return struck
+        if not (folder / RESULTS).exists():
+            there = finished(folder) if folder.exists() and (folder / PARTS).exists() else set()
+            assert known <= there, f"finished points were lost: {sorted(known - there)}"
+            known = there
+
+
+def alone(scratch: Path) -> tuple[bytes, float]:
+    """The results of sweeps that nobody kills, and the seconds that the second one took."""
+    seconds, found = 0.0, set[bytes]()
+    for name, workers in (("one", 1), ("two", 2)):
+        began = time.monotonic()
+        process = start(scratch / name, workers)
+        assert ended(process) == 0, process.communicate()[1]
+        seconds = time.monotonic() - began
+        found.add((scratch / name / RESULTS).read_bytes())
+    assert len(found) == 1, "one and two workers differ"
+    return found.pop(), seconds
+
+
+def main() -> None:
+    """Count kills until there are enough."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--child", metavar="DIR")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, options.workers)
+        return
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        expected, longest = alone(Path(scratch))
+        kills = sweeps = 0
+        while kills < options.kills:
+            folder = Path(scratch) / f"sweep-{sweeps}"
+            kills += one_sweep(folder, chance, options.kills - kills, longest)
+            sweeps += 1
+            assert (folder / RESULTS).read_bytes() == expected, "results differ"
+            assert not (folder / PARTS).exists()
+            print(f"{kills} kills, {sweeps} sweeps: all equal, {len(expected):,} bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fits parameters of a design to measured times, and says how well the data tells them."""

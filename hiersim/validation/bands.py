@@ -1,0 +1,84 @@
+"""Bands from a validation: what `hiersim.error_bands` reads, with where the figures are from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from statistics import median
+from typing import Any, Final
+
+from hiersim.error_bands import MODES, POOL, SHORT_TICKS, TYPED, VERSION, Band, class_name_of
+from hiersim.model.operators import DType, Kind
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.validation.accuracy import Pair, accuracy
+from hiersim.validation.validate import Validation
+
+LEAST: Final = 3
+"""A class with fewer rows has no band of its own."""
+BUSY: Final = 0.6
+"""Models whose device worked for a larger share of the time say little of the host."""
+
+
+def bands_of(validation: Validation) -> tuple[Band, ...]:
+    """Errors per design and class, and of all designs together; a class by what the replay takes."""
+    found: dict[tuple[str, str], list[Pair]] = {}
+    for design, name, pair in _pairs(validation):
+        for where in (design, POOL):
+            found.setdefault((where, name), []).append(pair)
+    return tuple(
+        _band(design, name, pairs) for (design, name), pairs in sorted(found.items()) if len(pairs) >= LEAST
+    )  # fmt: skip
+
+
+def bands_text(validation: Validation) -> str:
+    """The file of bands; the same validation gives the same bytes."""
+    head: dict[str, Any] = {
+        "version": VERSION,
+        "hiersim": validation.version,
+        "files": list(validation.files),
+        "measured_on": list(validation.dates),
+        "machines": [list(machine) for machine in validation.machines],
+    }
+    head["hosts"] = hosts_of(validation)
+    rows = ",\n  ".join(json.dumps(asdict(_rounded(band))) for band in bands_of(validation))
+    return f'{json.dumps(head, indent=1)[:-2]},\n "bands": [\n  {rows}\n ]\n}}\n'
+
+
+def _pairs(validation: Validation) -> Iterator[tuple[str, str, Pair]]:
+    """Design, class, and prediction beside measurement of single kernels."""
+    kinds = {kind.name.lower(): kind for kind in Kind}
+    for row in validation.operators:
+        if row.kernels == 1 and row.kind in kinds:
+            kind = Kind.ATTENTION if row.kind == "flash" else kinds[row.kind]
+            dtype = DType[row.dtype.upper()] if kind in TYPED else None
+            short = row.pair.predicted * TICKS_PER_SECOND < SHORT_TICKS
+            yield row.design, class_name_of(kind, dtype, short), row.pair
+
+
+def hosts_of(validation: Validation) -> list[dict[str, Any]]:
+    """Seconds per launch of measured models that the host decided: their median, by who launched."""
+    found: dict[str, list[float]] = {mode: [] for mode in MODES}
+    for row in validation.models:
+        if row.mode in found and row.device_time.measured < BUSY * row.wall.measured:
+            found[row.mode].append(row.wall.measured / row.launches)
+    return [
+        {"mode": mode, "n": len(seconds), "launch_s": float(f"{median(seconds):.3g}")}
+        for mode, seconds in found.items()
+        if seconds
+    ]
+
+
+def _band(design: str, name: str, pairs: list[Pair]) -> Band:
+    errors = accuracy(pairs)
+    times = [pair.predicted for pair in pairs]
+    return Band(
+        design=design, name=name, n=errors.n, mape=errors.mape, p90=errors.p90, geo=errors.geo, shortest_s=min(times),
+        longest_s=max(times),
+    )  # fmt: skip
+
+
+def _rounded(band: Band) -> Band:
+    """Three digits: more would say that the last ones mean something."""
+    values = {name: float(f"{getattr(band, name):.3g}") for name in ("mape", "p90", "geo", "shortest_s", "longest_s")}
+    return Band(design=band.design, name=band.name, n=band.n, **values)
