@@ -117,6 +117,7 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Two real models, eager and compiled, on A100 and H100: where does the time go, and what does memory cost?"""
     from hiersim.views.document import demo_report
     from hiersim.views.perfetto import write_whole
+    from hiersim.views.report.write import write_report
     from hiersim.views.tables import conclusion
 
     everything: list[list[Result]] = []
@@ -139,13 +140,14 @@ def demo(out: str, sets: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     text = json.dumps(rows, sort_keys=True, indent=1)
     write_whole(folder / "results.json", text.encode())
     write_whole(folder / "report.md", demo_report(everything).encode())
+    write_report([result for results in everything for result in results], folder / "report.html")
     if as_json:
         click.echo(text)
     else:
         click.echo("\nIn short:")
         for results in everything:
             click.echo(f"- {conclusion(results)}")
-    options.say(f"report: {folder / 'report.md'}   timelines for ui.perfetto.dev: {folder}/*.pftrace", quiet)
+    options.say(f"report: {folder}/report.html (and .md)   timelines for ui.perfetto.dev: {folder}/*.pftrace", quiet)
 
 
 @click.group()

@@ -6,12 +6,15 @@ ranks. The idea is that of online topological ordering (Pearce and Kelly, 2006),
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import Final
 
 from hiersim.model.operators import IntArray
 
 MOST_VISITED: Final = 10_000
 """Groups that one search looks at; a way that is not excluded by then counts as one, so that the groups stay apart."""
+GAP: Final = 2**20
+"""Between the ranks of neighbours at first, so that raising one seldom raises all that follow it to the graph's end."""
 
 
 class Contraction:
@@ -26,7 +29,7 @@ class Contraction:
             self._after[first].add(second)
         self._rank = [0] * count
         for node in range(count):
-            self._rank[node] = 1 + max((self._rank[first] for first in self._before[node]), default=-1)
+            self._rank[node] = GAP + max((self._rank[first] for first in self._before[node]), default=-GAP)
 
     def group(self, node: int) -> int:
         """The group of a node, named by one of its nodes."""
@@ -44,8 +47,10 @@ class Contraction:
         """True where no way leads from one group to the other through a third."""
         if self._rank[one] > self._rank[other]:
             one, other = other, one
-        floor, seen = self._rank[one], {one}
-        waiting = [node for node in self._before[other] if node != one and self._rank[node] > floor]
+        rank = self._rank
+        floor, seen = rank[one], {one}
+        waiting = [node for node in self._before[other] if node != one and rank[node] > floor]
+        waiting.sort(key=rank.__getitem__, reverse=True)  # the nearest to `one` first: a way is found soon
         while waiting:
             node = waiting.pop()
             if node in seen:
@@ -53,7 +58,10 @@ class Contraction:
             if one in self._before[node] or len(seen) > MOST_VISITED:
                 return False
             seen.add(node)
-            waiting += [first for first in self._before[node] if self._rank[first] > floor and first not in seen]
+            more = [first for first in self._before[node] if rank[first] > floor and first not in seen]
+            if len(more) > 1:
+                more.sort(key=rank.__getitem__, reverse=True)
+            waiting += more
         return True
 
     def merge(self, one: int, other: int) -> int:
@@ -85,11 +93,14 @@ class Contraction:
         return max([self._rank[one], *waits])
 
     def _raise(self, group: int) -> None:
-        """Raise the ranks of all that follow a group above its own."""
-        waiting = [group]
+        """Raise the ranks of all that follow a group above its own, lowest first, so that each is raised about once."""
+        rank = self._rank
+        queued, waiting = {group}, [(rank[group], group)]
         while waiting:
-            node = waiting.pop()
+            _, node = heappop(waiting)
             for follower in self._after[node]:
-                if self._rank[follower] <= self._rank[node]:
-                    self._rank[follower] = self._rank[node] + 1
-                    waiting.append(follower)
+                if rank[follower] <= rank[node]:
+                    if follower not in queued:
+                        queued.add(follower)
+                        heappush(waiting, (rank[follower], follower))
+                    rank[follower] = rank[node] + 1

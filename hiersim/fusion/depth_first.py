@@ -75,6 +75,12 @@ class Grown:
     """Operators of each group, by the group's name."""
     plans: dict[int, Plan]
     """Of groups of several operators."""
+    axes: dict[int, tuple[Axis, ...]]
+    """Along which groups of several operators slide."""
+
+    def axes_of(self, chains: Chains, name: int) -> tuple[Axis, ...]:
+        """Along which a group or an operator slides."""
+        return self.axes[name] if name in self.axes else tuple(chains.sliding.windows(name))
 
 
 class Chains:
@@ -96,17 +102,41 @@ class Chains:
         self.source, self.makers, self.users = _flows(graph, self.links)
         self.outside = _outside(graph)
         self._plans: dict[tuple[object, ...], Plan | None] = {}
+        self._kinds: dict[tuple[object, ...], int] = {}
+        self._kind: list[int] = [-1] * len(graph.operators)
+        storage = graph.tensors.tensor_storage[graph.reads.tensor]
+        first = np.full(len(graph.tensors.storage_bytes), -1, np.int64)
+        first[storage[::-1]] = np.arange(len(storage))[::-1]
+        row = np.repeat(np.arange(len(graph.operators)), np.diff(graph.reads.ptr))
+        self._first = first[storage].tolist()
+        """(A,) the first access of the storage that each read touches: which reads share one."""
+        self._row = row.tolist()
 
     def result(self, row: int) -> int:
         """The tensor that an operator hands on: the first that it writes."""
         return int(self.writes[self.write_ptr[row]])
 
-    def axes(self, rows: list[int]) -> list[Axis]:
+    def axes(self, rows: list[int]) -> tuple[Axis, ...]:
         """Along which all of some operators slide."""
-        found = list(self.sliding.windows(rows[0]))
+        found = tuple(self.sliding.windows(rows[0]))
         for row in rows[1:]:
-            known = self.sliding.windows(row)
-            found = [axis for axis in found if axis in known]
+            found = common(found, tuple(self.sliding.windows(row)))
+        return found
+
+    def kind(self, row: int) -> int:
+        """A number that operators share of which a plan sees the same: what they are, and how far their neighbours."""
+        found = self._kind[row]
+        if found < 0:
+            reads = []
+            for place in range(self.read_ptr[row], self.read_ptr[row + 1]):
+                first = self._first[place]
+                shared = (row - self._row[first], first - self.read_ptr[self._row[first]])
+                makers = tuple(sorted(row - maker for maker in self.makers[place]))
+                maker = row - self.source[place] if self.source[place] >= 0 else None
+                reads.append((self.bytes[self.reads[place]], maker, makers, shared))
+            users = tuple(user - row for user in self.users[row])
+            own = (id(self.sliding.windows(row)), self.bytes[self.result(row)], self.outside[row], self.work[row])
+            found = self._kind[row] = self._kinds.setdefault((own, users, *reads), len(self._kinds))
         return found
 
     def group(self, rows: list[int], axis: Axis) -> Group | None:
@@ -154,20 +184,33 @@ class Chains:
             return None
         return Group(axis=axis, members=members, row_bytes=row_bytes, length=length, width=width, ratio=ratio)
 
-    def plan(self, rows: list[int]) -> Plan | None:
+    def plan(self, rows: list[int], axes: tuple[Axis, ...] | None = None) -> Plan | None:
         """The plan of some operators that takes fewest windows, of equal ones that needs fewest bytes."""
+        begin, kinds = rows[0], self._kind
+        for row in rows:
+            if kinds[row] < 0:
+                self.kind(row)
+        key = (self.axes(rows) if axes is None else axes, tuple([(row - begin, kinds[row]) for row in rows]))
+        if key not in self._plans:
+            self._plans[key] = self._best(rows, key[0])
+        return self._plans[key]
+
+    def _best(self, rows: list[int], axes: tuple[Axis, ...]) -> Plan | None:
+        """`plan`, worked out."""
         best: Plan | None = None
-        for axis in self.axes(rows):
+        for axis in axes:
             group = self.group(rows, axis)
             if group is None:
                 continue
-            key = (axis, tuple(group.row_bytes), tuple(group.length), tuple(group.width), tuple(group.members))
-            if key not in self._plans:
-                self._plans[key] = plan(group, self.room, self.bandwidth)
-            found = self._plans[key]
+            found = plan(group, self.room, self.bandwidth)
             if found is not None and (best is None or _order(found) < _order(best)):
                 best = found
         return best
+
+
+def common(one: tuple[Axis, ...], other: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Axes of both, in the order of the first."""
+    return one if one == other else tuple([axis for axis in one if axis in other])
 
 
 def _order(found: Plan) -> tuple[bool, int, int]:
@@ -178,20 +221,21 @@ def grow(graph: OperatorGraph, design: Design) -> Grown:
     """Groups that grow along data, consumers in issue order and their nearest producers first."""
     chains = Chains(graph, design)
     groups = contracted(graph, chains.links)
-    grown = Grown(groups=groups, members={}, plans={})
+    grown = Grown(groups=groups, members={}, plans={}, axes={})
     for producer, consumer in candidates(graph, chains):
         one, other = groups.group(producer), groups.group(consumer)
         if one == other or refusal(chains, grown, one, other) is not None:
             continue
         rows = sorted({*grown.members.get(one, [one]), *grown.members.get(other, [other])})
-        found = chains.plan(rows)
+        axes = common(grown.axes_of(chains, one), grown.axes_of(chains, other))
+        found = chains.plan(rows, axes)
         if found is None:
             continue
         name = groups.merge(one, other)
-        for gone in (one, other):
-            grown.members.pop(gone, None)
-            grown.plans.pop(gone, None)
-        grown.members[name], grown.plans[name] = rows, found
+        for known in (grown.members, grown.plans, grown.axes):
+            known.pop(one, None)
+            known.pop(other, None)
+        grown.members[name], grown.plans[name], grown.axes[name] = rows, found, axes
     return grown
 
 
@@ -200,7 +244,7 @@ def refusal(chains: Chains, grown: Grown, one: int, other: int) -> str | None:
     rows = [*grown.members.get(one, [one]), *grown.members.get(other, [other])]
     if len(rows) > MOST:
         return "size"
-    if not chains.axes(rows):
+    if not common(grown.axes_of(chains, one), grown.axes_of(chains, other)):
         return "axis"
     return None if grown.groups.can_merge(one, other) else "cycle"
 

@@ -72,9 +72,16 @@ class Sliding:
         self._along = ((facts.reduces == 1) & (facts.outer == 0)).tolist()
         self._pools = _pools(graph)
         self._known: dict[tuple[object, ...], dict[Axis, Window]] = {}
+        self._found: list[dict[Axis, Window] | None] = [None] * len(self._kind)
 
     def windows(self, row: int) -> dict[Axis, Window]:
         """How an operator slides, by axis; empty where it does not. Equal operators share one answer."""
+        answer = self._found[row]
+        if answer is None:
+            answer = self._found[row] = self._look_up(row)
+        return answer
+
+    def _look_up(self, row: int) -> dict[Axis, Window]:
         reads = tuple(self._shapes[at] for at in self._reads[self._read_ptr[row] : self._read_ptr[row + 1]])
         writes = tuple(self._shapes[at] for at in self._writes[self._write_ptr[row] : self._write_ptr[row + 1]])
         dims = tuple(self._dims[self._dims_ptr[row] : self._dims_ptr[row + 1]])

@@ -159,6 +159,8 @@ class Cutter(Windows):
         near_b: cython.longlong = product(self.work.stored(self.read_b, self.operand_b, self.element), self.near_b)
         near_a = max(near_a, self.work.read_size(self.read_a))
         self.near_loads = total(near_a, max(near_b, self.work.read_size(self.read_b)))
+        if self.laid_out:
+            self.near_loads = max(self.near_loads, self.asked())
         self.partial_bytes = self.partials()
         self.count_extras()
         return self.count_far_loads()

@@ -14,4 +14,5 @@ cdef class Windows(TileChoice):
     cdef long long widen_channels(self, long long window)
     cdef long long lay_out(self, long long images, long long window)
     cdef long long lost(self, long long level, long long size, long long earlier, long long later)
+    cdef long long asked(self)
     cdef long long square_ticks(self, long long squares, long long active)

@@ -187,6 +187,12 @@ class Windows(TileChoice):
         return 0
 
     @cython.cfunc
+    def asked(self) -> cython.longlong:
+        """Bytes that the product reads at least: all that was laid out for it, and a weight as it lies."""
+        as_is: cython.longlong = self.work.read_size(self.read_a) + self.work.read_size(self.read_b) - self.read_before
+        return total(self.written_before, max(0, as_is))
+
+    @cython.cfunc
     def square_ticks(self, squares: cython.longlong, active: cython.longlong) -> cython.longlong:
         """Ticks of `active` cores for laying out so many squares: every element is an access of its own."""
         if self.figures.narrow_rate >= UNLIMITED:

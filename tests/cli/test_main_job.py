@@ -157,6 +157,8 @@ def test_the_demo_prints_tables_and_writes_report_and_timelines(hiersim: Any, tm
     assert len(rows) == 8
     assert len(list((tmp_path / "demo").glob("*.pftrace"))) == 8
     assert "| time |" in (tmp_path / "demo" / "report.md").read_text()
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert all(trace in page for trace in ("gpt2-large-prefill", "llama3-8b-decode"))
 
 
 def test_an_engine_without_its_libraries_says_so(

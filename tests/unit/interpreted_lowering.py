@@ -17,8 +17,8 @@ import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
-    "systolic", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep", "tiling", "machine", "workload",
-    "supply", "furthest", "belady", "replacement", "skyline", "lower",
+    "systolic", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep", "tiling", "machine",
+    "workload", "supply", "furthest", "belady", "replacement", "skyline", "lower",
 )  # fmt: skip
 
 

@@ -97,9 +97,12 @@ class Scheduler:
     def _pairs(self, changed: set[int]) -> list[tuple[int, int]]:
         """Pairs of groups that may be fused, those first that save most; one of each pair is in `changed`."""
         touching: dict[int, list[int]] = {}
+        made = set[int]()
         for name in changed:
             for key in self.groups[name].loads | self.groups[name].made:
                 touching[key] = []
+        for group in self.groups.values():
+            made |= group.made
         for name, group in sorted(self.groups.items(), key=lambda item: item[1].first):
             if not group.library:
                 for key in group.loads | group.made:
@@ -108,9 +111,12 @@ class Scheduler:
         found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
         seen: set[tuple[int, int]] = set()
         most = self.rules.max_fusion_buffer_group_pairwise_attempts
-        for names in touching.values():
+        for key, names in touching.items():
             for at, one in enumerate(names):
+                last = self.groups[one].last + self.rules.max_distance
                 for other in names[at + 1 : at + 1 + most]:
+                    if self.groups[other].first > last and key not in made:
+                        break  # they only read the same, and so do all behind: too far apart
                     pair = (one, other)
                     if pair in seen or (one not in changed and other not in changed):
                         continue
