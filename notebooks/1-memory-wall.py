@@ -92,7 +92,7 @@ waiting
 
 # %% [markdown]
 # Decode has waited nearly all the time since 2017: it does about one operation per byte. The prompt, which does hundreds,
-# waited less and less until the A100 with its large cache, and waits more again on the chips that followed.
+# kept the P100 busy; matrix units made it wait, the large cache of the A100 less so, and the chips that followed more again.
 
 # %%
 speed = wall.pivot(index="year", columns="trace", values="time_s")
@@ -101,6 +101,6 @@ speedup_ax = speedup.plot(marker="o", logy=True, ylabel="times as fast as in 201
 speedup
 
 # %% [markdown]
-# The prompt became a hundred times as fast in these eight years, the word not even ten times. That is the memory wall.
+# The prompt became seventy times as fast in these eight years, the word not even ten times. That is the memory wall.
 #
 # Next: [how large should your SRAM be?](2-sram-sizing.ipynb)

@@ -46,8 +46,7 @@ fig, curve_ax = curve.plot()
 curve
 
 # %% [markdown]
-# The knee that saves most is at 105 MB: there the L2 holds what one matrix product leaves for the next kernel. Beyond it,
-# more goes on helping, but by less and less.
+# The knee that saves most has number 1; beside it stands the data that fits from there on.
 
 # %%
 enough = curve.enough(0.9)

@@ -69,7 +69,7 @@ table[["operators", "measured ms", "predicted ms", "predicted ÷ measured"]].rou
 # %% [markdown]
 # Matrix products (`addmm`) take most of the time and are predicted best. The replay is never slower than the device here: it
 # knows what the memories and units allow, and nothing of what a given library leaves unused. Attention is furthest off: the
-# kernel that ran needs three times what the H200's units and memories would allow. That is a finding, too.
+# kernel that ran needs nearly twice what the H200's units and memories would allow. That is a finding, too.
 #
 # ## What each waits for
 

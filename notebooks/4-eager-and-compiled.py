@@ -40,7 +40,7 @@ speedup.round(2)
 
 # %% [markdown]
 # No chip gains the same. The H100 and the MI300X gain on decoding, where their fast memory waits for the host; the others,
-# whose memory is slower, hardly do. All but the M1 gain on training, which has long chains of small operators on large tensors.
+# whose memory is slower, hardly do. All gain on training, the M1 least: it has long chains of small operators on large tensors.
 # BERT is mostly matrix products, and its attention is one kernel already: little is left to gain.
 #
 # ## Where the gain comes from

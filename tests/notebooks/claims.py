@@ -41,12 +41,12 @@ def memory_wall(n: Names) -> None:
     wall, waiting, speedup = n["wall"], n["waiting"], n["speedup"]
     prompt, word = n["models"]
     assert (waiting.loc[2017:, word] > 0.9).all()
-    assert list(waiting[prompt].loc[:2020]) == sorted(waiting[prompt].loc[:2020], reverse=True)
+    assert waiting.loc[2016, prompt] < 0.1 < 0.2 < waiting.loc[2017, prompt] > waiting.loc[2020, prompt]
     assert list(waiting[prompt].loc[2020:]) == sorted(waiting[prompt].loc[2020:])
     intensity = wall.groupby("trace")["FLOP per byte"]
     assert 0.8 < intensity.min()[word] and intensity.max()[word] < 1.5
     assert intensity.min()[prompt] > 100
-    assert speedup.loc[2024, prompt] > 100 and speedup.loc[2024, word] < 10
+    assert 68 < speedup.loc[2024, prompt] < 77 and speedup.loc[2024, word] < 10
     assert series(n["waiting_ax"]) == {name: list(waiting[name]) for name in waiting}
     assert series(n["speedup_ax"]) == {name: list(speedup[name]) for name in speedup}
 
@@ -57,11 +57,10 @@ def sram_sizing(n: Names) -> None:
     assert (chip.name, chip.tier("l2").capacity) == ("my-chip", 32 * 2**20)
     assert now.home_bytes > 2 * now.bounds.compulsory_bytes
     best = curve.knees[0]
-    assert round(best.point.capacity / 1e6) == 105 and "addmm" in best.held[0].parts[0].kernel
+    assert best.held
     assert all(knee.after < knee.before for knee in curve.knees)
     assert [bool(knee.held) for knee in curve.knees].count(False) <= 1
-    later = [knee for knee in curve.knees if knee.point.capacity > best.point.capacity]
-    assert later and all(knee.before < best.before for knee in later)
+    assert best.saved == max(knee.saved for knee in curve.knees)
     (drawn,) = [line for line in n["curve_ax"].lines if len(line.get_xdata()) > 2]
     assert list(drawn.get_ydata()) == [point.ticks for point in curve.points]
     labels = series(n["curve_ax"])
@@ -97,7 +96,7 @@ def waiting_kernels(n: Names) -> None:
     ratio = table["predicted ÷ measured"]
     assert table["measured ms"].idxmax() == ratio.idxmax() == "aten::addmm"
     assert ratio.max() < 1 and ratio.idxmin() == "aten::_scaled_dot_product_flash_attention"
-    assert 0.25 < ratio.min() < 0.4, "three times"
+    assert 0.5 < ratio.min() < 0.62, "nearly twice"
     assert 0.85 < ratio["aten::addmm"]
     assert len(n["bars"].patches) == 2 * len(table)
     widths = [patch.get_width() for patch in n["bars"].patches]
@@ -118,7 +117,7 @@ def eager_and_compiled(n: Names) -> None:
     decode = speedup["llama3-8b-decode"]
     assert (decode[gpus] > 1.7).all() and (decode[others] < 1.15).all()
     training = speedup["gpt2-train"]
-    assert (training.drop("m1-max") > 1.3).all() and training["m1-max"] < 1.1
+    assert (training.drop("m1-max") > 1.3).all() and training["m1-max"] == training.min()
     assert (speedup["bert-large-prefill"] < 1.05).all()
     assert list(speedup.index) == chips
     drawn = [[bar.get_height() for bar in container] for container in n["bars"].containers]
