@@ -81,7 +81,7 @@ shares = shares.loc[:, shares.max() > 0.05]
 (shares * 100).round(0)
 
 # %% [markdown]
-# Products and attention spend most of their time on useful arithmetic. Additions and layer norm have hardly any to do, GELU
+# Products spend most of their time on useful arithmetic, attention half. Additions and layer norm have hardly any to do, GELU
 # a little: they wait for bandwidth.
 
 # %% [markdown]

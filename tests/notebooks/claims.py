@@ -102,7 +102,8 @@ def waiting_kernels(n: Names) -> None:
     widths = [patch.get_width() for patch in n["bars"].patches]
     assert widths == [*table["measured ms"], *table["predicted ms"]]
     shares = n["shares"]
-    assert (shares.loc[["aten::addmm", "aten::_scaled_dot_product_flash_attention"], "useful_ticks"] > 0.6).all()
+    assert shares.loc["aten::addmm", "useful_ticks"] > 0.6
+    assert 0.4 < shares.loc["aten::_scaled_dot_product_flash_attention", "useful_ticks"] < 0.6
     assert (shares.loc[["aten::add", "aten::native_layer_norm"], "useful_ticks"] < 0.1).all()
     assert 0.1 < shares.loc["aten::gelu", "useful_ticks"] < 0.4
     assert (shares.loc[["aten::add", "aten::native_layer_norm", "aten::gelu"], "bandwidth_ticks"] > 0.5).all()
