@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
+.PHONY: help demo test test-torch test-formats test-browser notebooks notebook-pairs fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,8 +22,8 @@ $(STAMP)-%: pyproject.toml hatch_build.py $(COMPILED)
 demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
 	@$(BIN)/hiersim demo --out out/demo
 
-test: $(STAMP)-test ## all tests that need no PyTorch, JAX, ONNX or browser
-	@$(BIN)/python -m pytest -m "not torch and not jax and not onnx and not browser" -n $(JOBS) -q
+test: $(STAMP)-test ## all tests that need no PyTorch, JAX, ONNX, Jupyter or browser
+	@$(BIN)/python -m pytest -m "not torch and not jax and not onnx and not browser and not notebooks" -n $(JOBS) -q
 
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extras torch, hf and timm
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -38,6 +38,13 @@ test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the ex
 
 test-browser: $(STAMP)-browser ## the report in Chromium, by eye of axe-core (needs chromium and npm)
 	@$(BIN)/python -m pytest -m browser -q
+
+notebooks: $(STAMP)-test $(STAMP)-notebooks ## run the notebooks, and hold them to what they say
+	@$(BIN)/python -m pytest -m notebooks -n $(JOBS) -q
+
+notebook-pairs: $(STAMP)-notebooks ## bring each notebook and its script into step: the newer one is taken; outputs are removed
+	@cd notebooks && for script in *.py; do ../$(BIN)/jupytext --quiet --sync "$$script"; done
+	@$(BIN)/python tests/notebooks/strip.py notebooks/*.ipynb
 
 fuzz: $(STAMP)-test ## broken files of every format: are they read, or refused in one line? (CASES=20000)
 	@$(BIN)/python tests/fuzz --cases $(or $(CASES),20000)

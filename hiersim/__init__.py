@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from hiersim.frontends.save import write_trace
     from hiersim.frontends.variants.primitives import primitives
     from hiersim.frontends.variants.variant import variant
+    from hiersim.fusion.build import group
     from hiersim.model.design import Design
     from hiersim.model.networks import to_networkx
+    from hiersim.model.operators import Kind
     from hiersim.model.silicon import sram_price
     from hiersim.model.trace import Trace
     from hiersim.results import Comparison, Result
@@ -76,6 +78,8 @@ _PLACES = {
     "write_trace": "hiersim.frontends.save",
     "primitives": "hiersim.frontends.variants.primitives",
     "variant": "hiersim.frontends.variants.variant",
+    "group": "hiersim.fusion.build",
+    "Kind": "hiersim.model.operators",
     "write_report": "hiersim.views.report.write",
     "plot_memory_wall": "hiersim.views.plots.wall",
     "explore": "hiersim.views.explore",
@@ -128,6 +132,7 @@ __all__ = [
     "Explanation",
     "FusionError",
     "HiersimError",
+    "Kind",
     "MissingExtraError",
     "Ranking",
     "Result",
@@ -147,6 +152,7 @@ __all__ = [
     "export_chakra",
     "fuse",
     "geomspace",
+    "group",
     "import_chakra",
     "import_hlo",
     "import_kineto",

@@ -255,6 +255,14 @@ class Result:
             raise MissingExtraError("Result.memory_timeline", "pandas", "frames") from None
         return pandas.DataFrame(self.memory_rows)
 
+    @property
+    def measured(self) -> dict[str, Any] | None:
+        """Predicted beside measured times, where the trace came from a profiler; else None.
+
+        `kernel_time_s`, `span_s`, `idle_share`, and for `eager` a row per operator; see `docs/importing.md`.
+        """
+        return measured_times(self.trace, self.graph, self.program, self.timeline)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
         return to_dict(self)
@@ -334,7 +342,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
     traffic = result.traffic
-    measured = measured_times(result.trace, result.graph, program, timeline)
+    measured = result.measured
     band = result.error_band
     return {
         "schema": SCHEMA,

@@ -17,7 +17,7 @@ from hiersim.audit import audit
 from hiersim.bounds import bounds
 from hiersim.errors import FusionError, HiersimError, nearest
 from hiersim.fusion.marks import is_of_trace_alone
-from hiersim.fusion.registry import BUILT_IN
+from hiersim.fusion.registry import BUILT_IN, Policy
 from hiersim.fusion.registry import policy as find_policy
 from hiersim.lowering.host import STREAM
 from hiersim.lowering.lower import lower
@@ -72,7 +72,7 @@ def engine(name: str) -> Engine:
     return found[name]
 
 
-def kernels_of(trace: Trace, design: Design, fusion: str, keep_peak: bool = False) -> KernelGraph:
+def kernels_of(trace: Trace, design: Design, fusion: str | Policy, keep_peak: bool = False) -> KernelGraph:
     """The kernels that the policy `fusion` makes of `trace`; once per trace when the policy does not see the design.
 
     With `keep_peak` they are taken apart as far as they would hold more memory than eager mode.
@@ -80,13 +80,15 @@ def kernels_of(trace: Trace, design: Design, fusion: str, keep_peak: bool = Fals
     Raises
     ------
     FusionError
-        Unknown policy, or a trace without the captured schedule.
+        Unknown policy, a trace without the captured schedule, or a policy that makes something else than kernels.
     """
     if keep_peak and fusion != "eager":
         from hiersim.fusion import peak
 
         plain = kernels_of(trace, design, "eager")
         return peak.keep_peak(trace, kernels_of(trace, design, fusion), plain, occupancy)
+    if not isinstance(fusion, str):
+        return _made_by(fusion, trace, design)
     if fusion in trace.groupings:
         from hiersim.fusion.grouped import grouped
 
@@ -97,10 +99,21 @@ def kernels_of(trace: Trace, design: Design, fusion: str, keep_peak: bool = Fals
     return trace.derived(chosen, design) if is_of_trace_alone(chosen) else chosen(trace, design)
 
 
+def _made_by(policy: Policy, trace: Trace, design: Design) -> KernelGraph:
+    """The kernels of a policy that was given as a function."""
+    if not callable(policy):
+        raise FusionError(f"{policy!r:.60} is not a fusion policy", expected="a name, or a function(trace, design)")
+    made = policy(trace, design)
+    if not isinstance(made, KernelGraph):
+        name = getattr(policy, "__name__", "the policy")
+        raise FusionError(f"{name} returned {type(made).__name__}", expected="kernels, as hs.group makes them")
+    return made
+
+
 def simulate(
     trace: Trace,
     design: Design,
-    fusion: str = "eager",
+    fusion: str | Policy = "eager",
     *,
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,
@@ -118,8 +131,9 @@ def simulate(
         The model run. Its columns become read-only, since what is derived from them is kept for the next call.
     design : Design
         The machine; `changes` are already in it and only recorded.
-    fusion : str
-        Name of a fusion policy (`eager`, `inductor`, …), or of a grouping or schedule that the trace carries.
+    fusion : str or function
+        Name of a fusion policy (`eager`, `inductor`, …), or of a grouping or schedule that the trace carries; or a
+        policy itself, a function of trace and design (`hiersim.group` makes its kernels).
     engine_name : str
         Name of an engine.
     progress : callable, optional
@@ -246,7 +260,7 @@ def _without_fast_forward(play: Engine) -> dict[str, bool]:
 def compare(
     trace: Trace,
     designs: Sequence[Design],
-    fusion: Sequence[str] = ("eager", "inductor"),
+    fusion: Sequence[str | Policy] = ("eager", "inductor"),
     *,
     engine_name: str = DEFAULT_ENGINE,
     changes: Mapping[str, str] | None = None,

@@ -166,6 +166,10 @@ class Advice:
     rows: tuple[Elasticity, ...]
     """What returns most for 10 % more comes first."""
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{row.resource.path} {row.speed:+.2f}" for row in self.rows[:4])
+        return f"Advice({self.case.title}: {shown}{', …' if len(self.rows) > 4 else ''})"
+
     def __getitem__(self, path: str) -> Elasticity:
         for row in self.rows:
             if row.resource.path == path:

@@ -21,6 +21,7 @@ from hiersim.lowering.working_sets import WorkingSet, reuses, working_sets
 from hiersim.lowering.workload import prepare
 from hiersim.model.design import Design, Scope, Tier
 from hiersim.model.trace import Trace
+from hiersim.presenting import drawn_by
 from hiersim.results import Result
 from hiersim.run import DEFAULT_ENGINE, kernels_of
 from hiersim.units import show_bytes, show_ticks
@@ -110,9 +111,20 @@ class Curve:
             ],
         }
 
+    def __repr__(self) -> str:
+        found = ", ".join(show_bytes(knee.point.capacity) for knee in self.knees)
+        return f"Curve({self.case.title}: {self.tier} at {len(self.points)} sizes, knees at {found or 'none'})"
+
+    plot = drawn_by("hiersim.views.plots.choices:plot_curve", "Time over the capacity of the tier, knees marked.")
+
     def _repr_html_(self) -> str:
         rows = [
-            (show_bytes(knee.point.capacity), show_ticks(knee.point.ticks), signed_percent(-knee.saved), _what(knee))
+            (
+                show_bytes(knee.point.capacity),
+                show_ticks(knee.point.ticks),
+                signed_percent(-knee.saved),
+                knee_words(knee),
+            )
             for knee in self.knees
         ]
         return html_table(
@@ -120,7 +132,7 @@ class Curve:
         )
 
 
-def _what(knee: Knee) -> str:
+def knee_words(knee: Knee) -> str:
     """The working set that matters most at a knee."""
     if not knee.held:
         return "–"

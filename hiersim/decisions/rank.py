@@ -89,6 +89,10 @@ class Ranking:
     work: Work
     rows: tuple[Standing, ...]
 
+    def __repr__(self) -> str:
+        shown = ", ".join(row.design.name for row in self.rows[:4])
+        return f"Ranking({self.trace.name} · {self.fusion}: {shown}{', …' if len(self.rows) > 4 else ''})"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
         return {

@@ -73,6 +73,9 @@ class Tornado:
     result: Result
     bars: tuple[Bar, ...]
 
+    def __repr__(self) -> str:
+        return f"Tornado({self.case.title}: {len(self.bars)} resources)"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, keys as in the glossary."""
         return {**self.case.head(self.result), "bars": [bar.to_dict() for bar in self.bars]}

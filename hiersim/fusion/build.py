@@ -8,12 +8,14 @@ stays in the core.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from hiersim.errors import FusionError
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.eager import take_operators
-from hiersim.fusion.partition import Flow, check_launches, flow, launching, ordered
+from hiersim.fusion.partition import Flow, check_launches, flow, launching, of_groups, ordered
 from hiersim.fusion.regions import entries, run_outside
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.networks import rows_of
@@ -23,6 +25,38 @@ from hiersim.model.trace import OperatorGraph, Trace
 
 MOST_NAME = 80
 """Characters of a generated kernel's name."""
+
+
+def group(trace: Trace, labels: Sequence[int] | IntArray, policy: str) -> KernelGraph:
+    """Kernels in which operators with the same label run together: the way to write a fusion policy.
+
+    Parameters
+    ----------
+    trace : Trace
+        Whose operators are grouped.
+    labels : (N,) whole numbers
+        One per operator of `trace.graph.operators`; those of views and syncs, which launch nothing, do not count.
+    policy : str
+        Name that results show.
+
+    Raises
+    ------
+    FusionError
+        Not one label per operator; or kernels that span a host sync, or that would wait for each other.
+
+    Examples
+    --------
+    >>> import hiersim as hs
+    >>> trace = hs.load_trace("bert-large-prefill")
+    >>> alone = hs.group(trace, range(len(trace.graph.operators)), "alone")
+    >>> len(alone) == len(hs.simulate(trace, hs.load_design("tiny")).program)
+    True
+    """
+    given, wanted = np.asarray(labels), len(trace.graph.operators)
+    if given.shape != (wanted,) or given.dtype.kind not in "iub":
+        found = f"{given.shape[0]}" if given.ndim == 1 and given.dtype.kind in "iub" else f"{given.dtype} {given.shape}"
+        raise FusionError(f"'{policy}' has {found} labels for '{trace.name}'", expected=f"{wanted} whole numbers")
+    return kernel_graph(trace, of_groups(trace.graph, given.astype(np.int64)), policy)
 
 
 def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph:

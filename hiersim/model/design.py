@@ -397,6 +397,18 @@ class Design(Sorted):
         """Tiers, each with the link in front of it, nearest first."""
         return self.reach.places
 
+    @property
+    def ridge_point(self) -> float | None:
+        """FLOP per byte above which arithmetic is the bound: highest peak of 16 bits or more over the home tier's rate.
+
+        Datasheet values. None where either is unlimited.
+        """
+        peaks = [self.compute.vector.peak, *([self.compute.matrix.peak] if self.compute.matrix else [])]
+        wide = [int(rate) for peak in peaks for dtype, rate in peak.items() if dtype.name in ("BF16", "FP16", "FP32")]
+        rate = self.home.bandwidth if self.home.bandwidth is not None else self.home.read_bandwidth
+        known = rate is not None and rate < units.UNLIMITED and max(wide, default=units.UNLIMITED) < units.UNLIMITED
+        return max(wide) / int(rate) if known and rate is not None else None
+
     def replace(self, changes: Mapping[str, Any]) -> Design:
         """This design with some values changed and checked again.
 

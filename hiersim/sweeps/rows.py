@@ -33,8 +33,10 @@ TEXT: Final = (
 TEXT_COLUMNS: Final = ("peak_memory.kernel_name", "cost.basis", "cost.item_unit", "silicon.process")
 WHOLE_COLUMNS: Final = ("cost.items", "silicon.sram_bytes")
 """Columns that differ from others of their key."""
-NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles", "cost", "silicon")
+NULLABLE: Final = ("memory_cost_usd", "energy_j", "cycles", "cost")
 """Where a result says null: the design gives no figure. Elsewhere an empty cell is a key that the result lacks."""
+SILICON: Final = "silicon"
+"""A table of a result, or null where the node of the design is unknown: then it has no columns."""
 LEFT_OUT: Final = ("schema", "design", "set")
 """Keys that the sweep knows by itself."""
 SEPARATOR: Final = "."
@@ -44,7 +46,7 @@ def flat(result: Mapping[str, Any]) -> Row:
     """The JSON form of a result as one row."""
     row: Row = {}
     for key, value in result.items():
-        if key in LEFT_OUT:
+        if key in LEFT_OUT or (key == SILICON and value is None):
             continue
         if key == "ledger":
             for entry in value:
@@ -106,6 +108,7 @@ def expanded(row: Mapping[str, Any], places: Iterable[str]) -> dict[str, Any]:
     if ERROR not in result:
         order = {place: rank for rank, place in enumerate(places)}
         result["ledger"] = sorted(ledger, key=lambda entry: _ledger_rank(entry, order))
+        result.setdefault(SILICON, None)
     return result
 
 

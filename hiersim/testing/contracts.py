@@ -1,18 +1,23 @@
-"""Contract suites: what every engine, fusion policy and residency model promises, as tests that a plug-in inherits.
+"""Contract suites: what every engine, fusion policy, importer and residency model promises, for plug-ins to inherit.
 
     from hiersim.testing.contracts import EngineContract
 
     class TestMyEngine(EngineContract):
         simulate = staticmethod(my_package.simulate)
 
-pytest collects the inherited tests; each runs on random cases, half as many as the hypothesis profile says.
+pytest collects the inherited tests; each runs on random cases, half as many as the hypothesis profile says. Without
+pytest, in a notebook for example, `keep(TestMyEngine)` runs them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -22,8 +27,9 @@ from hypothesis import strategies as st
 from hiersim.audit import audit, moved_bytes
 from hiersim.bounds import Bounds, critical_path, kernel_bounds
 from hiersim.engines import reference
-from hiersim.errors import FusionError, SimulationError
-from hiersim.frontends.integrity import Checker, check_kernel_graph
+from hiersim.errors import FusionError, HiersimError, SimulationError
+from hiersim.frontends.archive import load_archive, save_trace
+from hiersim.frontends.integrity import Checker, check_kernel_graph, check_trace
 from hiersim.fusion.build import partition_of
 from hiersim.fusion.eager import eager
 from hiersim.lowering.belady import BeladyProfile
@@ -35,13 +41,17 @@ from hiersim.model.operators import HOST_ONLY, PRODUCED, Flag, Role
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
 from hiersim.model.trace import Trace
+from hiersim.provenance import trace_sha256
 from hiersim.testing.strategies import cut_traces, designs, programs, streaming_graphs, streams, traces
 
 FLOPS: Final = ("matrix_flops", "masked_flops", "vector_flops", "special_ops")
+CUTS: Final = 16
+"""Pieces of a file; it is cut after each of them."""
 INFINITE: Final = 2**60
 """Bytes of a cache that holds everything."""
 inherited = settings(
     max_examples=max(20, settings.default.max_examples // 2),  # type: ignore[union-attr]
+    deadline=None,
     suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.differing_executors],  # type: ignore[union-attr]
 )
 """Inherited tests run once per subclass (hypothesis would take that for an accident), with half of the examples."""
@@ -87,6 +97,20 @@ def outcome(simulate: Callable[..., Timeline], program: Program, **options: Any)
         return simulate(program, **options)
     except SimulationError as error:
         return str(error)
+
+
+def keep(suite: type) -> list[str]:
+    """Run every test of a contract suite; what it promises, in the words of the tests' names.
+
+    Raises
+    ------
+    AssertionError
+        Where a promise is broken, with the smallest case that hypothesis found; or what the plug-in itself raised.
+    """
+    names = [name for name in dir(suite) if name.startswith("test_") and callable(getattr(suite, name))]
+    for name in names:
+        getattr(suite(), name)()
+    return [name.removeprefix("test_").replace("_", " ") for name in names]
 
 
 class EngineContract:
@@ -269,6 +293,52 @@ def rewritten_bytes(graph: KernelGraph) -> int:
     storage = graph.tensors.tensor_storage[graph.writes.tensor]
     before = ~np.isin(graph.tensors.storage_role[storage], [int(role) for role in PRODUCED])
     return int(graph.writes.size[before].sum())
+
+
+class ImporterContract:
+    """An importer makes a lawful trace of each of its files, the same one every time, and refuses what is broken."""
+
+    load: ClassVar[staticmethod[..., Trace]]
+    """`load(path)`; give it as a `staticmethod`."""
+
+    @staticmethod
+    def files() -> Iterable[str | os.PathLike[str]]:
+        """Files of the format, at least one; small ones, for each is cut in many places."""
+        raise NotImplementedError("files() names what the importer is tried on")
+
+    def test_files_become_lawful_traces_that_run(self) -> None:
+        """Of at least one operator; `TraceError` where a law of traces is broken."""
+        for path in self._some():
+            trace = check_trace(self.load(path), path)
+            assert len(eager(trace)) > 0, f"{path}: nothing is launched"
+
+    def test_the_same_file_gives_the_same_trace(self) -> None:
+        """No clock, no set order, no random names: digests are those of the content."""
+        for path in self._some():
+            assert trace_sha256(self.load(path)) == trace_sha256(self.load(path)), path
+
+    def test_traces_survive_being_saved(self) -> None:
+        with TemporaryDirectory() as folder:
+            for path in self._some():
+                trace, saved = self.load(path), os.path.join(folder, "saved.npz")
+                save_trace(trace, saved)
+                assert trace_sha256(load_archive(saved)) == trace_sha256(trace), path
+
+    def test_a_cut_file_is_refused_or_a_lawful_trace(self) -> None:
+        """Errors are `HiersimError`; nothing else comes out of a download that stopped."""
+        with TemporaryDirectory() as folder:
+            for path in self._some():
+                whole = Path(path).read_bytes()
+                for place in range(1, CUTS):
+                    cut = Path(folder, Path(path).name)
+                    cut.write_bytes(whole[: len(whole) * place // CUTS])
+                    with suppress(HiersimError):
+                        check_trace(self.load(str(cut)), str(cut))
+
+    def _some(self) -> list[str]:
+        found = [str(path) for path in self.files()]
+        assert found, "files() names at least one"
+        return found
 
 
 class ResidencyContract:

@@ -43,7 +43,15 @@ def test_what_a_page_shows_is_what_its_python_prints(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["hiersim", "hiersim.frontends.variants.variant", "hiersim.modules", "hiersim.results"]
+    "module",
+    [
+        "hiersim",
+        "hiersim.frontends.operator_list.build",
+        "hiersim.frontends.variants.variant",
+        "hiersim.fusion.build",
+        "hiersim.modules",
+        "hiersim.results",
+    ],
 )
 def test_examples_in_docstrings_hold(module: str) -> None:
     seen = doctest.testmod(import_module(module))

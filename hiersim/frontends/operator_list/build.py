@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -46,13 +46,15 @@ _EXACT: Final[Mapping[Kind, tuple[int, ...]]] = {Kind.GEMM: (0, 1), Kind.CONV: (
 _SIDES: Final = re.compile(r"\d{1,19}(?:\s*[x×*,]\s*\d{1,19})*")
 
 
-def import_table(path: str | os.PathLike[str], *, name: str = "", dtype: str = "bf16") -> Trace:
-    """Read a table of operators (`.csv`, `.tsv`, `.yaml`, `.yml`) as a trace.
+def import_table(
+    source: str | os.PathLike[str] | Iterable[Mapping[str, object]], *, name: str = "", dtype: str = "bf16"
+) -> Trace:
+    """Read a table of operators (`.csv`, `.tsv`, `.yaml`, `.yml`, or rows that an importer of yours made) as a trace.
 
     Parameters
     ----------
-    path : path
-        The table; its ending decides the form.
+    source : path, or rows
+        The table, whose ending decides the form; or one mapping of column to cell for each operator.
     name : str
         Name of the trace; default: that in the table, else that of the file.
     dtype : str
@@ -61,9 +63,19 @@ def import_table(path: str | os.PathLike[str], *, name: str = "", dtype: str = "
     Raises
     ------
     TraceError
-        With file, line and column of the first fault.
+        With file, line (or number of the row) and column of the first fault.
+
+    Examples
+    --------
+    >>> import hiersim as hs
+    >>> product = {"name": "fc", "kind": "gemm", "dims": "m=64 n=512 k=256"}
+    >>> rows = [product, {"name": "act", "op": "aten.gelu", "shape": "64x512", "inputs": "fc"}]
+    >>> len(hs.import_table(rows, name="mlp").graph.operators)
+    2
     """
-    table = _Table(str(path), dtype)
+    given = None if isinstance(source, str | os.PathLike) else source
+    path = "rows" if given is not None else str(source)
+    table = _Table(path, dtype, given)
     for row in table.listing.rows():
         table.take(row)
     table.at(None)
@@ -80,8 +92,8 @@ def import_table(path: str | os.PathLike[str], *, name: str = "", dtype: str = "
 class _Table:
     """Rows become operators of a draft."""
 
-    def __init__(self, file: str, dtype: str) -> None:
-        self.listing = Listing(file)
+    def __init__(self, file: str, dtype: str, given: Iterable[Mapping[str, object]] | None = None) -> None:
+        self.listing = Listing(file, given=given)
         self.draft = Draft(file)
         self.dtype = self.named(dtype, "dtype", DType)
         self.known: dict[str, TensorKey] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,8 @@ class Listing:
     title: str = ""
     dtype: str = ""
     """Element type that the head of a YAML table gives."""
+    given: Iterable[Mapping[str, object]] | None = None
+    """Rows that are no file; lines count them from 1."""
 
     def fault(self, problem: str, key: str | None = None, expected: str | None = None) -> TraceError:
         """The error to raise at the present line."""
@@ -54,9 +56,20 @@ class Listing:
         TraceError
             With file and line of the first fault.
         """
+        if self.given is not None:
+            return self._given(self.given)
         path = Path(self.file)
         text = self._text(path)
         return self._yaml(text) if path.suffix.lower() in YAML_ENDINGS else self._csv(text)
+
+    def _given(self, rows: Iterable[Mapping[str, object]]) -> Iterator[dict[str, str]]:
+        """Cells as a file would spell them."""
+        for number, row in enumerate(rows, start=1):
+            self.line = number
+            if not isinstance(row, Mapping):
+                raise self.fault(f"{row!r:.60} is no row", expected="a table of columns and cells, as in a CSV file")
+            self.columns([str(key) for key in row])
+            yield {key: "" if cell is None else str(cell).strip() for key, cell in row.items()}
 
     def _text(self, path: Path) -> str:
         limit = MAX_YAML if path.suffix.lower() in YAML_ENDINGS else MAX_BYTES

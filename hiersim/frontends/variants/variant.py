@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+import re
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from hiersim.frontends.variants.weights import quantized
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Role
 from hiersim.model.trace import Trace
+
+_DECODE: Final = re.compile(r"(\d+) x (\d+) tokens?, decode over a static KV cache of (\d+)")
 
 
 class Change(Protocol):
@@ -92,7 +95,21 @@ def _named(trace: Trace, asked: dict[str, str]) -> Trace:
     text = ",".join(f"{key}={value}" for key, value in asked.items())
     name = f"{header.name[:-1]},{text}]" if header.name.endswith("]") else f"{header.name}[{text}]"
     note = f"variant of {header.name}: {text.replace(',', ', ')}"
-    return dataclasses.replace(trace, header=dataclasses.replace(header, name=name, notes=(*header.notes, note)))
+    words = _workload(header.workload, asked)
+    header = dataclasses.replace(header, name=name, workload=words, notes=(*header.notes, note))
+    return dataclasses.replace(trace, header=header)
+
+
+def _workload(words: str, asked: dict[str, str]) -> str:
+    """The workload in words with what was changed of a decode step, by which tokens are counted; others as they are."""
+    found = _DECODE.fullmatch(words)
+    if found is None:
+        return words
+    batch, tokens, context = (
+        asked.get(key, given).partition(":")[0]
+        for key, given in zip(("batch", "tokens", "context"), found.groups(), strict=True)
+    )
+    return f"{batch} x {tokens} token{'s' if tokens != '1' else ''}, decode over a static KV cache of {context}"
 
 
 def _each(trace: Trace, change: Change) -> Trace:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from hiersim.decisions.knees import Curve, knee_words
 from hiersim.errors import HiersimError, nearest
 from hiersim.results import Result
-from hiersim.units import show_ticks
+from hiersim.units import show_bytes, show_capacity, show_ticks
 from hiersim.views.figures.tornado import FASTER, SLOWER
-from hiersim.views.plots.style import Drawing, drawing, plainer
+from hiersim.views.palette import SRAM
+from hiersim.views.plots.style import Drawing, drawing, plainer, ticks_axis
 from hiersim.views.series.parts import part_words
-from hiersim.views.tables import headings
+from hiersim.views.tables import headings, written
 from hiersim.what_ifs import FACTOR, what_ifs
 
 AXES: Final[Mapping[str, tuple[str, Callable[[Result], float | None]]]] = {
@@ -42,6 +44,37 @@ def plot_tornado(result: Result, ax: Any = None) -> Drawing:
     ax.invert_yaxis()
     ax.set_xlabel("change of time in %")
     ax.set_title(f"{result.trace.name} on {result.design.name}, {result.fusion}: {show_ticks(result.makespan)}")
+    plainer(ax)
+    ax.legend(fontsize="small")
+    return fig, ax
+
+
+def plot_curve(curve: Curve, ax: Any = None) -> Drawing:
+    """Time over the capacity of a tier, from `hiersim.knees`: its knees, the present size and what is enough.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    fig, ax = drawing(ax, "Curve.plot")
+    ax.plot([point.capacity for point in curve.points], [point.ticks for point in curve.points], color=SRAM)
+    present = int(curve.case.design.tier(curve.tier).capacity)
+    ax.axvline(present, color="black", linestyle=":", label=f"as it is: {show_capacity(present)}")
+    for place, knee in enumerate(curve.knees, start=1):
+        label = f"{place}: {show_bytes(knee.point.capacity)}, {knee_words(knee)}"
+        ax.plot(knee.point.capacity, knee.point.ticks, "o", color="black", markersize=11, label=label)
+        ax.annotate(
+            str(place), (knee.point.capacity, knee.point.ticks), ha="center", va="center", color="white",
+            fontsize="x-small",
+        )  # fmt: skip
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(lambda size, _: show_capacity(round(size)))
+    ax.set_ylim(0)
+    ticks_axis(ax.yaxis)
+    ax.set_xlabel(f"capacity of {written(curve.tier)}")
+    ax.set_ylabel("time")
+    ax.set_title(curve.case.title)
     plainer(ax)
     ax.legend(fontsize="small")
     return fig, ax
