@@ -155,6 +155,9 @@ class Windows(TileChoice):
             if window > 1:
                 self.far_before[level] = total(self.far_before[level], self.far_weight[level])
                 self.far_weight[level] = 0
+            if self.classes.beside and level < self.work.levels - 1:  # what is laid out anew lives in the home tier
+                self.lost_before[level] = self.lost_after[level] = 0
+                continue
             self.lost_before[level] = self.lost(level, self.written_before, self.read_before, self.after)
             self.lost_after[level] = self.lost(level, self.after, self.written_before, self.after)
         return 0

@@ -42,5 +42,5 @@ def test_the_rules_can_be_forced_where_a_schedule_is_there() -> None:
 
 
 def test_the_help_names_all_policies() -> None:
-    text = CliRunner().invoke(main, ["run", "--help"]).output
+    text = "".join(CliRunner().invoke(main, ["run", "--help"]).output.split())  # names break at hyphens
     assert all(name in text for name in BUILT_IN)

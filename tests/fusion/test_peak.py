@@ -92,8 +92,7 @@ def test_a_grouping_by_hand_that_the_cores_cannot_hold_is_told(tmp_path: Path) -
     path.write_text(path.read_text() + "".join(json.dumps(row) + "\n" for row in kernels))
     trace = load_rows(path)
     tiny = hs.load_design("tiny")
-    warnings = hs.simulate(trace, tiny, "mine").warnings
-    assert len(warnings) == 1
-    assert "1 fused kernels need values whole" in warnings[0]
-    assert "262.1 kB in kernel 1" in warnings[0]
-    assert not hs.simulate(trace, H100, "mine").warnings
+    (warning,) = (text for text in hs.simulate(trace, tiny, "mine").warnings if "fused kernels" in text)
+    assert "1 fused kernels need values whole" in warning
+    assert "262.1 kB in kernel 1" in warning
+    assert not any("fused kernels" in text for text in hs.simulate(trace, H100, "mine").warnings)

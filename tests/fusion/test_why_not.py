@@ -136,5 +136,5 @@ def test_what_cannot_be_asked_is_one_line(arguments: tuple[str, ...], problem: s
 def test_policies_that_give_reasons_are_built_in() -> None:
     trace = hs.load_trace("resnet50-infer")
     for name in BUILT_IN:
-        if name not in ("optimal", "xla"):
+        if name not in ("optimal", "ort", "xla"):
             assert why_not(trace, name, 0, 1, hs.load_design("tpu-v4")).together in (True, False)

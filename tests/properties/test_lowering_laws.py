@@ -196,6 +196,7 @@ def scaled(design: Design, factor: int) -> Design:
     )
     compute = dataclasses.replace(
         compute, matrix=matrix, vector=vector, load_bandwidth=times(compute.load_bandwidth, factor),
+        clock=times(compute.clock, factor),
         start_up=Ticks(compute.start_up // factor), exchange=Ticks(compute.exchange // factor),
         window_set_up=Ticks(compute.window_set_up // factor),
     )  # fmt: skip

@@ -276,6 +276,7 @@ def scaled(design: Design, k: int) -> Design:
             vector=vector,
             matrix=matrix,
             load_bandwidth=BytesPerSecond(compute.load_bandwidth * k),
+            clock=compute.clock * k,
             start_up=compute.start_up // k,
             exchange=compute.exchange // k,
             window_set_up=compute.window_set_up // k,
