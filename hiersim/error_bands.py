@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -255,6 +255,8 @@ def load_bands() -> tuple[Mapping[tuple[str, str], Band], Mapping[str, float]]:
     return {(band.design, band.name): band for band in bands}, {row["mode"]: row["launch_s"] for row in data["hosts"]}
 
 
+_CLASS_BAND: Final = tuple(item.name for item in fields(ClassBand))
+
+
 def _row_dict(row: ClassBand) -> dict[str, Any]:
-    found = asdict(row)
-    return {"class": found.pop("name"), **found}
+    return {"class" if name == "name" else name: getattr(row, name) for name in _CLASS_BAND}

@@ -114,11 +114,7 @@ class Result:
         """What to know before trusting the result: what the model had to assume, kernels grouped by hand that would not
         fit the cores, SRAM beyond the die, and what of the error band is extrapolated.
         """
-        by_hand = self.trace.groupings and self.graph.policy.endswith("(grouped)")
-        pressure = warnings_of(self.trace, self.graph, self.design) if by_hand else ()
-        band = self.error_band
-        beyond = (f"extrapolated: {text}" for text in (band.extrapolated if band else ()))
-        return (*self.program.warnings, *pressure, *silicon_warnings(self.design), *beyond)
+        return warnings_with(self, self.error_band)
 
     @property
     def stall_fraction(self) -> float:
@@ -342,6 +338,9 @@ def to_dict(result: Result) -> dict[str, Any]:
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
     traffic = result.traffic
+    moved = {tier: entry["read"] + entry["write"] for tier, entry in traffic.items()}
+    joules = energy(result.design, moved, program.flops)
+    stalled = result.stall_fraction
     measured = result.measured
     band = result.error_band
     return {
@@ -363,7 +362,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "flops": dict(zip(UNITS, program.flops, strict=True)),
         "recomputed_flops": recomputed_flops(result.graph),
         "utilization": result.utilization,
-        "stall_fraction": result.stall_fraction,
+        "stall_fraction": stalled,
         "ledger": [dict(zip(LedgerRow._fields, row, strict=True)) for row in result.ledger],
         "home_tier": result.design.home.name,
         "traffic_bytes": traffic,
@@ -379,13 +378,21 @@ def to_dict(result: Result) -> dict[str, Any]:
             "compulsory_bytes": bounds.compulsory_bytes,
         },
         "memory_cost_usd": result.memory_cost,
-        "energy_j": result.energy,
+        "energy_j": joules,
         "error_band": None if band is None else band.to_dict(),
-        "cost": result.cost,
+        "cost": bill(result.design, result.trace, result.time, stalled, joules["total"]),
         "silicon": silicon(result.design),
-        "warnings": list(result.warnings),
+        "warnings": list(warnings_with(result, band)),
         **({} if measured is None else {"measured": measured}),
     }
+
+
+def warnings_with(result: Result, band: ErrorBand | None) -> tuple[str, ...]:
+    """`Result.warnings`, with its error band at hand."""
+    by_hand = result.trace.groupings and result.graph.policy.endswith("(grouped)")
+    pressure = warnings_of(result.trace, result.graph, result.design) if by_hand else ()
+    beyond = (f"extrapolated: {text}" for text in (band.extrapolated if band else ()))
+    return (*result.program.warnings, *pressure, *silicon_warnings(result.design), *beyond)
 
 
 def region_entries(result: Result) -> dict[str, Any]:
