@@ -50,7 +50,7 @@ def test_what_a_page_shows_is_what_its_python_prints(name: str) -> None:
         "hiersim.frontends.variants.variant",
         "hiersim.fusion.build",
         "hiersim.modules",
-        "hiersim.results",
+        "hiersim.results.result",
     ],
 )
 def test_examples_in_docstrings_hold(module: str) -> None:
