@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -127,15 +127,19 @@ def error_band(
     if not bands or not int(ticks.sum()):
         return None
     changed = is_changed(design)
-    codes, owner = graph.derived(class_codes), program.graph_kernel
-    code = codes if owner is None else np.where(owner >= 0, codes[np.maximum(owner, 0)], _COPY)
-    keys, place = np.unique(code * 2 + (ticks < SHORT_TICKS), return_inverse=True)
-    counts = np.bincount(place, minlength=len(keys)).tolist()
-    shares = (np.bincount(place, weights=ticks, minlength=len(keys)) / int(ticks.sum())).tolist()
+    classes, owner = graph.derived(_classes), program.graph_kernel
+    place = classes.place if owner is None else np.where(owner >= 0, classes.place[np.maximum(owner, 0)], classes.copy)
+    place = 2 * place + (ticks < SHORT_TICKS)
+    counts = np.bincount(place)
+    shares = (np.bincount(place, weights=ticks) / int(ticks.sum())).tolist()
     rows = [
-        _class_band(bands, None if changed else design.name, class_name(key // 2, bool(key % 2)), count, share, span)
-        for key, count, share, span in zip(keys.tolist(), counts, shares, _spans(ticks, place, len(keys)), strict=True)
-    ]
+        _class_band(
+            bands, None if changed else design.name, class_name(classes.codes[key // 2], bool(key % 2)), count,
+            shares[key], _span(ticks[place == key]),
+        )
+        for key, count in enumerate(counts.tolist())
+        if count
+    ]  # fmt: skip
     return _combined(rows, design, changed, _host_s(hosts, graph) if launch == "stream" else None)
 
 
@@ -143,7 +147,7 @@ def is_changed(design: Design) -> bool:
     """Whether a value that kernels depend on was set after the design was read: then it is none that was measured."""
     return any(
         source.startswith(CHANGED) and not path.startswith(HARMLESS) and not path.endswith(".start")
-        for path, source in design.sources.items()
+        for path, source in reversed(list(design.sources.items()))  # the last change comes last
     )
 
 
@@ -151,8 +155,13 @@ def _host_s(hosts: Mapping[str, float], graph: KernelGraph) -> float | None:
     """Seconds of all launches, at what one took in measured models."""
     if any(mode not in hosts for mode in MODES):
         return None
-    launches = np.bincount(graph.launch, minlength=len(MODES)).tolist()
-    return math.fsum(count * hosts[mode] for count, mode in zip(launches, MODES, strict=True))
+    return math.fsum(count * hosts[mode] for count, mode in zip(graph.derived(_launches), MODES, strict=True))
+
+
+def _launches(graph: KernelGraph) -> list[int]:
+    """Kernels by who launches them, in the order of `MODES`."""
+    counts: list[int] = np.bincount(graph.launch, minlength=len(MODES)).tolist()
+    return counts
 
 
 def _combined(rows: Sequence[ClassBand], design: Design, changed: bool, host_s: float | None) -> ErrorBand:
@@ -179,7 +188,7 @@ def _class_band(
     own, pooled = table.get((design or "?", name)), table.get((POOL, name))
     band, reason = own or pooled, ""
     if own is None:
-        known = any(where == design for where, _ in table)
+        known = design is not None and any(where == design for where, _ in table)
         reason = "not measured on this design" if known else f"{design or 'a changed design'} was not measured"
     elif span[1] > own.longest_s or span[0] < own.shortest_s:
         reason = f"kernels of {_time(own.shortest_s)} to {_time(own.longest_s)} were measured"
@@ -195,16 +204,29 @@ def _class_band(
     )  # fmt: skip
 
 
-def _spans(ticks: IntArray, place: Any, count: int) -> Iterator[tuple[float, float]]:
-    """Seconds of the shortest and the longest kernel of each class."""
-    low, high = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
-    np.minimum.at(low, place, ticks)
-    np.maximum.at(high, place, ticks)
-    yield from zip((low / TICKS_PER_SECOND).tolist(), (high / TICKS_PER_SECOND).tolist(), strict=True)
+def _span(ticks: IntArray) -> tuple[float, float]:
+    """Seconds of the shortest and the longest of some kernels."""
+    return int(ticks.min()) / TICKS_PER_SECOND, int(ticks.max()) / TICKS_PER_SECOND
 
 
 def _time(seconds: float) -> str:
     return show_ticks(round(seconds * TICKS_PER_SECOND))
+
+
+class _Classes(NamedTuple):
+    """The classes of a graph's kernels, but for their times."""
+
+    codes: list[int]
+    """Those that there are, and that of copies between tiers, which no graph has but a program may."""
+    place: IntArray
+    """(K,) index of each kernel's."""
+    copy: int
+    """Index of the copies'."""
+
+
+def _classes(graph: KernelGraph) -> _Classes:
+    codes, place = np.unique(np.append(class_codes(graph), _COPY), return_inverse=True)
+    return _Classes(codes.tolist(), place[:-1], int(place[-1]))
 
 
 _DTYPES: Final = len(DType)
@@ -233,6 +255,7 @@ def class_codes(graph: KernelGraph) -> IntArray:
     return codes
 
 
+@cache
 def class_name(code: int, short: bool) -> str:
     """`gemm bf16, above 50 us`; of kinds that memory binds without a dtype."""
     kind = Kind(code // _DTYPES)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -41,17 +41,36 @@ def design_sha256(design: Design) -> str:
 
 def design_text(design: Design) -> str:
     """The design as JSON with sorted keys. Parts that it shares with other designs are written once."""
-    return _object({name: _part(getattr(design, name)) for name in _field_names(Design) or ()})
+    return _object(design)
+
+
+def _object(value: Any) -> str:
+    """A dataclass, whatever it is called."""
+    kind: Any = type(value)
+    return "{" + ", ".join([f'"{name}": {_part(getattr(value, name))}' for name in _sorted_names(kind)]) + "}"
 
 
 def _part(value: Any) -> str:
-    if isinstance(value, tuple):
+    kind: Any = type(value)
+    if kind in _ATOMS or issubclass(kind, Enum):
+        return _atom(value)
+    if kind is tuple:
         return f"[{', '.join([_part(entry) for entry in value])}]"
-    return _kept(value) if is_dataclass(value) else json.dumps(plain(value), sort_keys=True)
+    if _field_names(kind) is not None:
+        return _kept(value)
+    if kind is dict and type(next(iter(value), None)) is str:  # sources and pins: a text for every path
+        return "{" + ", ".join([_line(path, value[path]) for path in sorted(value)]) + "}"
+    return json.dumps(plain(value), sort_keys=True)
 
 
-def _object(texts: Mapping[str, str]) -> str:
-    return "{" + ", ".join([f'"{name}": {texts[name]}' for name in sorted(texts)]) + "}"
+@lru_cache(maxsize=4096, typed=True)
+def _atom(value: Any) -> str:
+    return json.dumps(plain(value))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _line(path: str, text: str) -> str:
+    return f"{json.dumps(path)}: {json.dumps(text)}"
 
 
 _TEXTS: dict[int, tuple[Any, str]] = {}
@@ -63,7 +82,7 @@ def _kept(part: Any) -> str:
     known = _TEXTS.get(id(part))
     if known is not None:
         return known[1]
-    text = json.dumps(plain(part), sort_keys=True)
+    text = _object(part)
     if len(_TEXTS) >= _MOST_TEXTS:
         _TEXTS.clear()
     _TEXTS[id(part)] = (part, text)
@@ -120,6 +139,11 @@ def plain(value: Any) -> Any:
 
 _ATOMS: Final = frozenset((str, int, float, bool, type(None)))
 """Types that are plain already; most values of a design are of these."""
+
+
+@cache
+def _sorted_names(kind: Any) -> tuple[str, ...]:
+    return tuple(sorted(_field_names(kind) or ()))
 
 
 @cache

@@ -245,6 +245,7 @@ def replay(
         graph=graph,
         program=program,
         timeline=timeline,
+        tally=sums,
         bounds=limits,
         engine_name=engine_name,
         changes=dict(changes or {}),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, NewType
 
 from hiersim.errors import UnitError
@@ -217,6 +218,10 @@ def parse(quantity: object, value: object) -> int | float:
     return _positive(quantity, value, QUANTITIES[quantity].parse(value))
 
 
+_parsed = lru_cache(maxsize=4096)(parse)
+"""Sweeps set the same texts again and again."""
+
+
 def _positive(quantity: object, value: object, number: int | float) -> int | float:
     """`number`, unless it is a share of nothing."""
     if quantity is Share and number <= 0:
@@ -240,7 +245,7 @@ def parse_change(quantity: object, value: object, present: int | float | None) -
     """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
     factor = factor_of(value)
     if factor is None:
-        return parse(quantity, value)
+        return _parsed(quantity, value) if isinstance(value, str) else parse(quantity, value)
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]

@@ -178,6 +178,12 @@ class Program:
         """(Y,) how often each tile type runs in all."""
         return np.asarray(self.tile_repeats() * self.nest_counts()[self.tile_nests()], np.int64)
 
+    def tile_total(self) -> int:
+        """Tiles of all kernels together."""
+        loop_nest = np.repeat(np.arange(len(self.depth)), np.diff(self.loop_ptr))
+        repeats = self.loop_repeat * self.nest_counts()[loop_nest]
+        return int((np.repeat(repeats, np.diff(self.body_ptr)) * self.body_count).sum())
+
     def stage_counts(self) -> IntArray:
         """(G,) how often each stage runs in all."""
         return np.repeat(self.tile_counts(), np.diff(self.stage_ptr))

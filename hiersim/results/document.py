@@ -10,7 +10,7 @@ from hiersim.error_bands import ErrorBand
 from hiersim.fusion.pressure import warnings_of
 from hiersim.lowering.host import region_ticks
 from hiersim.results.arithmetic import UNITS, recomputed_flops
-from hiersim.results.ledger import LedgerRow
+from hiersim.results.ledger import ledger_rows, stall_fraction
 from hiersim.results.memory import peak_memory
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED, ceil_div
 
@@ -27,7 +27,8 @@ def to_dict(result: Result) -> dict[str, Any]:
     traffic = result.traffic
     moved = {tier: entry["read"] + entry["write"] for tier, entry in traffic.items()}
     joules = energy(result.design, moved, program.flops)
-    stalled = result.stall_fraction
+    totals = timeline.ledger_totals
+    stalled = stall_fraction(totals, timeline.makespan)
     measured = result.measured
     band = result.error_band
     return {
@@ -45,12 +46,15 @@ def to_dict(result: Result) -> dict[str, Any]:
         "cycles": ceil_div(timeline.makespan * clock, TICKS_PER_SECOND) if clock < UNLIMITED else None,
         "operators": len(result.graph.operators),
         "kernels": len(program),
-        "tiles": int(program.tile_counts().sum()),
+        "tiles": program.tile_total(),
         "flops": dict(zip(UNITS, program.flops, strict=True)),
-        "recomputed_flops": recomputed_flops(result.graph),
+        "recomputed_flops": result.graph.derived(recomputed_flops),
         "utilization": result.utilization,
         "stall_fraction": stalled,
-        "ledger": [dict(zip(LedgerRow._fields, row, strict=True)) for row in result.ledger],
+        "ledger": [
+            {"engine": engine, "entry": entry, "tier": tier, "phase": phase, "ticks": ticks}
+            for engine, entry, tier, phase, ticks in ledger_rows(program.tiers, totals)
+        ],
         "home_tier": result.design.home.name,
         "traffic_bytes": traffic,
         "bandwidth_share": result.bandwidth_share,

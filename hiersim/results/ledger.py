@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from hiersim.model.timeline import ENGINES, Timeline, column_meaning, ledger_width
+from hiersim.model.operators import IntArray
+from hiersim.model.timeline import ENGINES, WORK, column_meaning, ledger_width
 
 MAIN_ENGINE: Final = "cores"
 
@@ -21,13 +22,20 @@ class LedgerRow(NamedTuple):
     ticks: int
 
 
-def ledger_rows(tiers: tuple[str, ...], timeline: Timeline) -> Iterable[LedgerRow]:
-    """Entries with ticks, in the order of the engines and of the ledger's columns."""
+def ledger_rows(tiers: tuple[str, ...], totals: IntArray) -> Iterable[LedgerRow]:
+    """Entries with ticks, in the order of the engines and of the ledger's columns; see `Timeline.ledger_totals`."""
     names = _column_names(tiers)
-    for engine, totals in zip(ENGINES, timeline.ledger_totals.tolist(), strict=True):
-        for name, ticks in zip(names, totals, strict=True):
+    for engine, row in zip(ENGINES, totals.tolist(), strict=True):
+        for name, ticks in zip(names, row, strict=True):
             if ticks:
                 yield LedgerRow(engine, *name, ticks)
+
+
+def stall_fraction(totals: IntArray, makespan: int) -> float:
+    """Share of the makespan in which the cores wait."""
+    if not makespan:
+        return 0.0
+    return 1 - int(totals[ENGINES.index(MAIN_ENGINE), : len(WORK)].sum()) / makespan
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ from hiersim.model.design import Design
 from hiersim.model.dram_tiers import bandwidth_share
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
-from hiersim.model.timeline import ENGINES, WORK, Entry, Timeline
+from hiersim.model.timeline import ENGINES, Entry, Timeline
 from hiersim.model.trace import Trace
 from hiersim.modules import grouped
 from hiersim.presenting import drawn_by
@@ -27,9 +27,10 @@ from hiersim.provenance import fingerprint
 from hiersim.results.arithmetic import utilization
 from hiersim.results.document import to_dict, warnings_with
 from hiersim.results.kernel_rows import kernel_rows
-from hiersim.results.ledger import MAIN_ENGINE, LedgerRow, ledger_rows
+from hiersim.results.ledger import MAIN_ENGINE, LedgerRow, ledger_rows, stall_fraction
 from hiersim.results.memory import PlacementRow, memory_rows, placement_rows
 from hiersim.results.summary import headline
+from hiersim.tally import Tally
 from hiersim.units import TICKS_PER_SECOND, Bytes, Ticks
 from hiersim.version import __version__
 
@@ -43,6 +44,8 @@ class Result:
     graph: KernelGraph
     program: Program
     timeline: Timeline
+    tally: Tally
+    """Bytes at the ports, summed over all tiles."""
     bounds: Bounds
     engine_name: str
     """Name under which the engine was asked for."""
@@ -79,7 +82,7 @@ class Result:
     @property
     def ledger(self) -> tuple[LedgerRow, ...]:
         """Every entry with ticks, by engine."""
-        return tuple(ledger_rows(self.program.tiers, self.timeline))
+        return tuple(ledger_rows(self.program.tiers, self.timeline.ledger_totals))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -91,10 +94,7 @@ class Result:
     @property
     def stall_fraction(self) -> float:
         """Share of the makespan in which the cores wait."""
-        if not self.timeline.makespan:
-            return 0.0
-        work = int(self.timeline.ledger_totals[ENGINES.index(MAIN_ENGINE), : len(WORK)].sum())
-        return 1 - work / self.timeline.makespan
+        return stall_fraction(self.timeline.ledger_totals, self.timeline.makespan)
 
     def share(self, entry: str | None = None, tier: str | None = None, *, engine: str = MAIN_ENGINE) -> float:
         """Share of the makespan that an engine of the chip spends on an entry of the ledger, a tier to blame, or both.
@@ -131,8 +131,8 @@ class Result:
     @property
     def traffic(self) -> dict[str, dict[str, int]]:
         """Bytes read and written at the port of each tier and link; *read* is towards the cores."""
-        read, write = self.program.traffic()
-        used = dict(zip(self.program.tiers, zip(read.tolist(), write.tolist(), strict=True), strict=True))
+        read, write = self.tally.read.tolist(), self.tally.write.tolist()
+        used = dict(zip(self.program.tiers, zip(read, write, strict=True), strict=True))
         moved = {place.name: used.get(place.name, (0, 0)) for place in self.design.places}
         return {name: {"read": pair[0], "write": pair[1]} for name, pair in moved.items()}
 

@@ -42,6 +42,9 @@ LEFT_OUT: Final = ("schema", "design", "set")
 SEPARATOR: Final = "."
 
 
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def flat(result: Mapping[str, Any]) -> Row:
     """The JSON form of a result as one row."""
     row: Row = {}
@@ -52,8 +55,8 @@ def flat(result: Mapping[str, Any]) -> Row:
             for entry in value:
                 row[_ledger_column(entry["engine"], entry["entry"], entry["tier"], entry["phase"])] = entry["ticks"]
         elif key in JSON_TEXT:
-            row[key] = json.dumps(value, separators=(",", ":"), allow_nan=False)
-        elif isinstance(value, Mapping):
+            row[key] = _COMPACT(value)
+        elif isinstance(value, dict):
             _spread(row, key, value)
         else:
             row[RAN.get(key, key)] = value
@@ -63,7 +66,7 @@ def flat(result: Mapping[str, Any]) -> Row:
 def _spread(row: Row, path: str, table: Mapping[str, Any]) -> None:
     for key, value in table.items():
         name = f"{path}{SEPARATOR}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             _spread(row, name, value)
         else:
             row[name] = value
