@@ -1,8 +1,8 @@
 """`python -m benchmarks.sliders`: how long `hs.explore` takes from a key press in JupyterLab to the picture it changes.
 
-Needs chromium, and jupyterlab, ipywidgets and playwright: `pip install -e ".[browser]"`. Each move is
-timed in the page: from the key that moves the slider's handle to the second frame behind the change of the output, which
-has then been painted. Every move goes to a place where the slider has not been before.
+Needs chromium, and jupyterlab, ipywidgets and playwright: `pip install -e ".[browser]"`. Each move is timed in the
+page: from the key that moves the slider's handle to the second frame behind the change of the output, which has then
+been painted. Every move goes to a place where the slider has not been before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ MOVES: Final = 10
 """Of each slider, away from the middle; its range has twelve steps on that side."""
 PATIENCE_S: Final = 240
 WATCH: Final = """() => {
-  const out = [...document.querySelectorAll('.widget-html-content')].find((node) => node.querySelector('svg[role=img]'));
+  const shown = [...document.querySelectorAll('.widget-html-content')];
+  const out = shown.find((node) => node.querySelector('svg[role=img]'));
   window.moves = [];
   let begun = null;
   document.addEventListener('keydown', () => { begun = performance.now(); }, true);
@@ -155,7 +156,8 @@ def main() -> None:
     print(f"{TRACE} on {DESIGN}: from the key to the painted picture, {os.getloadavg()[0]:.1f} processes ready to run")
     for slider, (times, used) in taken.items():
         shown = ", ".join(f"{value:.0f}" for value in sorted(times))
-        print(f"{slider}: median {statistics.median(times):.0f} ms, least {min(times):.0f} ms of {len(times)} ({shown})")
+        middle = statistics.median(times)
+        print(f"{slider}: median {middle:.0f} ms, least {min(times):.0f} ms of {len(times)} ({shown})")
         print(f"  {1000 * used / len(times):.0f} ms of processor time a move: kernel, server and browser together")
     slow = any(statistics.median(times) > AIM_MS for times, _ in taken.values())
     raise SystemExit(int(slow))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hiersim.results import Result
-from hiersim.views.perfetto import flows
+from hiersim.views.series.timeline import flows
 from hiersim.views.tables import written
 
 
