@@ -178,7 +178,8 @@ def find_kernel(result: Result, word: str) -> int:
 def kernel_facts(result: Result, place: int) -> dict[str, Any]:
     """One kernel of the program: its operators in order, how it is cut, what it moves, where its time went.
 
-    A copy has no operators, and no index among the kernels.
+    A copy has no operators, and no index among the kernels. A kernel ends when its results have arrived where others
+    read them; a port may go on writing them back behind that end, so that it serves for longer than the kernel takes.
     """
     program, timeline, kernel = result.program, result.timeline, _kernel(result, place)
     moved, busy = _services(result, place)
@@ -186,6 +187,7 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
     operators = _operators(result, kernel) if kernel is not None else []
     flops = {unit: sum(row["flops"][unit] for row in operators) for unit in ("matrix", "vector")}
     bound = max(busy, key=lambda name: busy[name]) if busy else None
+    served = busy[bound] if bound else 0
     return {
         "kernel": kernel,
         "name": program.kernel_names[place],
@@ -202,7 +204,8 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
         "flops": flops,
         "busy_ticks": busy,
         "bound": bound,
-        "bound_share": busy[bound] / span if bound and span else 0.0,
+        "bound_share": served / max(served, span, 1),
+        "behind_ticks": max(served - span, 0),
         "arithmetic_intensity": _intensity(flops, moved),
         "ridge_point": _ridge_point(result, operators),
     }

@@ -165,7 +165,8 @@ _DECLARED: Final = (
     ("steps", "count", "Steps of a block along its inner dimension.", ""),
     ("busy_ticks", "ps", "Time in which each port and unit serves the kernel.", ""),
     ("bound", "-", "The port or unit that serves the kernel longest.", ""),
-    ("bound_share", "0-1", "Share of the kernel's time in which that port or unit serves it.", "higher"),
+    ("bound_share", "0-1", "Ticks in which that port or unit serves the kernel, over those of the kernel; 1 where it serves for longer, for it sets the pace.", "higher"),
+    ("behind_ticks", "ps", "For so long at least that port serves the kernel behind its end: bytes that are written back when the results are already there.", "lower"),
     ("arithmetic_intensity", "FLOP/B", "Useful FLOPs per byte at each tier's port.", "higher"),
     ("ridge_point", "FLOP/B", "Peak FLOP/s of the kernel's unit divided by the peak bandwidth of each shared tier.", ""),
     # validate

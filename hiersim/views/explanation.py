@@ -107,7 +107,9 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
             f"{tile['waves']:,} waves of {tile['steps']:,} steps{parts}{kept}"
         )
     if facts["bound"]:
-        lines.append(f"busiest: {facts['bound']}, {percent(facts['bound_share'])} of the time")
+        behind = facts["behind_ticks"]
+        after = f", and {show_ticks(behind)} or more of writing back behind its end" if behind else ""
+        lines.append(f"busiest: {facts['bound']}, {percent(facts['bound_share'])} of the time{after}")
     for tier, point in facts["arithmetic_intensity"].items():
         ridge = facts["ridge_point"].get(tier)
         if point is not None and ridge is not None:

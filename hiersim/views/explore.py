@@ -22,6 +22,8 @@ from hiersim.what_ifs import Part, parts_of
 MOST: Final = 3
 """Sliders go from 2^-MOST to 2^MOST times what the design has."""
 WEIGHTS: Final = ("fp8", "nvfp4")
+AS_IT_IS: Final = "as it is"
+"""The choice that changes nothing."""
 POLICIES: Final = ("eager", "pointwise", "epilogue", "attention")
 """Beside the schedules that the trace carries."""
 
@@ -118,29 +120,29 @@ def explore(trace: Trace, design: Design) -> Any:
     except ImportError:
         raise MissingExtraError("explore", "ipywidgets", "notebook") from None
     found = explorer(trace, design)
-    wide = {"description_width": "9em"}
+    wide, long = {"description_width": "9em"}, {"width": "30em"}
     sliders = {
         part.name: widgets.FloatLogSlider(
             value=1, base=2, min=-MOST, max=MOST, step=0.25, readout_format=".2f",
-            description=part_words(part), style=wide,
+            description=part_words(part), style=wide, layout=long,
         )
         for part in found.parts
     }  # fmt: skip
     fusion = widgets.Dropdown(options=found.policies(), value="eager", description="fusion", style=wide)
     asked: dict[str, Any] = {}
-    formats = [("as it is", None), *((name, name) for name in WEIGHTS if found.can(weights=name))]
-    if len(formats) > 1:
-        asked["weights"] = widgets.Dropdown(options=formats, value=None, description="weights", style=wide)
+    formats = [name for name in WEIGHTS if found.can(weights=name)]
+    if formats:
+        asked["weights"] = widgets.Dropdown(options=[AS_IT_IS, *formats], description="weights", style=wide)
     if found.can(batch=1):
-        sizes = [("as it is", None), *((str(2**step), 2**step) for step in range(9))]
-        asked["batch"] = widgets.Dropdown(options=sizes, value=None, description="batch", style=wide)
+        sizes = [AS_IT_IS, *(2**step for step in range(9))]
+        asked["batch"] = widgets.Dropdown(options=sizes, description="batch", style=wide)
     shown = widgets.HTML()
 
     def draw(_: Any = None) -> None:
         settings = Settings(
             fusion=fusion.value,
             factors={name: slider.value for name, slider in sliders.items()},
-            variant={name: control.value for name, control in asked.items() if control.value is not None},
+            variant={name: control.value for name, control in asked.items() if control.value != AS_IT_IS},
         )
         shown.value = found.html(settings)
 

@@ -160,4 +160,6 @@ def _shown(title: str, *parts: Child) -> str:
     """The pieces below a title, as wide as a figure at most."""
     style = {"style": f"max-width:{WIDTH}px"}
     heading = el("div", {"style": "font-weight:600;margin-bottom:6px"}, title)
-    return to_fragment(el("div", style, hatches(), heading, *parts))
+    patterns = hatches()
+    patterns.set("style", "position:absolute")
+    return to_fragment(el("div", style, patterns, heading, *parts))

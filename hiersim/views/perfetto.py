@@ -1,10 +1,10 @@
 """Timelines as a Perfetto trace: protobuf (`.pftrace`) or Chrome JSON (`.json`, `.json.gz`).
 
 Each run is a process, so that eager and fused stand side by side from the same zero. One lane each for the host, the
-kernels, every port and every unit; slices of one lane never overlap. Counters show what the last tier holds by role,
-and how fast each port moves bytes. Flows lead from a kernel to those that read what it wrote. One simulated picosecond
-is written as one nanosecond of trace time, since the formats know nothing shorter; the process name says so. Field
-numbers are those of Perfetto's trace_packet.proto and track_event.proto.
+kernels, the causes of the ledger, every port and every unit; slices of one lane never overlap. Counters show what each
+tier holds by role, and how fast each port moves bytes. Flows lead from a kernel to those that read what it wrote. One
+simulated picosecond is written as one nanosecond of trace time, since the formats know nothing shorter; the process
+name says so. Field numbers are those of Perfetto's trace_packet.proto and track_event.proto.
 """
 
 from __future__ import annotations
@@ -14,21 +14,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from hiersim.audit import audit
-from hiersim.errors import HiersimError, SimulationError
-from hiersim.lowering.host import entering
-from hiersim.model.operators import IntArray
-from hiersim.model.timeline import StageLog
-from hiersim.results import Result, role_names
-from hiersim.run import engine
-from hiersim.units import TICKS_PER_SECOND
+from hiersim.errors import HiersimError
+from hiersim.results import Result
+from hiersim.views.series.timeline import KERNELS, Slice, bandwidths, counters, flows, lanes, stage_log
 from hiersim.wire import put_bytes, put_fixed64, put_number
 
 SCALE_NOTE: Final = "1 ns shown = 1 ps simulated"
@@ -38,89 +29,8 @@ _COUNTERS: Final = 1000
 """Ids of counter tracks begin here, behind those of lanes."""
 _PER_RUN: Final = 2**32
 """Ids of tracks and flows of a run are told from those of the others by their upper half."""
-_WINDOWS: Final = 2000
-"""Of the makespan, for the bandwidth of ports."""
-KERNELS: Final = "kernels"
 _ROOT: Final = 1
 _SEQUENCE: Final = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """One interval of a lane, in ticks."""
-
-    name: str
-    begin: int
-    end: int
-    kernel: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
-    """A value that holds from each step to the next."""
-
-    name: str
-    unit: str
-    steps: tuple[tuple[int, int], ...]
-    """(tick, value)"""
-
-
-def lanes(result: Result, log: StageLog | None = None) -> Iterator[tuple[str, list[Slice]]]:
-    """Lanes from host to units, each with slices in order that do not overlap; `log` is `stage_log(result)` if at hand.
-
-    Raises
-    ------
-    SimulationError
-        When the log was not kept, and the run that makes it takes another time.
-    """
-    program, timeline = result.program, result.timeline
-    names = program.kernel_names
-    yield "host dispatch", list(_host(result))
-    yield KERNELS, [_slice(names, k, timeline.start[k], timeline.end[k]) for k in range(len(names))]
-    log = log or stage_log(result)
-    resource = program.stage_resource[log.stage]
-    for index, item in enumerate(program.resources):
-        rows = np.flatnonzero(resource == index)
-        rows = rows[np.argsort(log.grant[rows], kind="stable")]
-        merged: list[Slice] = []
-        for kernel, start, end in zip(
-            log.kernel[rows].tolist(), log.grant[rows].tolist(), log.end[rows].tolist(), strict=True
-        ):
-            if merged and merged[-1].kernel == kernel and merged[-1].end == start:
-                start = merged.pop().begin
-            merged.append(_slice(names, kernel, start, end))
-        yield f"{item.name} {'unit' if item.tier < 0 else 'port'}", merged
-
-
-def _host(result: Result) -> Iterator[Slice]:
-    """Launches; what enters a compiled region (guards, compilation) is a slice of its own before the kernel's."""
-    program, begin = result.program, result.timeline.host_begin
-    entered = entering(result.graph, result.design)
-    owner = program.graph_kernel if program.graph_kernel is not None else np.arange(len(program))
-    for k, name in enumerate(program.kernel_names):
-        start, end = int(begin[k]), int(begin[k] + program.host_ticks[k])
-        ticks = int(entered[owner[k]]) if owner[k] >= 0 else 0
-        if ticks:
-            yield Slice(name="enter compiled region", begin=start, end=start + ticks, kernel=k)
-        yield Slice(name=name, begin=start + ticks, end=end, kernel=k)
-
-
-def stage_log(result: Result) -> StageLog:
-    """The log of the run; where it was not kept, that of the same program played again, and audited."""
-    if result.timeline.log is not None:
-        return result.timeline.log
-    again = engine(result.engine_name)(result.program, keep_log=True)
-    if again.makespan != result.makespan or again.log is None:
-        raise SimulationError(
-            f"engine '{result.engine_name}' took {result.makespan} ticks, and {again.makespan} when it kept its log; "
-            "please report this"
-        )
-    audit(result.program, again, result.bounds)
-    return again.log
-
-
-def _slice(names: tuple[str, ...], kernel: int, begin: int, end: int) -> Slice:
-    return Slice(name=names[kernel], begin=int(begin), end=int(end), kernel=kernel)
 
 
 def write_timeline(source: Result | Sequence[Result], path: str | os.PathLike[str]) -> None:
@@ -209,61 +119,6 @@ def _flow_fields(result: Result, first: int) -> dict[int, bytes]:
             fields[producer] = fields.get(producer, b"") + put_fixed64(47, number)
             fields[consumer] = fields.get(consumer, b"") + put_fixed64(48, number)
     return fields
-
-
-def flows(result: Result) -> list[tuple[int, int]]:
-    """Kernels of the program that wrote last what a later one reads: (producer, consumer), in the consumers' order."""
-    graph, places = result.graph, result.program.places.tolist()
-    storage = graph.tensors.tensor_storage
-    reads, writes = (storage[access.tensor].tolist() for access in (graph.reads, graph.writes))
-    read_ptr, write_ptr = graph.reads.ptr.tolist(), graph.writes.ptr.tolist()
-    writer: dict[int, int] = {}
-    found: list[tuple[int, int]] = []
-    for kernel, place in enumerate(places):
-        read = reads[read_ptr[kernel] : read_ptr[kernel + 1]]
-        found += [(places[row], place) for row in sorted({writer[item] for item in read if item in writer})]
-        writer.update(dict.fromkeys(writes[write_ptr[kernel] : write_ptr[kernel + 1]], kernel))
-    return found
-
-
-def counters(result: Result) -> Iterator[Counter]:
-    """Bytes live in the last tier by role wherever they change; roles without any are left out."""
-    where = result.design.home.name
-    live, start = result.live, result.timeline.start[result.program.places]
-    columns = [*zip(role_names(), live.by_role.T, strict=True), ("saved activation", live.saved)]
-    for name, column in columns:
-        if column.any():
-            changed = np.flatnonzero(np.diff(column, prepend=-1))
-            steps = zip(start[changed].tolist(), column[changed].tolist(), strict=True)
-            yield Counter(name=f"{where} live: {name}", unit="bytes", steps=tuple(steps))
-
-
-def bandwidths(result: Result, log: StageLog | None = None, windows: int = _WINDOWS) -> Iterator[Counter]:
-    """Bytes per second at each port, in equal windows of the makespan; each transfer is even over its service.
-
-    Ports without limit and latency have no services, and no counter.
-    """
-    program, log = result.program, log or stage_log(result)
-    width = max(-(-int(result.makespan) // windows), 1)
-    edges = np.arange(0, int(result.makespan) + width, width)
-    resource, size = program.stage_resource[log.stage], program.stage_bytes[log.stage]
-    for index, item in enumerate(program.resources):
-        rows = np.flatnonzero((resource == index) & (size > 0))
-        if item.tier >= 0 and len(rows):
-            moved = np.diff(_moved_until(edges, log.grant[rows], log.end[rows], size[rows]))
-            rate = np.rint(moved * (TICKS_PER_SECOND / width)).astype(np.int64)
-            changed = np.flatnonzero(np.diff(rate, prepend=-1))
-            steps = [*zip(edges[changed].tolist(), rate[changed].tolist(), strict=True), (int(result.makespan), 0)]
-            yield Counter(name=f"{item.name} bandwidth", unit="B/s", steps=tuple(steps))
-
-
-def _moved_until(edges: IntArray, begin: IntArray, end: IntArray, size: IntArray) -> npt.NDArray[np.float64]:
-    """Bytes moved before each edge; a port serves one transfer at a time, so that they are in order."""
-    order = np.argsort(begin, kind="stable")
-    times = np.stack((begin[order], end[order]), axis=1).ravel()
-    done = np.cumsum(size[order])
-    moved = np.stack((done - size[order], done), axis=1).ravel()
-    return np.interp(edges, times, moved.astype(np.float64))
 
 
 def _packet(packets: bytearray, body: bytes) -> None:

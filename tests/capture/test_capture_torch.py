@@ -637,3 +637,21 @@ def test_the_command_writes_a_trace(tmp_path: Path) -> None:
     assert load_archive(output).name == "tiny-mlp"
     assert "operators" in done.stderr
     assert done.stdout == ""
+
+
+OWN = """
+import torch
+def build():
+    return torch.nn.MultiheadAttention(64, 4, batch_first=True), (torch.zeros(2, 16, 64),) * 3, {"need_weights": False}
+"""
+
+
+def test_the_attention_module_of_torch_runs_what_a_gpu_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_attention.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    trace = capture_torch("own_attention:build")
+    names = [trace.graph.operators.label(row) for row in range(len(trace.graph.operators))]
+    assert sum("_scaled_dot_product_efficient_attention" in name for name in names) == 1
+    assert not any("softmax" in name or "bmm" in name for name in names)
+    with pytest.raises(TraceError, match=r"cannot be imported.*expected own_attention:build"):
+        capture_torch("own_attention.py:build")

@@ -112,3 +112,21 @@ def test_by_class_splits_a_run_into_contractions_and_the_rest(hiersim: Any) -> N
     assert keys(answer) <= set(METRICS)
     assert [row["operator_class"] for row in answer["classes"]] == ["contraction", "normalization", "elementwise"]
     assert answer["classes"][0]["flops"] > 0.9 * sum(row["flops"] for row in answer["classes"])
+
+
+def test_a_port_that_writes_behind_the_end_of_a_kernel_is_busy_all_the_time() -> None:
+    """On the M1 Max the last tier serves an element-wise kernel for longer than the kernel takes: it writes back."""
+    from hiersim.explanation import kernel_facts
+    from hiersim.views.explanation import kernel_lines
+
+    result = hs.simulate(hs.load_trace("resnet50-infer"), hs.load_design("m1-max"))
+    facts = [kernel_facts(result, kernel) for kernel in range(len(result.program))]
+    behind = [fact for fact in facts if fact["behind_ticks"]]
+    assert behind and all(0 <= fact["bound_share"] <= 1 for fact in facts)
+    for fact in facts:
+        served = fact["busy_ticks"][fact["bound"]]
+        assert fact["behind_ticks"] == max(served - fact["ticks"], 0)
+        assert fact["bound_share"] == pytest.approx(min(served / fact["ticks"], 1))
+    assert all(fact["traffic_bytes"][fact["bound"]]["write"] for fact in behind), "what is left over are writes"
+    told = next(line for line in kernel_lines(behind[0]) if line.startswith("busiest"))
+    assert told.startswith(f"busiest: {behind[0]['bound']}, 100.0 % of the time, and ") and "behind its end" in told

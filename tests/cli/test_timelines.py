@@ -14,7 +14,9 @@ from hiersim.config.load import load_design
 from hiersim.frontends.load import load_trace
 from hiersim.results import Result
 from hiersim.run import simulate
-from hiersim.views.perfetto import SCALE_NOTE, bandwidths, chrome_json, flows, write_timeline
+from hiersim.views.perfetto import SCALE_NOTE, chrome_json, write_timeline
+from hiersim.views.series import timeline
+from hiersim.views.series.timeline import CAUSES, bandwidths, flows
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,7 @@ def test_perfetto_protos_read_every_slice(result: Result, tmp_path: Path) -> Non
         assert busy[lane] == result.timeline.busy[index]
     assert busy["kernels"] == int((result.timeline.end - result.timeline.start).sum())
     assert busy["host dispatch"] == int(result.program.host_ticks.sum())
+    assert busy[CAUSES] == result.makespan
 
 
 def test_counters_show_the_live_bytes_of_each_role(result: Result, tmp_path: Path) -> None:
@@ -142,3 +145,82 @@ def test_runs_stand_side_by_side_in_one_file(result: Result, tmp_path: Path) -> 
     assert {event["pid"] for event in events} == {1, 2}
     assert sum(event["ph"] == "s" for event in events) == sum(event["ph"] == "f" for event in events) == len(begins)
     assert document["otherData"]["inputs_sha256 of 2"] == result.inputs_sha256
+
+
+def ledger_by_cause(result: Result) -> dict[str, int]:
+    """The ledger of the cores, phases added up, by the names that slices have."""
+    from hiersim.views.figures.bars import cause_words
+    from hiersim.views.series.stalls import cause_ticks
+
+    return {cause_words(cause): ticks for cause, ticks in cause_ticks(result.to_dict()["ledger"]).items()}
+
+
+@pytest.mark.parametrize(
+    ("trace", "design", "policy"),
+    [("resnet50-infer", "a100-80gb-sxm", "inductor"), ("llama3-70b-decode", "h100-sxm", "eager")],
+)
+def test_the_lane_of_causes_is_the_ledger(trace: str, design: str, policy: str) -> None:
+    run = simulate(load_trace(trace), load_design(design), policy)
+    slices = list(timeline.causes(run))
+    assert slices[0].begin == 0 and slices[-1].end == run.makespan
+    assert all(a.end == b.begin and a.begin < a.end for a, b in pairwise(slices)), "no gap, no overlap"
+    total: dict[str, int] = defaultdict(int)
+    for item in slices:
+        total[item.name] += item.end - item.begin
+    assert total == ledger_by_cause(run)
+    ends = {item.kernel: item.end for item in slices}
+    late = [abs(end - int(run.timeline.end[kernel])) for kernel, end in ends.items()]
+    launch = max(int(run.program.host_ticks.max()), 10**7)
+    assert max(late[:-1]) <= launch, "borders are those of kernels, but for launches of copies"
+
+
+def test_counters_show_what_every_tier_holds(result: Result) -> None:
+    tpu = simulate(load_trace("resnet50-infer"), load_design("tpu-v4"))
+    spilled = simulate(load_trace("llama3-70b-decode"), load_design("h100-sxm"))
+    for run, tiers in ((result, {"l2", "hbm"}), (tpu, {"cmem", "hbm"}), (spilled, {"l2", "hbm", "dram"})):
+        held: dict[str, dict[int, int]] = {}
+        for counter in timeline.counters(run):
+            tier = counter.name.split()[0]
+            if not counter.name.endswith("saved activation"):
+                for time, value in _every(counter.steps, run):
+                    held.setdefault(tier, {})
+                    held[tier][time] = held[tier].get(time, 0) + value
+        assert set(held) == tiers
+        for tier, values in held.items():
+            most = max(values.values())
+            assert 0 < most <= run.design.tier(tier).capacity
+            assert most <= run.peak[tier] or tier == "l2"
+    assert spilled.peak["dram"] == max(_total(spilled, "dram"))
+
+
+def _every(steps: tuple[tuple[int, int], ...], run: Result) -> list[tuple[int, int]]:
+    """The value at every kernel's start and end."""
+    import numpy as np
+
+    times = np.unique(np.concatenate((run.timeline.start, run.timeline.end)))
+    place = np.searchsorted([time for time, _ in steps], times, side="right") - 1
+    return [(int(time), steps[row][1]) for time, row in zip(times.tolist(), place.tolist(), strict=True) if row >= 0]
+
+
+def _total(run: Result, tier: str) -> list[int]:
+    from hiersim.lowering.held import held_bytes
+
+    total: list[int] = held_bytes(run.graph, run.design, run.program)[tier].sum(axis=1).tolist()
+    return total
+
+
+def test_a_cache_holds_the_live_tensors_that_were_touched_last(result: Result) -> None:
+    from hiersim.lowering.held import cached_in
+
+    graph = result.graph
+    whole = cached_in(graph, 10**15).sum(axis=1)
+    assert (whole <= result.live.total).all() and whole.max() > 0.5 * result.live.total.max()
+    before = None
+    for capacity in (10**5, 10**6, 4 * 10**7, 10**15):
+        held = cached_in(graph, capacity)
+        total = held.sum(axis=1)
+        assert (held >= 0).all() and total.max() <= capacity
+        assert before is None or (total >= before).all(), "a larger cache holds no less"
+        before = total
+    moved = graph.writes.size[graph.writes.ptr[7] : graph.writes.ptr[8]].sum()
+    assert cached_in(graph, 10**15)[7].sum() >= moved

@@ -17,9 +17,9 @@ import hiersim as hs
 from hiersim.errors import HiersimError
 from hiersim.results import Comparison
 from hiersim.units import TICKS_PER_SECOND
-from hiersim.views.plots.choices import pareto_front
 from hiersim.views.series.knees import knees
 from hiersim.views.series.occupancy import lives, occupancy
+from hiersim.views.series.pareto import pareto_front
 from hiersim.views.series.roofline import kernel_flops, nest_bytes, roofline
 from hiersim.views.series.stalls import family_stacks, kernel_stacks, ledger_stack, module_stacks
 
@@ -151,7 +151,13 @@ def test_the_memory_wall_has_the_growth_that_was_put_in() -> None:
     base = hs.load_design("tiny")
     designs = [
         dataclasses.replace(
-            base.replace({"compute.matrix.peak.bf16": f"{3**step}x", "memory.hbm.bandwidth": f"{2**step}x"}),
+            base.replace(
+                {
+                    "compute.matrix.peak.bf16": f"{3**step}x",
+                    "memory.hbm.bandwidth": f"{2**step}x",
+                    "memory.hbm.capacity": f"{4**step}x",
+                }
+            ),
             name=f"d{step}",
             device=dataclasses.replace(base.device, year=2016 + 2 * step),
         )
@@ -159,7 +165,16 @@ def test_the_memory_wall_has_the_growth_that_was_put_in() -> None:
     ]
     fig, ax = hs.plot_memory_wall([*designs, dataclasses.replace(base, name="of no year")])
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["peak FLOP/s: 3.00 x in two years", "bandwidth: 2.00 x in two years"]
+    assert labels == [
+        "peak FLOP/s: 3.00 x in two years",
+        "bandwidth: 2.00 x in two years",
+        "capacity: 4.00 x in two years",
+        labels[3],
+    ]
+    prices = [point.usd_per_gb for point in hs.load_prices().history["dram"].points if 2016 <= point.year <= 2022]
+    assert labels[3].startswith("$/GB of DRAM: 0.")
+    drawn = np.asarray(ax.collections[3].get_offsets())
+    assert drawn[:, 0].tolist() == list(range(2016, 2023)) and drawn[:, 1] * prices[0] == pytest.approx(prices)
     assert not any(text.get_text() == "of no year" for text in ax.texts)
     fig, ax = hs.plot_memory_wall()
     names = {text.get_text() for text in ax.texts}

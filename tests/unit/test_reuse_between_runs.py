@@ -24,7 +24,7 @@ from hiersim.model.kernels import KernelGraph
 from hiersim.provenance import _feed, plain
 from hiersim.run import kernels_of, simulate
 from hiersim.version import __version__
-from hiersim.views.perfetto import stage_log
+from hiersim.views.series.timeline import stage_log
 
 RELU = Path(__file__).parents[2] / "docs" / "examples" / "relu.jsonl"
 CHANGE = {"memory.hbm.bandwidth": "3x", "memory.l2.capacity": "2 MiB"}

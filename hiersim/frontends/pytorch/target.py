@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,9 @@ def _resolve(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise TraceError(f"'{path}' cannot be imported: {error}", expected="package.module:function") from None
+        file = module.removesuffix(".py").replace("/", ".").lstrip(".")
+        expected = f"{file}:{name}" if module.endswith(".py") and name else "package.module:function"
+        raise TraceError(f"'{path}' cannot be imported: {error}", expected=expected) from None
 
 
 def _bind(model: nn.Module, args: Any, kwargs: Any, target: str) -> dict[str, Any]:
@@ -162,12 +165,16 @@ _SDPA = (torch.nn.functional.scaled_dot_product_attention, torch._C._nn.scaled_d
 class GpuAttention(TorchFunctionMode):
     """Routes `scaled_dot_product_attention` to the kernel that a GPU picks.
 
-    Torch chooses by device in C++; on meta tensors that would be the unfused form, which no GPU runs.
+    Torch chooses by device in C++; on meta tensors that would be the unfused form, which no GPU runs. Functions written
+    in Python run without the mode; the one that calls attention (`nn.MultiheadAttention` runs it) gets ours by name.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _SDPA and args and args[0].dim() == 4:  # the fused kernels take nothing else
             return _attention(*args, **(kwargs or {}))
+        if func is torch.nn.functional.multi_head_attention_forward:
+            with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention):
+                return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 

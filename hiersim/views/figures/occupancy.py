@@ -30,7 +30,7 @@ def occupancy_figure(data: Occupancy, width: float) -> Element:
     ]
     floor = np.zeros(len(data.start), np.int64)
     edges = [x(int(start)) for start in data.start] + [frame.right]
-    for place in _steady_first(data):
+    for place in data.steady_first:
         ceiling = floor + data.live[:, place]
         shape = [*_stairs(edges, ceiling, y), *reversed(_stairs(edges, floor, y))]
         role = data.roles[place]
@@ -49,12 +49,6 @@ def occupancy_figure(data: Occupancy, width: float) -> Element:
 def role_colour(role: str) -> str:
     """The colour of a role of tensors."""
     return ROLES.get(role, LINK)
-
-
-def _steady_first(data: Occupancy) -> list[int]:
-    """Roles by how little they change, so that what moves is drawn on what does not."""
-    swing = [int(np.ptp(data.live[:, place])) if len(data.live) else 0 for place in range(len(data.roles))]
-    return sorted(range(len(data.roles)), key=lambda place: (swing[place], place))
 
 
 def _stairs(edges: list[float], level: Any, y: Any) -> list[tuple[float, float]]:

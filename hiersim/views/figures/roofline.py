@@ -49,7 +49,7 @@ def roofline_figure(data: Roofline, width: float) -> Element | None:
     ]
     roofs = list(_roofs(data, x, y, frame, low_x))
     children += [part for part in roofs if part.tag != "text"]
-    shown = [data.runs[0]] if len(data.runs) == 1 else [data.runs[0], data.runs[-1]]
+    shown = data.ends
     for place, run in enumerate(shown):
         filled = place == len(shown) - 1
         children += [_dot(point, x, y, filled, run.label) for point in reversed(run.kernels)]

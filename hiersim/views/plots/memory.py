@@ -12,26 +12,30 @@ from hiersim.units import show_bytes, show_capacity
 from hiersim.views.explanation import capacity as cache_size
 from hiersim.views.figures.occupancy import role_colour
 from hiersim.views.palette import HBM, SRAM
-from hiersim.views.plots.style import Drawing, bytes_axis, drawing, plainer, ticks_axis
+from hiersim.views.plots.style import Backend, Plot, bytes_axis, drawing, interactive, plainer, ticks_axis
 from hiersim.views.series.knees import knees
 from hiersim.views.series.occupancy import lives, occupancy
 from hiersim.views.tables import written
 
 
-def plot_occupancy(result: Result, ax: Any = None) -> Drawing:
+def plot_occupancy(result: Result, ax: Any = None, backend: Backend = "matplotlib") -> Plot:
     """What the last tier holds over time, stacked by role of the tensors.
 
     Raises
     ------
     MissingExtraError
-        Without matplotlib.
+        Without the backend.
     """
+    title = f"{result.trace.name} on {result.design.name}, {result.fusion}"
+    if interactive(backend, ax, "plot_occupancy"):
+        from hiersim.views.interactive.memory import occupancy_chart
+
+        return occupancy_chart(occupancy(result), title)
     fig, ax = drawing(ax, "plot_occupancy")
     data = occupancy(result)
     edges = np.append(data.start, data.end)
-    order = np.argsort([int(np.ptp(column)) for column in data.live.T], kind="stable")
     floor = np.zeros(len(data.start), np.int64)
-    for place in order.tolist():
+    for place in data.steady_first:
         ceiling = floor + data.live[:, place]
         role = data.roles[place]
         ax.fill_between(
@@ -47,21 +51,27 @@ def plot_occupancy(result: Result, ax: Any = None) -> Drawing:
     ax.set_ylabel(f"{written(data.tier)} holds")
     ticks_axis(ax.xaxis)
     bytes_axis(ax.yaxis)
-    ax.set_title(f"{result.trace.name} on {result.design.name}, {result.fusion}")
+    ax.set_title(title)
     plainer(ax)
     ax.legend(fontsize="small")
     return fig, ax
 
 
-def plot_lifetimes(result: Result, ax: Any = None, most: int = 60) -> Drawing:
+def plot_lifetimes(result: Result, ax: Any = None, most: int = 60, backend: Backend = "matplotlib") -> Plot:
     """The largest tensors that are made on the way, each from its first use to its last.
 
     Raises
     ------
     MissingExtraError
-        Without matplotlib.
+        Without the backend.
     """
     found = lives(result, most)
+    least = f", at least {show_bytes(min(life.bytes for life in found))} each" if found else ""
+    title = f"{result.trace.name}, {result.fusion}: the {len(found)} largest tensors{least}"
+    if interactive(backend, ax, "plot_lifetimes"):
+        from hiersim.views.interactive.memory import lifetimes_chart
+
+        return lifetimes_chart(found, title)
     fig, ax = drawing(ax, "plot_lifetimes", (8.5, 1.6 + 0.12 * len(found)))
     for row, life in enumerate(found):
         label = life.role if life.role not in [other.role for other in found[:row]] else None
@@ -70,15 +80,14 @@ def plot_lifetimes(result: Result, ax: Any = None, most: int = 60) -> Drawing:
     ax.set_yticks([])
     ax.set_xlabel("time")
     ticks_axis(ax.xaxis)
-    least = f", at least {show_bytes(min(life.bytes for life in found))} each" if found else ""
-    ax.set_title(f"{result.trace.name}, {result.fusion}: the {len(found)} largest tensors{least}")
+    ax.set_title(title)
     plainer(ax)
     if found:
         ax.legend(fontsize="small")
     return fig, ax
 
 
-def plot_knees(result: Result, ax: Any = None, most: int = 6) -> Drawing:
+def plot_knees(result: Result, ax: Any = None, most: int = 6, backend: Backend = "matplotlib") -> Plot:
     """Traffic at the last tier against the capacity of a shared cache, with the working sets that make its knees.
 
     Raises
@@ -86,19 +95,23 @@ def plot_knees(result: Result, ax: Any = None, most: int = 6) -> Drawing:
     HiersimError
         When no bytes are used twice.
     MissingExtraError
-        Without matplotlib.
+        Without the backend.
     """
     data = knees(result, most)
     if data is None:
         raise HiersimError("no bytes are used twice", expected="a run in which a cache could save traffic")
+    title = f"{result.trace.name}, {result.fusion}"
+    if interactive(backend, ax, "plot_knees"):
+        from hiersim.views.interactive.memory import knees_chart
+
+        return knees_chart(data, title)
     fig, ax = drawing(ax, "plot_knees", (8.5, 5.0))
     ax.plot(data.capacities, data.traffic, color=HBM, linewidth=2.2)
     ax.axhline(data.least, color="black", linestyle=":", label=f"compulsory {show_bytes(data.least)}")
     if data.capacity is not None:
-        label = f"{written(data.cache or '')} finds {cache_size(data.capacity)} again"
-        ax.axvline(data.capacity, color=SRAM, linewidth=1.8, label=label)
+        ax.axvline(data.capacity, color=SRAM, linewidth=1.8, label=data.cache_words)
     for place, knee in enumerate(data.knees, start=1):
-        traffic = int(np.interp(knee.held_bytes, data.capacities, data.traffic))
+        traffic = data.traffic_at(knee.held_bytes)
         name = knee.name if len(knee.name) <= 58 else knee.name[:57] + "…"
         label = f"{place}: {cache_size(knee.held_bytes)} {name}"
         ax.plot(knee.held_bytes, traffic, "o", color="black", markersize=11, label=label)
@@ -109,7 +122,7 @@ def plot_knees(result: Result, ax: Any = None, most: int = 6) -> Drawing:
     ax.set_ylim(0)
     ax.set_xlabel("capacity of one shared cache")
     ax.set_ylabel(f"{written(data.home)} traffic")
-    ax.set_title(f"{result.trace.name}, {result.fusion}")
+    ax.set_title(title)
     plainer(ax)
     ax.legend(fontsize="x-small")
     return fig, ax

@@ -10,12 +10,12 @@ import numpy as np
 from hiersim.results import Result
 from hiersim.units import show_rate
 from hiersim.views.palette import tier_colour
-from hiersim.views.plots.style import Drawing, drawing, plainer, results_of
+from hiersim.views.plots.style import Backend, Plot, drawing, interactive, plainer, results_of
 from hiersim.views.series.roofline import Point, Roofline, RunPoints, roofline
 from hiersim.views.tables import written
 
 
-def plot_roofline(source: Result | Sequence[Result], ax: Any = None) -> Drawing:
+def plot_roofline(source: Result | Sequence[Result], ax: Any = None, backend: Backend = "matplotlib") -> Plot:
     """The hierarchical roofline: a roof per tier, kernels below it, arrows from the first run to the last.
 
     Parameters
@@ -24,20 +24,27 @@ def plot_roofline(source: Result | Sequence[Result], ax: Any = None) -> Drawing:
         Several are compared when they ran on the first one's design; the first is hollow, the last filled.
     ax : matplotlib axes, optional
         Where to draw.
+    backend : {"matplotlib", "plotly"}
+        What draws.
 
     Returns
     -------
     tuple
-        Figure and axes. Points are as large as their share of the time.
+        Figure and axes; of plotly a figure. Points are as large as their share of the time.
 
     Raises
     ------
     MissingExtraError
-        Without matplotlib.
+        Without the backend.
     """
+    title = f"{results_of(source)[0].trace.name} on {results_of(source)[0].design.name}"
+    if interactive(backend, ax, "plot_roofline"):
+        from hiersim.views.interactive.roofline import roofline_chart
+
+        return roofline_chart(roofline(results_of(source)), title)
     fig, ax = drawing(ax, "plot_roofline", (8.5, 5.5))
     data = roofline(results_of(source))
-    shown = [data.runs[0]] if len(data.runs) == 1 else [data.runs[0], data.runs[-1]]
+    shown = data.ends
     ax.set_xscale("log")
     ax.set_yscale("log")
     for run in shown:
@@ -55,7 +62,7 @@ def plot_roofline(source: Result | Sequence[Result], ax: Any = None) -> Drawing:
     ax.set_xlabel("FLOP per byte at the tier's port")
     ax.set_ylabel("FLOP/s")
     ax.yaxis.set_major_formatter(lambda value, _: show_rate(value))
-    ax.set_title(f"{results_of(source)[0].trace.name} on {data.design}")
+    ax.set_title(title)
     plainer(ax)
     if any(run.whole for run in shown):
         ax.legend(fontsize="small", loc="lower right")

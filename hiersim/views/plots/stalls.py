@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from hiersim.results import Result
 from hiersim.views.figures.bars import cause_words
-from hiersim.views.plots.style import Drawing, cause_style, drawing, legend_below, plainer, results_of, ticks_axis
-from hiersim.views.series.stalls import Stack, kernel_stacks, ledger_stack, module_stacks, ordered
-from hiersim.views.tables import headings
+from hiersim.views.plots.style import (
+    Backend,
+    Plot,
+    cause_style,
+    drawing,
+    interactive,
+    legend_below,
+    plainer,
+    results_of,
+    ticks_axis,
+)
+from hiersim.views.series.stalls import By, ordered, stacks_by
 
-By = Literal["run", "module", "layer", "kernel"]
 
-
-def plot_stalls(source: Result | Sequence[Result], ax: Any = None, by: By | None = None, most: int = 40) -> Drawing:
+def plot_stalls(
+    source: Result | Sequence[Result],
+    ax: Any = None,
+    by: By | None = None,
+    most: int = 40,
+    backend: Backend = "matplotlib",
+) -> Plot:
     """The ledger as stacked bars; causes differ by hatch as well as by colour.
 
     Parameters
@@ -28,19 +41,27 @@ def plot_stalls(source: Result | Sequence[Result], ax: Any = None, by: By | None
         kernel. Default: `module` for one result, `run` for several.
     most : int
         Bars that are drawn: of more those that take longest, in their own order.
+    backend : {"matplotlib", "plotly"}
+        What draws.
 
     Returns
     -------
     tuple
-        Figure and axes. The lengths of all bars of a run add up to its makespan, unless `most` left some out.
+        Figure and axes; of plotly a figure. The lengths of all bars of a run add up to its makespan, unless `most` left
+        some out.
 
     Raises
     ------
     MissingExtraError
-        Without matplotlib.
+        Without the backend.
     """
     results = results_of(source)
-    stacks = _stacks(results, by or ("module" if len(results) == 1 else "run"), most)
+    title = results[0].trace.name if len(results) > 1 else f"{results[0].trace.name}, {results[0].fusion}"
+    stacks = stacks_by(results, by or ("module" if len(results) == 1 else "run"), most)
+    if interactive(backend, ax, "plot_stalls"):
+        from hiersim.views.interactive.stalls import stalls_chart
+
+        return stalls_chart(stacks, results[0].program.tiers, title)
     fig, ax = drawing(ax, "plot_stalls", (9.0, 2.2 + 0.32 * len(stacks)))
     tiers = results[0].program.tiers
     done = [0] * len(stacks)
@@ -52,16 +73,7 @@ def plot_stalls(source: Result | Sequence[Result], ax: Any = None, by: By | None
     ax.invert_yaxis()
     ax.set_xlabel("time")
     ticks_axis(ax.xaxis)
-    ax.set_title(results[0].trace.name if len(results) > 1 else f"{results[0].trace.name}, {results[0].fusion}")
+    ax.set_title(title)
     plainer(ax)
     legend_below(fig, ax)
     return fig, ax
-
-
-def _stacks(results: list[Result], by: By, most: int) -> list[Stack]:
-    if by == "run":
-        labels = [heading.replace("\n", ", ") for heading in headings(results)]
-        return [ledger_stack(label, result.to_dict()) for label, result in zip(labels, results, strict=True)]
-    if by == "kernel":
-        return [stack for result in results for stack in kernel_stacks(result, most)]
-    return [stack for result in results for stack in module_stacks(result, int(by == "module"), by == "module", most)]

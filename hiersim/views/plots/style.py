@@ -1,17 +1,44 @@
-"""What all plots share: where they are drawn, and colours with hatches."""
+"""What all plots share: with what and where they are drawn, and colours with hatches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, Literal
 
-from hiersim.errors import MissingExtraError
+from hiersim.errors import HiersimError, MissingExtraError, nearest
 from hiersim.results import Result
 from hiersim.units import show_bytes, show_ticks
 from hiersim.views.palette import HATCHES, STYLES, cause_colour
 
+Backend = Literal["matplotlib", "plotly"]
 Drawing = tuple[Any, Any]
 """A matplotlib figure and its axes."""
+Plot = Any
+"""A `Drawing`; a `plotly.graph_objects.Figure` where plotly draws."""
+
+
+def interactive(backend: str, ax: Any, name: str) -> bool:
+    """Whether plotly is to draw; it makes a figure of its own, and takes no axes.
+
+    Raises
+    ------
+    HiersimError
+        For a backend of another name, and for axes together with plotly.
+    MissingExtraError
+        Without plotly, where it is asked for.
+    """
+    if backend not in ("matplotlib", "plotly"):
+        raise HiersimError(f"'{backend}' draws no plots", expected=nearest(backend, ("matplotlib", "plotly")))
+    if backend == "matplotlib":
+        return False
+    if ax is not None:
+        raise HiersimError("plotly draws on no axes of matplotlib", expected="ax, or backend='plotly', not both")
+    try:
+        import_module("plotly.graph_objects")
+    except ImportError:
+        raise MissingExtraError(f"{name}(backend='plotly')", "plotly", "plotly") from None
+    return True
 
 
 def drawing(ax: Any, name: str, size: tuple[float, float] = (8.0, 4.5)) -> Drawing:

@@ -11,7 +11,9 @@ from hiersim.explanation import explain
 from hiersim.lowering.working_sets import WorkingSet, reuses
 from hiersim.lowering.workload import prepare
 from hiersim.results import Result
+from hiersim.views.explanation import capacity as cache_size
 from hiersim.views.explanation import largest_part
+from hiersim.views.tables import written
 
 POINTS_PER_OCTAVE: Final = 8
 LEAST: Final = 2**17
@@ -44,6 +46,15 @@ class Knees:
     """Compulsory bytes."""
     knees: tuple[Knee, ...]
     """The largest savings first."""
+
+    @property
+    def cache_words(self) -> str:
+        """What the design's cache finds again; where it has one."""
+        return f"{written(self.cache or '')} finds {cache_size(self.capacity or 0)} again"
+
+    def traffic_at(self, capacity: int) -> int:
+        """The curve at any capacity."""
+        return int(np.interp(capacity, self.capacities, self.traffic))
 
 
 def knees(result: Result, most: int = 6) -> Knees | None:

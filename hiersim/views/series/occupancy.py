@@ -31,6 +31,12 @@ class Occupancy:
     peak_bytes: int
     peak_kernel: str
 
+    @property
+    def steady_first(self) -> list[int]:
+        """Roles by how little they change, so that what moves is drawn on what does not."""
+        swing = [int(np.ptp(column)) if len(column) else 0 for column in self.live.T]
+        return sorted(range(len(self.roles)), key=lambda place: (swing[place], place))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:

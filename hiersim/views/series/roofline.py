@@ -85,6 +85,11 @@ class Roofline:
     """Of the units that did any work, fastest first."""
     runs: tuple[RunPoints, ...]
 
+    @property
+    def ends(self) -> tuple[RunPoints, ...]:
+        """The runs that are drawn: the first and, of several, the last."""
+        return self.runs[:1] if len(self.runs) == 1 else (self.runs[0], self.runs[-1])
+
 
 def roofline(results: Sequence[Result], labels: Sequence[str] | None = None) -> Roofline:
     """The roofline of runs on the first one's design; runs on other designs are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from hiersim.model.operators import IntArray
 from hiersim.model.timeline import ENGINES, WORK, Entry, column_meaning
 from hiersim.modules import layer_of
 from hiersim.results import MAIN_ENGINE, Result
+from hiersim.views.tables import headings
 
 WORK_NAMES: Final = tuple(entry.name.lower() for entry in WORK)
 ENTRY_NAMES: Final = tuple(entry.name.lower() for entry in Entry)
 Cause = tuple[str, str | None]
 """Entry of the ledger, and the tier to blame."""
+By = Literal["run", "module", "layer", "kernel"]
+"""What a bar is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,16 @@ def ledger_stack(label: str, facts: Mapping[str, Any]) -> Stack:
     totals = cause_ticks(facts["ledger"])
     order = ordered(totals, tuple(facts["traffic_bytes"]))
     return Stack(label=label, parts=tuple((cause, totals[cause]) for cause in order))
+
+
+def stacks_by(results: Sequence[Result], by: By, most: int) -> list[Stack]:
+    """The bars of runs, of their parts of layers, of every layer or of every kernel; of a run at most `most`."""
+    if by == "run":
+        labels = [heading.replace("\n", ", ") for heading in headings(results)]
+        return [ledger_stack(label, result.to_dict()) for label, result in zip(labels, results, strict=True)]
+    if by == "kernel":
+        return [stack for result in results for stack in kernel_stacks(result, most)]
+    return [stack for result in results for stack in module_stacks(result, int(by == "module"), by == "module", most)]
 
 
 def module_stacks(result: Result, below: int = 0, merge: bool = False, most: int | None = None) -> tuple[Stack, ...]:
