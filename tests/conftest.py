@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -18,3 +20,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--regenerate` writes golden files again."""
     parser.addoption("--regenerate", action="store_true", help="write golden files again")
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[Any]:
+    """A process whose imports all captures of schedules share: TorchInductor's take longer than a small capture."""
+    from hiersim.frontends.pytorch.capture_process import CaptureProcess
+
+    with CaptureProcess() as shared:
+        yield shared

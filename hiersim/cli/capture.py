@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,19 +107,19 @@ def jax_command(target: str, mode: str, platform: str, weights: tuple[str, ...],
 def bundled(names: tuple[str, ...], out: str) -> None:
     """Capture bundled traces again, eager and inductor: all of them, or those named.
 
-    Each runs the command in its header in a process of its own, so that nothing of one capture reaches the next.
+    Each is what the command in its header gives, in a process of its own, so that nothing of one reaches the next.
     """
+    from hiersim.frontends.pytorch.capture import capture_torch
+    from hiersim.frontends.pytorch.capture_process import CaptureProcess
     from hiersim.zoo import BUILDERS
 
     chosen = names or tuple(builder.name for builder in BUILDERS.values() if builder.bundled)
     for name in chosen:
         if name not in BUILDERS:
             raise HiersimError(f"'{name}' is not a bundled model", expected=nearest(name, BUILDERS))
-    for name in chosen:
-        target = str(Path(out) / f"{name}.npz")
-        command = [sys.executable, "-m", "hiersim", "capture", "torch", name, "--mode", "inductor", "-o", target]
-        if subprocess.run(command, check=False).returncode:
-            raise HiersimError(f"the capture of '{name}' failed", expected="see the line above")
+    with CaptureProcess() as process:
+        for name in chosen:
+            _write(capture_torch(name, "inductor", process=process), str(Path(out) / f"{name}.npz"))
 
 
 def _write(trace: Trace, output: str) -> None:

@@ -14,10 +14,11 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, cast, get_type_hints
 
 import numpy as np
 
@@ -288,7 +289,7 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
     if not isinstance(text, dict):
         raise TraceError("is missing", file=archive.file, key=prefix)
     values: dict[str, Any] = {}
-    hints = get_type_hints(kind)
+    hints = _hints(cast("Hashable", kind))
     for item in fields(kind):
         if item.name in _OPTIONAL:
             if item.name in text:
@@ -300,6 +301,12 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
         else:
             values[item.name] = archive.column(f"{prefix}/{item.name}")
     return kind(**values)
+
+
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    """Types of the fields of a table, which Python evaluates anew each time that it is asked."""
+    return get_type_hints(cast("type[Any]", kind))
 
 
 def _text(value: Any, hint: Any, key: str, file: str) -> Any:

@@ -17,6 +17,7 @@ from hiersim.cli.capture import capture  # noqa: E402
 from hiersim.errors import HiersimError, MissingExtraError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
+from hiersim.frontends.pytorch.capture_process import CaptureProcess  # noqa: E402
 from hiersim.frontends.pytorch.eager import backward  # noqa: E402
 from hiersim.frontends.pytorch.meta_values import MetaValues  # noqa: E402
 from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
@@ -254,9 +255,9 @@ def test_capturing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         pytest.param("timm:resnet18", False, Workload(batch=2, image=96), id="resnet18"),
     ],
 )
-def test_inductor_schedules_them(target: str, train: bool, workload: Workload) -> None:
+def test_inductor_schedules_them(target: str, train: bool, workload: Workload, process: CaptureProcess) -> None:
     library(target)
-    trace = capture_torch(target, "inductor", train, workload)
+    trace = capture_torch(target, "inductor", train, workload, process=process)
     schedule = trace.schedules["inductor"]
     first = schedule.recomputed == 0
     assert schedule.operators.matrix_flops[first].sum() == trace.graph.operators.matrix_flops.sum()

@@ -16,6 +16,7 @@ from hiersim.errors import HiersimError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
 from hiersim.frontends.aten import cost_of, gathered_elements  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
+from hiersim.frontends.pytorch.capture_process import CaptureProcess  # noqa: E402
 from hiersim.frontends.pytorch.eager import as_call, backward  # noqa: E402
 from hiersim.frontends.pytorch.meta_values import SELECTS_ALL  # noqa: E402
 from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
@@ -52,12 +53,12 @@ def eager() -> Callable[[str], Trace]:
 
 
 @pytest.fixture(scope="module")
-def compiled() -> Callable[[str], Trace]:
+def compiled(process: CaptureProcess) -> Callable[[str], Trace]:
     found: dict[str, Trace] = {}
 
     def get(name: str) -> Trace:
         if name not in found:
-            found[name] = capture_torch(name, "inductor")
+            found[name] = capture_torch(name, "inductor", process=process)
         return found[name]
 
     return get
@@ -601,6 +602,7 @@ def test_a_compiled_training_step_is_whole(compiled: Callable[[str], Trace]) -> 
 @pytest.mark.slow
 @pytest.mark.xdist_group("tiny-gpt2")
 def test_inductor_captures_are_reproducible(tmp_path: Path, compiled: Callable[[str], Trace]) -> None:
+    """In a process of its own, and in one that made captures before."""
     save_trace(compiled("tiny-gpt2"), tmp_path / "a.npz")
     save_trace(capture_torch("tiny-gpt2", "inductor"), tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -608,9 +610,17 @@ def test_inductor_captures_are_reproducible(tmp_path: Path, compiled: Callable[[
 
 
 @pytest.mark.slow
-def test_errors_cross_the_process_border() -> None:
-    with pytest.raises(TraceError, match="not a bundled model"):
-        capture_torch("no-such-model", "inductor")
+def test_errors_cross_the_process_border(process: CaptureProcess) -> None:
+    for _ in range(2):
+        with pytest.raises(TraceError, match="not a bundled model"):
+            capture_torch("no-such-model", "inductor", process=process)
+
+
+@pytest.mark.slow
+def test_a_capture_that_fails_in_an_unknown_way_is_one_line(process: CaptureProcess, tmp_path: Path) -> None:
+    status, text = process.run(["tiny-mlp", str(tmp_path), "0", "no JSON"], tmp_path)
+    assert status == 1
+    assert text.splitlines()[-1].startswith("json.decoder.JSONDecodeError")
 
 
 def test_other_torch_releases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,12 +39,12 @@ def build():
 """
 
 
-def from_csv(folder: Path) -> KernelGraph:
+def from_csv(folder: Path, _: Any) -> KernelGraph:
     (folder / "mlp.csv").write_text(CSV)
     return eager(hs.import_table(folder / "mlp.csv"))
 
 
-def from_onnx(folder: Path) -> KernelGraph:
+def from_onnx(folder: Path, _: Any) -> KernelGraph:
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [
@@ -60,20 +60,20 @@ def from_onnx(folder: Path) -> KernelGraph:
     return eager(hs.import_onnx(folder / "mlp.onnx"))
 
 
-def from_torch(folder: Path, mode: str = "eager") -> KernelGraph:
+def from_torch(folder: Path, process: Any, mode: str = "eager") -> KernelGraph:
     pytest.importorskip("torch")
     from hiersim.frontends.pytorch.capture import capture_torch
 
     (folder / "mlp_in_torch.py").write_text(TORCH)
-    trace = capture_torch("mlp_in_torch:build", mode)
+    trace = capture_torch("mlp_in_torch:build", mode, process=process)
     return trace.schedules["inductor"] if mode == "inductor" else eager(trace)
 
 
-def from_inductor(folder: Path) -> KernelGraph:
-    return from_torch(folder, "inductor")
+def from_inductor(folder: Path, process: Any) -> KernelGraph:
+    return from_torch(folder, process, "inductor")
 
 
-def from_jax(folder: Path) -> KernelGraph:
+def from_jax(folder: Path, _: Any) -> KernelGraph:
     pytest.importorskip("jax")
     from hiersim.frontends.jax_capture import capture_jax
 
@@ -125,13 +125,13 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 def test_one_mlp_is_one_graph(
-    way: Callable[[Path], KernelGraph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: Callable[[Path, Any], KernelGraph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    graph = way(tmp_path)
+    graph = way(tmp_path, process)
     x, w1, b1, w2, b2 = (
         ("given", BYTES * size) for size in (ROWS * INNER, INNER * HIDDEN, HIDDEN, HIDDEN * OUTER, OUTER)
     )

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from hiersim.frontends.archive import save_trace
+from hiersim.frontends.pytorch.capture import capture_torch
+from hiersim.frontends.pytorch.capture_process import CaptureProcess
+from hiersim.views.traces import summary_of
+
 HERE = Path(__file__).parent
 MODELS = (
     "unet", "mobilenet", "densenet", "convnext", "mixer", "t5", "dlrm", "moe", "lstm", "mamba", "generator",
@@ -13,22 +18,20 @@ MODELS = (
 LATER = ("swin", "gqa", "dit", "gru", "wav", "gqa_train")
 
 
-def capture(name: str) -> None:
+def capture(name: str, process: CaptureProcess) -> None:
     """Write `captured/NAME.npz`."""
-    from hiersim.frontends.archive import save_trace
-    from hiersim.frontends.pytorch.capture import capture_torch, summary
-
-    sys.path.insert(0, str(HERE))
     module = "later_models" if name in LATER else "models"
-    trace = capture_torch(f"{module}:{name}", "inductor", name.endswith("_train"))
+    trace = capture_torch(f"{module}:{name}", "inductor", name.endswith("_train"), process=process)
     save_trace(trace, HERE / "captured" / f"{name}.npz")
-    print(f"{name}: {summary(trace)}")
+    print(f"{name}: {summary_of(trace)}")
 
 
 if __name__ == "__main__":
     (HERE / "captured").mkdir(exist_ok=True)
-    for model in sys.argv[1:] or (*MODELS, *LATER):
-        try:
-            capture(model)
-        except Exception as error:
-            print(f"{model}: {error}")
+    sys.path.insert(0, str(HERE))
+    with CaptureProcess() as shared:
+        for model in sys.argv[1:] or (*MODELS, *LATER):
+            try:
+                capture(model, shared)
+            except Exception as error:
+                print(f"{model}: {error}")

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,12 +175,12 @@ def test_a_trace_that_launches_nothing_is_refused_by_name() -> None:
 
 
 @pytest.mark.torch
-def test_the_captures_are_what_torch_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_captures_are_what_torch_makes(monkeypatch: pytest.MonkeyPatch, process: Any) -> None:
     """One of them, again: the same operators and the same kernels."""
     from hiersim.frontends.pytorch.capture import capture_torch
 
     monkeypatch.syspath_prepend(str(HERE))
-    again, kept = capture_torch("models:generator", "inductor"), trace_of("generator")
+    again, kept = capture_torch("models:generator", "inductor", process=process), trace_of("generator")
     assert again.schedules["inductor"].names == kept.schedules["inductor"].names
     for one, other in ((again.graph, kept.graph), (again.schedules["inductor"], kept.schedules["inductor"])):
         assert one.operators.strings == other.operators.strings

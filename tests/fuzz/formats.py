@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,28 +12,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import mutate
-from hostile_traces import good_archive, good_rows
+import probes
 from mutate import Mutator
-from profiles import mlp_profile
 
 import hiersim as hs
 from hiersim.frontends.hlo.build import import_hlo
 from hiersim.model.trace import Trace
 
-HLO: Final = Path(__file__).parent / "seed.hlo"
-TABLE: Final = """name,kind,op,dims,shape,dtype,inputs,count,flops
-fc1,gemm,,m=64 n=512 k=256,,bf16,x:input w1:weight b1:weight:512,1,
-act,,aten.gelu,,64x512,bf16,fc1,1,
-conv,conv,,images=1 pixels=49 channels=64 inputs=3 window=9,,fp32,,2,
-sum,reduction,,rows=64 columns=512,64,fp32,act,1,100
-fc2,gemm,,m=64 n=256 k=512,,bf16,act w2:weight,1,
-"""
-YAML: Final = """name: mlp
-dtype: bf16
-operators:
-  - {name: fc1, kind: gemm, dims: {m: 64, n: 512, k: 256}, inputs: ["x:input", "w1:weight"]}
-  - {name: act, kind: pointwise, shape: [64, 512], inputs: [fc1]}
-"""
+SEEDS: Final = Path(__file__).parent / "seeds"
+"""A folder per format; mostly files of a few operators, for a case costs what its file costs."""
+COMMON: Final = ("hiersim.model.operators", "hiersim.frontends.integrity", "hiersim.frontends.draft")
+"""Readers of all formats pass through these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,56 +33,78 @@ class Format:
     seeds: tuple[bytes, ...]
     mutators: tuple[Mutator, ...]
     read: Callable[[Path], Trace]
+    modules: tuple[str, ...]
+    """Where its reader lies."""
+    zipped: bool = False
+    """Whether its reader takes gzip."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Keys and values that its reader knows, as far as modules were watched."""
+        mine = (*self.modules, *COMMON)
+        return tuple(sorted({word for name, held in probes.words.items() if name.startswith(mine) for word in held}))
 
 
 def formats() -> dict[str, Format]:
     """All formats that can be read here: ONNX and its runtime need their packages."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "capture"))
-    profile = json.dumps(mlp_profile().whole()).encode()
-    chakra, nodes = _chakra()
+    rows, tree, text = mutate.json_rows, mutate.json_value, mutate.text
+    lines = ("rows", "kernel_rows", "region_rows", "lines")
     found = {
-        "rows": _format(".jsonl", [good_rows().encode()], [mutate.json_rows, mutate.text], hs.load_trace),
-        "archive": _format(".npz", [_archive()], [mutate.archive], hs.load_trace),
-        "kineto": _format(".json", [profile], [mutate.json_value, mutate.text], hs.import_kineto),
-        "chakra": _format(".et", [chakra], [mutate.delimited], hs.import_chakra),
-        "chakra-json": _format(".json", [nodes], [mutate.json_value], hs.import_chakra),
-        "hlo": _format(".txt", [HLO.read_bytes()], [mutate.text], import_hlo),
-        "table": _format(".csv", [TABLE.encode()], [mutate.text], hs.import_table),
-        "yaml": _format(".yaml", [YAML.encode()], [mutate.text], hs.import_table),
+        "rows": _format("rows", ".jsonl", [rows, text], hs.load_trace, *lines, zipped=True),
+        "archive": _format("archive", ".npz", [mutate.archive], hs.load_trace, "archive", seeds=_archives()),
+        "kineto": _format("kineto", ".json", [tree, text], hs.import_kineto, "kineto", "json_stream", zipped=True),
+        "chakra": _format(
+            "chakra", ".et", [mutate.delimited], hs.import_chakra, "chakra", seeds=_chakra(), zipped=True
+        ),
+        "chakra-json": _format("chakra-json", ".json", [tree, text], hs.import_chakra, "chakra", zipped=True),
+        "hlo": _format("hlo", ".txt", [text], import_hlo, "hlo"),
+        "table": _format("table", ".csv", [text], hs.import_table, "operator_list"),
+        "yaml": _format("yaml", ".yaml", [text], hs.import_table, "operator_list"),
     }
+    sys.path.insert(0, str(Path(__file__).parents[1] / "capture"))
     try:
         import onnx_models
     except ImportError:
         return found
     models = [onnx_models.encoder(layers=1), onnx_models.network()]
-    found["onnx"] = _format(".onnx", models, [mutate.message], hs.import_onnx)
+    found["onnx"] = _format("onnx", ".onnx", [mutate.message], hs.import_onnx, "onnx_model", seeds=models)
     if find_spec("onnxruntime"):
         optimised = partial(hs.import_onnx, runtime="extended")
-        found["onnx-runtime"] = _format(".onnx", models, [mutate.message], optimised)
+        found["onnx-runtime"] = _format("onnx", ".onnx", [mutate.message], optimised, "onnx_model", seeds=models)
     return found
 
 
-def _format(suffix: str, seeds: list[bytes], mutators: list[Mutator], read: Any) -> Format:
-    return Format(suffix=suffix, seeds=tuple(seeds), mutators=(*mutators, *mutators, *mutators, mutate.raw), read=read)
+def _format(
+    name: str, suffix: str, mutators: list[Mutator], read: Any, *modules: str, seeds: Any = (), zipped: bool = False
+) -> Format:
+    return Format(
+        suffix=suffix,
+        seeds=tuple(seeds) or tuple(path.read_bytes() for path in sorted((SEEDS / name).iterdir())),
+        mutators=(*mutators, *mutators, *mutators, mutate.raw),
+        read=read,
+        modules=tuple(f"hiersim.frontends.{module}" for module in modules),
+        zipped=zipped,
+    )
 
 
-def _archive() -> bytes:
+def _sound() -> list[Trace]:
+    """The readable seeds and a measured one, as traces."""
+    found = [hs.load_trace(path) for path in sorted((SEEDS / "rows").iterdir())]
+    return [*found, hs.import_kineto(SEEDS / "kineto" / "product.json"), import_hlo(SEEDS / "hlo" / "smallest.txt")]
+
+
+def _archives() -> list[bytes]:
     with TemporaryDirectory() as folder:
-        return good_archive(Path(folder) / "t.npz")
+        path = Path(folder) / "t.npz"
+        return [_written(trace, path, hs.save_trace) for trace in _sound()]
 
 
-def _chakra() -> tuple[bytes, bytes]:
-    """An exported trace, and nodes as the jsonizer writes them."""
+def _chakra() -> list[bytes]:
     with TemporaryDirectory() as folder:
-        (Path(folder) / "t.jsonl").write_text(good_rows())
-        hs.export_chakra(hs.load_trace(Path(folder) / "t.jsonl"), Path(folder) / "t.et")
-        data = (Path(folder) / "t.et").read_bytes()
-    tensor = [1, 2, 0, 64, 4, "cuda:0"]
-    nodes = [
-        {"id": at, "name": name, "type": "COMP_NODE", "data_deps": [at - 1] if at > 1 else [], "ctrl_deps": [],
-         "duration_micros": 5 * at, "inputs": {"values": [tensor], "shapes": [[8, 8]], "types": ["Tensor(float)"]},
-         "outputs": {"values": [tensor], "shapes": [[8, 8]], "types": ["Tensor(float)"]},
-         "attr": [{"name": "is_cpu_op", "bool_val": at % 2 == 0}]}
-        for at, name in enumerate(("aten::mm", "aten::relu", "aten::add", "ncclKernel"), 1)
-    ]  # fmt: skip
-    return data, json.dumps({"schema": "1.1.0", "nodes": nodes}).encode()
+        path = Path(folder) / "t.et"
+        return [_written(trace, path, hs.export_chakra) for trace in _sound()[:4]]
+
+
+def _written(trace: Trace, path: Path, write: Callable[[Trace, Path], Any]) -> bytes:
+    write(trace, path)
+    return path.read_bytes()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from hiersim import errors
 from hiersim.errors import HiersimError, MissingExtraError, TraceError, nearest
 from hiersim.frontends.archive import load_archive
+from hiersim.frontends.pytorch.capture_process import CaptureProcess, run_once
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.regions import Shapes
 from hiersim.model.trace import Trace
@@ -29,8 +27,9 @@ def require_torch() -> None:
 
 
 def capture_torch(
-    target: str, mode: str = "eager", train: bool = False, workload: Workload = PLAIN, shapes: str = "automatic"
-) -> Trace:
+    target: str, mode: str = "eager", train: bool = False, workload: Workload = PLAIN, shapes: str = "automatic",
+    process: CaptureProcess | None = None,
+) -> Trace:  # fmt: skip
     """Capture a model.
 
     Parameters
@@ -47,6 +46,8 @@ def capture_torch(
         Batch, sequence, phase, image size, element type and settings of an `hf:` or `timm:` target.
     shapes : str
         Of mode `dynamo`: what a region does when sizes change, `automatic`, `static` or `dynamic`.
+    process : CaptureProcess or None
+        Of mode `inductor`: the process whose imports several captures share; None for one of its own.
 
     Raises
     ------
@@ -64,27 +65,25 @@ def capture_torch(
     if shapes not in known:
         raise TraceError(f"'{shapes}' is no way to treat sizes", key="--shapes", expected=nearest(shapes, known))
     if mode == "inductor":
-        return capture_in_subprocess(target, train, workload)
+        return capture_in_subprocess(target, train, workload, process)
     from hiersim.frontends.pytorch.record import record
 
     return record(target, train, mode, workload, known[shapes])[0]
 
 
-def capture_in_subprocess(target: str, train: bool, workload: Workload = PLAIN) -> Trace:
+def capture_in_subprocess(
+    target: str, train: bool, workload: Workload = PLAIN, process: CaptureProcess | None = None
+) -> Trace:
     """The eager graph and Inductor's schedule of `target`; see `capture_torch`."""
     from hiersim.frontends.pytorch.inductor import check_version
 
     check_version()
-    path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[3]), str(Path.cwd()), *filter(None, sys.path)]))
     with tempfile.TemporaryDirectory(prefix="hiersim-") as folder:
         output = Path(folder) / "trace.npz"
         words = [target, str(output), str(int(train)), workload.to_json()]
-        command = [sys.executable, "-m", "hiersim.frontends.pytorch.child", *words]
-        # Hash seeds must not order sets of nodes differently from run to run.
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "TORCHINDUCTOR_CACHE_DIR": folder}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not output.exists():
-            raise _error_of(done.stderr)
+        status, stderr = (run_once if process is None else process.run)(words, Path(folder))
+        if status != 0 or not output.exists():
+            raise _error_of(stderr)
         return load_archive(output)
 
 
