@@ -10,9 +10,10 @@ in both, and its own. LRU of capacity C keeps it exactly if D(x) <= C, so the sh
 of [0, 1] where the straight line D stays below C. D does not depend on any capacity: it is computed once
 per kernel graph, and a larger cache never misses more (the inclusion property of LRU).
 
-Which part of a storage a kernel touches is not known where it touches less than all: it is taken to be the first bytes.
-A storage is therefore a stack of *layers*, on top what was touched last, below it the rest of what was touched before,
-each with its own age. A kernel that reads all of it ends an interval of each, and the formula holds layer by layer.
+A storage of which kernels touch different views is cut (`pieces.py`), and each piece goes its own way. Which part of a
+piece a kernel touches is not known where it touches less than all: it is taken to be the first bytes. A piece is
+therefore a stack of *layers*, on top what was touched last, below it the rest of what was touched before, each with its
+own age. A kernel that reads all of it ends an interval of each, and the formula holds layer by layer.
 
 Mattson, Gecsei, Slutz, Traiger: Evaluation techniques for storage hierarchies, IBM Systems Journal 9(2), 1970.
 """
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiersim.errors import FusionError
+from hiersim.lowering.pieces import Pieces, cut, numbered
 from hiersim.lowering.reuse import Walk
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Accesses, IntArray
@@ -112,7 +114,7 @@ def profile_reuse(graph: KernelGraph) -> ReuseProfile:
         For a graph that no frontend would let through, and whose walk would read past the end of a column.
     """
     _check_graph(graph)
-    return ReuseProfile(**Walk(graph).run(graph.tensors.storage_output == 1))
+    return walked(graph, 1)
 
 
 def profile_second_run(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
@@ -123,8 +125,33 @@ def profile_second_run(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
     A chunk is dirty until the next run overwrites it.
     """
     _check_graph(graph)
-    both = ReuseProfile(**Walk(repeated(graph, 2)).run(graph.tensors.storage_output == 1, runs=2))
+    both = walked(graph, 2)
     return both, one_run(both, 1, graph)
+
+
+def walked(graph: KernelGraph, runs: int) -> ReuseProfile:
+    """The reuse of so many runs of `graph`, each storage in the pieces that its views make of it."""
+    pieces = graph.derived(cut)
+    if pieces is None:
+        return _profile(graph, numbered(graph.tensors.storage_bytes), runs)
+    return _of_whole(_profile(pieces.graph, pieces.kind, runs), pieces, runs)
+
+
+def _profile(graph: KernelGraph, kind: IntArray, runs: int) -> ReuseProfile:
+    walk = Walk(graph if runs == 1 else repeated(graph, runs), kind)
+    return ReuseProfile(**walk.run(graph.tensors.storage_output == 1, runs=runs))
+
+
+def _of_whole(profile: ReuseProfile, pieces: Pieces, runs: int) -> ReuseProfile:
+    """A profile of pieces by the reads and writes that they are parts of."""
+    ends = pieces.read_ptr[1:] + pieces.read_ptr[-1] * np.arange(runs, dtype=np.int64)[:, None]
+    run, write = np.divmod(profile.chunk_write, max(len(pieces.write_of), 1))
+    writes = int(pieces.write_of.max(initial=-1)) + 1
+    return dataclasses.replace(
+        profile,
+        read_ptr=profile.read_ptr[np.append(0, ends.reshape(-1))],
+        chunk_write=pieces.write_of[write] + run * writes if writes else profile.chunk_write,
+    )
 
 
 def one_run(profile: ReuseProfile, run: int, graph: KernelGraph) -> ReuseProfile:

@@ -15,7 +15,7 @@ import numpy as np
 from hiersim.lowering.dirty import column, filled, result
 from hiersim.lowering.stages import longer
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import PRODUCED
+from hiersim.model.operators import PRODUCED, IntArray
 
 if cython.compiled:
     from cython.cimports.hiersim.lowering.dirty import DirtyChunks
@@ -27,14 +27,6 @@ MOST_LAYERS = cython.declare(cython.longlong, 32)
 """A block with more layers takes the two that were touched longest ago for one, as old as the older."""
 
 
-def _numbered(values: Any) -> tuple[int, Any]:
-    """How many values differ, and the number of each among them (np.unique would import masked arrays)."""
-    order = np.argsort(values, kind="stable")
-    number = np.zeros(len(order), np.int64)
-    number[order[1:]] = np.cumsum(np.diff(values[order]) > 0)
-    return (int(number.max()) + 1 if len(order) else 0), number
-
-
 @cython.cclass
 class Walk:
     """One walk; `run` gives the columns of a `ReuseProfile` by name."""
@@ -43,8 +35,8 @@ class Walk:
     size: cython.longlong[::1]  # (S,) bytes of a storage; a block has the size of every storage that lies in it
     block: cython.longlong[::1]  # (S,) the block that a storage lies in
     fresh: cython.longlong[::1]  # (S,) 1: its block is chosen when it is first touched
-    kind: cython.longlong[::1]  # (S,) index of its size among all sizes
-    idle: cython.longlong[::1]  # (sizes,) storage freed last; the others hang on `idle_next`
+    kind: cython.longlong[::1]  # (S,) storages of one kind take each other's blocks when memory is reused
+    idle: cython.longlong[::1]  # (kinds,) storage freed last; the others hang on `idle_next`
     idle_next: cython.longlong[::1]  # (S,)
     release_ptr: cython.longlong[::1]
     release: cython.longlong[::1]  # CSR (K + 1,): storages freed after each kernel
@@ -101,15 +93,15 @@ class Walk:
 
     dirty: DirtyChunks
 
-    def __init__(self, graph: KernelGraph) -> None:
+    def __init__(self, graph: KernelGraph, kind: IntArray) -> None:
         table = graph.tensors
         storages, tensors = len(table.storage_bytes), len(table.tensor_storage)
         self.kernels = len(graph)
         self.size, self.storage_of = column(table.storage_bytes), column(table.tensor_storage)
         self.block = column(np.arange(storages))
         self.fresh = column(np.isin(table.storage_role, [int(role) for role in PRODUCED]))
-        sizes, kind = _numbered(table.storage_bytes)
-        self.kind, self.idle, self.idle_next = column(kind), filled(sizes, NONE), filled(storages, NONE)
+        kinds = int(kind.max(initial=-1)) + 1
+        self.kind, self.idle, self.idle_next = column(kind), filled(kinds, NONE), filled(storages, NONE)
         freed = np.flatnonzero(table.storage_free >= 0)
         self.release = column(freed[np.argsort(table.storage_free[freed], kind="stable")])
         counts = np.bincount(table.storage_free[freed], minlength=len(graph))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiersim.lowering.pieces import cut
 from hiersim.lowering.planner import Plan
 from hiersim.lowering.replacement import cache_bytes, moved_beyond
 from hiersim.lowering.scratchpad import Residents
@@ -124,6 +125,15 @@ def _by_kernel(graph: KernelGraph, chosen: BoolArray) -> IntArray:
 
 def _loaded(graph: KernelGraph, chosen: BoolArray) -> IntArray:
     """(R,) bytes of each read of the chosen storages that no kernel before it read or wrote."""
+    pieces = graph.derived(cut)
+    if pieces is not None:
+        parts = _loaded_whole(pieces.graph, chosen[pieces.storage_of])
+        return np.diff(np.append(0, np.cumsum(parts))[pieces.read_ptr])
+    return _loaded_whole(graph, chosen)
+
+
+def _loaded_whole(graph: KernelGraph, chosen: BoolArray) -> IntArray:
+    """The same where no storage has pieces: of less than all of one, all kernels touch the first bytes."""
     reads = graph.reads
     storage = graph.tensors.tensor_storage[reads.tensor]
     kernel = np.repeat(np.arange(len(graph)), np.diff(reads.ptr))
@@ -146,6 +156,9 @@ def _loaded(graph: KernelGraph, chosen: BoolArray) -> IntArray:
 
 def _flushed(graph: KernelGraph, resident: BoolArray) -> IntArray:
     """(K,) bytes of residents that are results, booked with the last kernel that writes them."""
+    pieces = graph.derived(cut)
+    if pieces is not None:
+        graph, resident = pieces.graph, resident[pieces.storage_of]
     touched = graph.derived(touches)
     wanted = resident & (graph.tensors.storage_output == 1)
     rows = np.flatnonzero((touched.write > 0) & wanted[touched.storage])

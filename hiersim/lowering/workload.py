@@ -10,6 +10,7 @@ import numpy as np
 from hiersim.lowering.classes import Ragged, equal_rows
 from hiersim.lowering.coalescing import address_flops, transposed_runs
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
+from hiersim.lowering.pieces import cut
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.lowering.rows import COLUMNS, rows_of_kernels
@@ -125,9 +126,11 @@ def _unknown(operators: OperatorTable) -> str:
 def compulsory_bytes(graph: KernelGraph) -> int:
     """Bytes that any schedule moves to or from the home tier.
 
-    Of each storage that exists before the first kernel: the largest read, less what kernels before it wrote there.
-    Of each output: the largest write.
+    Of each storage (each piece of one, where views begin within it) that exists before the first kernel: the largest
+    read, less what kernels before it wrote there. Of each output: the largest write.
     """
+    pieces = graph.derived(cut)
+    graph = pieces.graph if pieces else graph
     table = graph.tensors
     storages = len(table.storage_bytes)
     outside = ~np.isin(table.storage_role, [int(role) for role in PRODUCED])

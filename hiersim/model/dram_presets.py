@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hiersim.errors import DesignError, nearest
-from hiersim.model.dram import DramTimings
+from hiersim.model.dram_timings import DramTimings
 from hiersim.units import Bytes, Count, Ticks
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hiersim.model.dram import STREAM, Access, Achieved, DramTimings, achieved
+from hiersim.model.dram import STREAM, Access, Achieved, achieved
+from hiersim.model.dram_timings import DramTimings
 from hiersim.units import UNLIMITED, Bytes, Share, ceil_div
 
 if TYPE_CHECKING:

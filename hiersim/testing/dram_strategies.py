@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from hiersim.model.dram import DramTimings
+from hiersim.model.dram_timings import DramTimings
 from hiersim.units import Bytes, Count, Ticks
 
 

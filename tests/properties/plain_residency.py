@@ -73,8 +73,8 @@ class Chunk(Range):
 class PlainProfiler:
     """Walks the kernels once and measures every interval; the kernels are `runs` equal runs."""
 
-    def __init__(self, graph: KernelGraph, runs: int = 1) -> None:
-        self.graph = graph
+    def __init__(self, graph: KernelGraph, kind: IntArray, runs: int = 1) -> None:
+        self.graph, self.kind = graph, kind.tolist()
         self.period = len(graph) // runs
         storages = len(graph.tensors.storage_bytes)
         self.block = list(range(storages))
@@ -97,7 +97,7 @@ class PlainProfiler:
             self.visit(kernel)
             for storage in self.releases[kernel]:
                 if not self.fresh[storage]:
-                    self.idle.setdefault(self.size[storage], []).append(self.block[storage])
+                    self.idle.setdefault(self.kind[storage], []).append(self.block[storage])
         self.finish()
         outputs = {self.block[s] for s in np.flatnonzero(self.graph.tensors.storage_output == 1).tolist()}
         chunks = sorted(self.chunks, key=lambda chunk: (chunk.write, chunk.low))
@@ -124,10 +124,10 @@ class PlainProfiler:
         return chunk.last // self.period > chunk.kernel // self.period
 
     def place(self, storage: int) -> int:
-        """The block of a storage; a tensor that is allocated now takes the block of its size that was freed last."""
+        """The block of a storage; a tensor that is allocated now takes the block of its kind that was freed last."""
         if self.fresh[storage]:
             self.fresh[storage] = False
-            idle = self.idle.get(self.size[storage])
+            idle = self.idle.get(self.kind[storage])
             if idle:
                 self.block[storage] = idle.pop()
         return self.block[storage]

@@ -1,8 +1,8 @@
 """Kernels that touch a part of a storage: it is as good as cut into as many storages as there are parts.
 
-A kernel that touches less than all touches the first bytes. So a storage that is touched up to a few places behaves
-like one storage for each range between two of them, all touched whole, and for whole touches the closed form is held
-to a played cache (test_residency_oracle.py).
+A kernel that touches less than all of a view touches its first bytes. So a storage that is touched up to a few places
+behaves like one storage for each range between two of them, all touched whole, and for whole touches the closed form is
+held to a played cache (test_residency_oracle.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import compulsory_bytes
+from hiersim.lowering.pieces import View, cut, layout
 from hiersim.lowering.residency import ReuseProfile, profile_reuse, profile_second_run
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType, Flag, IntArray, Kind, Phase, Role
@@ -60,13 +61,21 @@ def graph_of(
     for size, flag in zip(sizes, output, strict=True):
         storage = tensors.storage(Storage(size=size, role=Role.OPTIMIZER_STATE, output=flag))
         keys.append(TensorKey(storage=storage, dtype=DType.INT8, shape=(size,), size=size))
-    reads, writes = (
-        accesses([[(keys[storage], size) for storage, size in kernel[side]] for kernel in kernels], tensors)
-        for side in range(2)
+    return graph_of_accesses(
+        tensors,
+        *([[(keys[storage], size) for storage, size in kernel[side]] for kernel in kernels] for side in range(2)),
     )
+
+
+Rows = Sequence[Sequence[tuple[TensorKey, int]]]
+
+
+def graph_of_accesses(tensors: TensorBuilder, reads: Rows, writes: Rows) -> KernelGraph:
+    """A kernel for each row of reads and writes."""
     row = Row(name="x", module="", phase=Phase.FORWARD, flags=Flag.NONE, dtype=DType.INT8, cost=Cost(kind=Kind.COPY))
-    operators = OperatorBuilder([row] * len(kernels)).build()
-    graph = OperatorGraph(tensors=tensors.build(), operators=operators, reads=reads, writes=writes)
+    operators = OperatorBuilder([row] * len(reads)).build()
+    read, write = accesses(reads, tensors), accesses(writes, tensors)
+    graph = OperatorGraph(tensors=tensors.build(), operators=operators, reads=read, writes=write)
     return eager(Trace(header=TraceHeader(name="parts"), graph=graph))
 
 
@@ -143,20 +152,108 @@ def test_a_storage_touched_up_to_many_places_costs_no_more_than_thirty_two_piece
     assert int(reads[-1].sum() + profile.write_backs(len(graph), INFINITE).sum()) == compulsory_bytes(graph)
 
 
-@pytest.mark.xfail(reason="deviation D33: a part is the beginning of its storage, whatever its offset", strict=True)
+@st.composite
+def spans(draw: st.DrawFn) -> tuple[KernelGraph, KernelGraph]:
+    """Kernels that touch one range of a storage, or all up to one: as views of it, and as storages of their own."""
+    ranges = draw(st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=4), min_size=1, max_size=3))
+    output = [draw(st.booleans()) for _ in ranges]
+    place = st.integers(0, len(ranges) - 1).flatmap(
+        lambda storage: st.tuples(st.just(storage), st.booleans(), st.integers(0, len(ranges[storage]) - 1))
+    )
+    some = st.lists(place, max_size=3, unique_by=lambda item: item[0])
+    kernels = draw(st.lists(st.tuples(some, some), min_size=1, max_size=8))
+    ends = [np.cumsum([0, *sizes]).tolist() for sizes in ranges]
+    first = np.cumsum([0, *map(len, ranges)]).tolist()
+    tensors = TensorBuilder()
+    for flag, end in zip(output, ends, strict=True):
+        tensors.storage(Storage(size=end[-1], role=Role.OPTIMIZER_STATE, output=flag))
+
+    def view(storage: int, low: int, high: int) -> tuple[TensorKey, int]:
+        begin, size = ends[storage][low], ends[storage][high + 1] - ends[storage][low]
+        return TensorKey(storage=storage, dtype=DType.INT8, shape=(size,), offset=begin, size=size), size
+
+    touched = [[[(s, 0 if many else i, i) for s, many, i in kernel[side]] for kernel in kernels] for side in range(2)]
+    one = graph_of_accesses(tensors, *([[view(*span) for span in row] for row in side] for side in touched))
+    own = [
+        [[(first[s] + i, ranges[s][i]) for s, low, high in side for i in range(low, high + 1)] for side in sides]
+        for sides in zip(*touched, strict=True)
+    ]
+    sizes = [size for row in ranges for size in row]
+    return one, graph_of(sizes, [flag for row, flag in zip(ranges, output, strict=True) for _ in row], own)
+
+
+@settings(max_examples=max(20, settings.default.max_examples // 2))  # type: ignore[union-attr]
+@given(spans(), st.lists(st.integers(0, 4000), max_size=4))
+def test_a_view_within_a_storage_is_like_a_storage_of_its_own(
+    graphs: tuple[KernelGraph, KernelGraph], capacities: list[int]
+) -> None:
+    """The same misses and write-backs, after a cold and after a warm start; without a limit the compulsory bytes."""
+    one, many = graphs
+    assert compulsory_bytes(one) == compulsory_bytes(many) or cut(one) is None
+    for cold in (True, False):
+        profiles = [profile_reuse(graph) if cold else profile_second_run(graph)[1] for graph in graphs]
+        for capacity in (0, *capacities, INFINITE):
+            rounded = 4 * (0 < capacity < INFINITE)
+            missing = missed(one, profiles[0], capacity) - missed(many, profiles[1], capacity)
+            assert int(np.abs(missing).max()) <= rounded
+            written = [profile.write_backs(len(one), capacity) for profile in profiles]
+            assert int(np.abs(written[0] - written[1]).max()) <= min(rounded, 1)
+            if cold and capacity == INFINITE:
+                assert int(missed(one, profiles[0], capacity).sum() + written[0].sum()) == compulsory_bytes(many)
+
+
 def test_one_half_of_a_storage_is_not_the_other() -> None:
     tensors = TensorBuilder()
     storage = tensors.storage(Storage(size=200, role=Role.WEIGHT))
     halves = [
         TensorKey(storage=storage, dtype=DType.INT8, shape=(100,), size=100, offset=offset) for offset in (0, 100)
     ]
-    row = Row(name="x", module="", phase=Phase.FORWARD, flags=Flag.NONE, dtype=DType.INT8, cost=Cost(kind=Kind.COPY))
-    reads, writes = accesses([[(half, 100)] for half in halves], tensors), accesses([[], []], tensors)
-    operators = OperatorBuilder([row] * 2).build()
-    graph = eager(
-        Trace(
-            header=TraceHeader(name="halves"),
-            graph=OperatorGraph(tensors=tensors.build(), operators=operators, reads=reads, writes=writes),
-        )
-    )
+    graph = graph_of_accesses(tensors, [[(half, 100)] for half in halves], [[], []])
     assert profile_reuse(graph).read_misses(graph.reads.size, INFINITE).tolist() == [100, 100]
+    assert compulsory_bytes(graph) == 200
+
+
+def halves_of_activations() -> KernelGraph:
+    """x is written whole and freed; y, of its size, is written half by half, with z freed in between; y is read."""
+    tensors = TensorBuilder()
+    x, z, y = (tensors.storage(Storage(size=200, free=free)) for free in (1, 2, -1))
+    whole = {storage: TensorKey(storage=storage, dtype=DType.INT8, shape=(200,), size=200) for storage in (x, z, y)}
+    low, high = (TensorKey(storage=y, dtype=DType.INT8, shape=(100,), size=100, offset=offset) for offset in (0, 100))
+    writes = [[(whole[x], 200)], [(whole[z], 200)], [(low, 100)], [(high, 100)], []]
+    return graph_of_accesses(tensors, [[], [], [], [], [(whole[y], 200)]], writes)
+
+
+def test_the_halves_of_a_new_storage_lie_where_one_freed_storage_lay() -> None:
+    """Both halves of y overwrite x, although z is free when the second is written; z stays dirty."""
+    profile = profile_reuse(halves_of_activations())
+    assert profile.chunk_bytes.tolist() == [100, 100, 100, 100, 100, 100]
+    ends = profile.chunk_ptr.tolist()
+    overwritten = [
+        [int(profile.interval_last[item]) for item in profile.chunk_intervals[ends[chunk] : ends[chunk + 1]]]
+        for chunk in range(4)
+    ]
+    assert overwritten == [[2], [3], [5], [5]]
+
+
+LAYOUTS = [
+    ([(0, 100), (100, 100)], [0, 100]),  # halves
+    ([(0, 100), (10, 100), (20, 100)], [0, 100, 200]),  # columns of rows: queries, keys and values
+    ([(0, 300), (10, 100), (20, 100)], [0, 10, 110]),  # within all of it
+    ([(0, 290), (10, 290)], [0, 10]),  # windows that overlap
+    ([(0, 100), (100, 100), (100, 50), (150, 50), (0, 10)], [0, 100, 100, 150, 0]),  # halves of a half
+    ([(20, 100), (20, 50), (25, 50), (150, 150)], [20, 20, 70, 150]),
+    ([(290, 100)], [200]),  # ends behind its storage: no frontend lets that through
+]
+
+
+@pytest.mark.parametrize(("views", "begins"), LAYOUTS)
+def test_views_lie_beside_each_other_where_they_fit(views: list[tuple[int, int]], begins: list[int]) -> None:
+    found = layout([View(*view) for view in views], 300)
+    assert [found[View(*view)] for view in views] == begins
+
+
+@given(st.sets(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=80))
+def test_every_view_lies_within_its_storage(views: set[tuple[int, int]]) -> None:
+    found = layout([View(*view) for view in views], 300)
+    assert found.keys() == views
+    assert all(begin >= 0 and begin + view.size <= 300 for view, begin in found.items())

@@ -19,7 +19,9 @@ from hiersim.frontends.load import load_trace
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
 from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
+from hiersim.lowering.pieces import cut, numbered
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
+from hiersim.lowering.reuse import Walk
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
@@ -29,9 +31,12 @@ INTERPRETED = interpreted_together("hiersim.lowering.dirty", "hiersim.lowering.r
 
 
 def assert_equal(graph: KernelGraph) -> None:
-    plain = PlainProfiler(graph).run()
-    again = ReuseProfile(**INTERPRETED.Walk(graph).run(graph.tensors.storage_output == 1))
-    for profile in (profile_reuse(graph), again):
+    """Of the pieces that views make of storages, or of whole storages where they make none."""
+    pieces = cut(graph)
+    walked, kind = (pieces.graph, pieces.kind) if pieces else (graph, numbered(graph.tensors.storage_bytes))
+    plain, flush = PlainProfiler(walked, kind).run(), walked.tensors.storage_output == 1
+    profiles = [ReuseProfile(**walk(walked, kind).run(flush)) for walk in (Walk, INTERPRETED.Walk)]
+    for profile in [*profiles, *([] if pieces else [profile_reuse(graph)])]:
         for item in dataclasses.fields(ReuseProfile):
             found, wanted = getattr(profile, item.name), getattr(plain, item.name)
             assert found.dtype == wanted.dtype == np.int64

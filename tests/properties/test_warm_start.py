@@ -17,8 +17,7 @@ from hiersim.frontends.load import load_trace
 from hiersim.frontends.tables import Storage
 from hiersim.fusion.registry import policy
 from hiersim.lowering.belady import BeladyProfile, belady
-from hiersim.lowering.residency import ReuseProfile, one_run, profile_reuse, profile_second_run, repeated
-from hiersim.lowering.reuse import Walk
+from hiersim.lowering.residency import ReuseProfile, one_run, profile_reuse, profile_second_run, walked
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import Role
 from hiersim.run import simulate
@@ -115,7 +114,7 @@ def test_belady_never_moves_more_than_lru_after_a_warm_start(graph: KernelGraph,
 def test_the_third_run_is_like_the_second(graph: KernelGraph) -> None:
     """What a run leaves does not depend on what it found: the second one is the steady state."""
     second = profile_second_run(graph)[1]
-    three = ReuseProfile(**Walk(repeated(graph, 3)).run(graph.tensors.storage_output == 1, runs=3))
+    three = walked(graph, 3)
     third = one_run(three, 2, graph)
     columns = ("read_ptr", "piece_bytes", "chunk_write", "chunk_kernel", "chunk_bytes", "chunk_flush", "chunk_ptr")
     assert all(getattr(third, name).tolist() == getattr(second, name).tolist() for name in columns)

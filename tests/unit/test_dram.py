@@ -9,18 +9,10 @@ from typing import Any
 import pytest
 
 from hiersim.errors import DesignError
-from hiersim.model.dram import (
-    WRITE_BATCH,
-    Access,
-    DramTimings,
-    achieved,
-    activation_ticks,
-    busy_banks,
-    busy_share,
-    refresh_ticks,
-    row_cycle_ticks,
-)
+from hiersim.model.dram import WRITE_MARKS, Access, achieved, refresh_ticks
 from hiersim.model.dram_presets import PRESETS, dram_preset
+from hiersim.model.dram_queues import RandomVisits, activation_ticks, queueing_ticks, row_cycle_ticks
+from hiersim.model.dram_timings import DramTimings
 
 PLAIN = DramTimings(
     title="round numbers", clock=1000, burst_bytes=64, burst=4000, pseudo_channels=1, command_buses=2,
@@ -53,11 +45,16 @@ def test_refresh_is_trfc_over_trefi_when_all_else_is_quick() -> None:
     assert achieved(quick).refresh == pytest.approx(1 - 300000 / 4000000, abs=2e-3)
 
 
+ENDLESS = 10**9
+"""A window in which something waits for every station."""
+
+
 def test_random_bursts_run_at_the_rate_of_activations() -> None:
-    found = achieved(PLAIN, run(64))
+    found = achieved(changed(window=ENDLESS), run(64))
     assert activation_ticks(PLAIN) == 10000
     assert found.rows == pytest.approx(4000 / 10000, rel=1e-6)
     assert found.share == found.refresh * found.rows
+    assert 0.95 * found.rows < achieved(PLAIN, run(64)).rows < found.rows
 
 
 @pytest.mark.parametrize(
@@ -70,30 +67,83 @@ def test_random_bursts_run_at_the_rate_of_activations() -> None:
     ],
 )
 def test_what_else_sets_the_distance_of_activations(values: dict[str, int], distance: int) -> None:
-    timings = changed(**values)
+    timings = changed(**values, window=ENDLESS)
     assert activation_ticks(timings) == distance
     assert achieved(timings, run(64)).rows == pytest.approx(4000 / distance, rel=1e-3)
 
 
 def test_few_banks_limit_random_bursts_to_their_row_cycle() -> None:
-    one = changed(bank_groups=1, banks=1, window=10**9, tccd_l=4000)
-    assert row_cycle_ticks(one, 1, 0.0) == 30000 + 10000
+    one = changed(bank_groups=1, banks=1, window=ENDLESS, tccd_l=4000)
+    assert row_cycle_ticks(one, 1, False) == 30000 + 10000
     assert achieved(one, run(64)).rows == pytest.approx(4000 / 40000, rel=1e-3)
-    assert row_cycle_ticks(one, 1, 1.0) == 10000 + 8000 + 4000 + 15000 + 10000
+    assert row_cycle_ticks(one, 1, True) == 10000 + 8000 + 4000 + 15000 + 10000
 
 
-def test_busy_banks_solve_the_queue_that_they_are() -> None:
-    for waiting in (0.5, 4.0, 32.0):
-        each = busy_banks(16, waiting) / 16
-        assert each**2 / (2 * (1 - each)) == pytest.approx(waiting / 16)
-    assert busy_banks(16, 1e9) == pytest.approx(16, rel=1e-6)
+def test_a_station_of_constant_service_makes_random_visits_wait() -> None:
+    assert queueing_ticks(10, 20) == 5  # half used: half a service
+    assert queueing_ticks(10, 1e9) == pytest.approx(0, abs=1e-6)
+    assert queueing_ticks(10, 10) == math.inf
 
 
-def test_two_stations_share_their_jobs() -> None:
-    assert busy_share(1.0, 8) == 8 / 9
-    assert busy_share(1 - 1e-9, 8) == pytest.approx(8 / 9, rel=1e-6)
-    assert busy_share(0.5, 1) == pytest.approx(1 / 1.5)  # one job: the slower station serves 1 of 1.5
-    assert busy_share(0.5, 200) == pytest.approx(1.0)
+QUICK = {"trrd": 1, "tfaw": 4, "row_command": 1, "tccd_l": 1, "tccd_l_write": 1, "tccd_s": 4000}
+"""No activation and no bank group makes anything wait."""
+
+
+@pytest.mark.parametrize("window", [1, 4, 32, 200])
+def test_random_bursts_keep_as_many_banks_busy_as_their_queues_say(window: int) -> None:
+    """Only banks wait: u² ÷ 2(1 - u) of all 16, and precharges, make up the window."""
+    slow = changed(**QUICK, tras=400000, burst=1, column_command=1)
+    slow = dataclasses.replace(slow, tccd_s=1, window=window)  # type: ignore[arg-type]
+    interval = RandomVisits(timings=slow, bursts=1.0, column=1.0, write=False).interval(window)
+    used = (400000 + 10000) / 16 / interval
+    assert 16 * used**2 / 2 / (1 - used) + 10000 / interval == pytest.approx(window, rel=1e-3)
+
+
+MANY = {**QUICK, "banks": 10**6}
+"""So many banks that no visit waits for its own."""
+
+
+@pytest.mark.parametrize(
+    ("values", "column", "busiest"),
+    [
+        ({}, 1, 10000),  # activations
+        (MANY, 4000, 4000),  # the bus
+        ({**QUICK, "tras": 190000}, 1, 200000 / 16),  # banks
+        ({**MANY, "tccd_l_write": 80000}, 4000, 80000 / 4),  # bank groups
+    ],
+)
+def test_an_endless_window_leaves_the_busiest_station(values: dict[str, int], column: float, busiest: float) -> None:
+    visits = RandomVisits(timings=changed(**values), bursts=1.0, column=column, write=True)
+    assert visits.least == busiest
+    assert visits.interval(ENDLESS) == pytest.approx(busiest, rel=1e-4)
+    assert visits.interval(4) > visits.interval(32) > busiest
+
+
+def test_visits_that_wait_for_the_bus_hold_their_banks() -> None:
+    """Sixteen banks cannot keep a bus busy that two of three visits wait for, however many wait outside."""
+    few, many = (
+        RandomVisits(timings=changed(**{**QUICK, "banks": banks}), bursts=1.0, column=4000.0, write=True)
+        for banks in (4, 10**6)
+    )
+    assert few.interval(ENDLESS) > 1.02 * many.interval(ENDLESS)
+
+
+def test_one_bank_in_a_group_waits_for_no_other() -> None:
+    for banks in (1, 4):
+        slow, quick = (
+            RandomVisits(
+                timings=changed(**{**QUICK, "banks": banks, "tccd_l_write": size, "tras": 90000 * banks}),
+                bursts=1.0, column=4000.0, write=True,
+            ).interval(8)
+            for size in (15000, 4000)
+        )  # fmt: skip
+        assert (slow == quick) is (banks == 1)
+
+
+def test_longer_recovery_slows_random_writes_and_no_reads() -> None:
+    slow, plain = changed(twr=60000, window=16), changed(window=16)
+    assert achieved(slow, run(256, write_share=1.0)).rows < 0.95 * achieved(plain, run(256, write_share=1.0)).rows
+    assert achieved(slow, run(256)) == achieved(plain, run(256))
 
 
 def test_bank_groups_hide_tccd_l_while_the_window_sees_enough_of_them() -> None:
@@ -107,13 +157,14 @@ def test_ranks_cost_tccd_r_when_runs_alternate_between_them() -> None:
     runs = 64 / 4  # in the window, of four bursts each
     distance = 4000 + (1 - 1 / 2) * runs / (1 + runs) * 2000
     assert achieved(two, run(256)).columns == pytest.approx(4000 / distance)
+    assert achieved(two, run(256, write_share=1.0)).columns == 1  # tCCD_R keeps reads apart only
     assert achieved(two).columns == 1
 
 
 def test_turnaround_is_paid_once_per_batch_of_writes() -> None:
     half = achieved(PLAIN, Access(write_share=0.5))
     pair = 9000 + (8000 + 4000 + 3000) - 2 * 4000
-    bursts = (WRITE_BATCH * 64 + 1) / 0.5
+    bursts = ((WRITE_MARKS[1] - WRITE_MARKS[0]) * 64 + 1) / 0.5
     assert half.turnaround == pytest.approx(4000 / (4000 + pair / bursts))
     assert achieved(PLAIN, Access(write_share=1.0)).turnaround == 1
     assert achieved(PLAIN, Access(write_share=0.0)).turnaround == 1
@@ -135,10 +186,11 @@ def test_close_places_share_their_sectors() -> None:
 
 
 def test_an_unaligned_run_touches_a_block_more_now_and_then() -> None:
-    aligned, free = achieved(PLAIN, run(128)), achieved(PLAIN, Access(run=128))  # type: ignore[arg-type]
+    endless = changed(window=ENDLESS)
+    aligned, free = achieved(endless, run(128)), achieved(endless, Access(run=128))  # type: ignore[arg-type]
     blocks = 1 + (128 - 64) / 256
-    assert aligned.rows == pytest.approx(8000 / 10000, rel=0.03)
-    assert free.rows == pytest.approx(8000 / blocks / 10000, rel=0.03)
+    assert aligned.rows == pytest.approx(8000 / 10000, rel=1e-6)
+    assert free.rows == pytest.approx(8000 / blocks / 10000, rel=1e-6)
 
 
 def test_more_channels_spread_a_long_run_over_more_rows() -> None:
