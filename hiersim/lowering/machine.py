@@ -157,7 +157,7 @@ class Machine:
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
             "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
-            "lookup_rate": max(1, self._element_rate(DType.FP32) // LOOKED_UP // self.cores),
+            "lookup_rate": max(1, self._element_rate(DType.INT32) // LOOKED_UP // self.cores),
             "relaunch": int(compute.start_up) + int(self.design.host.start),
             "window_set_up": int(compute.window_set_up),
             "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
@@ -173,7 +173,7 @@ class Machine:
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
-        return Figures(numbers, levels, self._dtype_table(matrix, (*vector, DType.FP32), units), arrays, patterns)
+        return Figures(numbers, levels, self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units), arrays, patterns)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""
@@ -232,9 +232,15 @@ class Machine:
         return vector.special >= UNLIMITED and all(rate >= UNLIMITED for rate in vector.peak.values())
 
     def vector_peak(self, dtype: DType) -> int:
-        """Datasheet FLOP/s of the vector unit for `dtype`."""
-        vector = self.design.compute.vector
-        return int(vector.peak.get(dtype, vector.peak[DType.FP32]))
+        """Datasheet FLOP/s of the vector unit for `dtype`; of cores that run threads, half of FP32's for integers.
+
+        Of the lanes of such a core that compute FP32, half or all compute integers: CUDA C++ Programming Guide,
+        throughput of native arithmetic instructions. A design says which.
+        """
+        peak = self.design.compute.vector.peak
+        if dtype == DType.INT32 and dtype not in peak and self.design.compute.threads:
+            return int(peak[DType.FP32]) // 2
+        return int(peak.get(dtype, peak[DType.FP32]))
 
     def warn(self, text: str) -> None:
         """Keep a warning once."""

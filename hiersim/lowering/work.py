@@ -30,7 +30,7 @@ UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
-FP32 = cython.declare(cython.longlong, int(DType.FP32))
+INT32 = cython.declare(cython.longlong, int(DType.INT32))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
 FLASH = cython.declare(cython.longlong, int(Kind.FLASH))
 
@@ -160,7 +160,7 @@ class Work:
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
         self.rows = self.passes = self.address_ticks = 0
         if self.figures.threads > 0 and classes.shape_address[shape] > 0:
-            self.address_ticks = self.figures.vector_core_ticks(FP32, classes.shape_address[shape], 0)
+            self.address_ticks = self.figures.vector_core_ticks(INT32, classes.shape_address[shape], 0)
         if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
             self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]
         self.near_read = self.read_total

@@ -11,7 +11,7 @@ import pytest
 from build import design_from, trace_of
 from hiersim.config.load import load_design
 from hiersim.fusion.eager import eager
-from hiersim.lowering.coalescing import ADDRESSED, LOOKED_UP, address_flops, transposed_runs
+from hiersim.lowering.coalescing import ADDRESSED, LOOKED_UP, address_operations, transposed_runs
 from hiersim.model.design import Design
 from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
@@ -114,7 +114,7 @@ def test_a_transposed_copy_on_h100_moves_sectors_and_is_bound_by_the_lines_that_
     assert wide.traffic["hbm"] == plain.traffic["hbm"]
     kernel = (wide.kernel_rows[0]["end_ticks"] - wide.kernel_rows[0]["start_ticks"]) / TICKS_PER_SECOND
     vector = design.compute.vector
-    looked_up = LOOKED_UP * size // 4 / (vector.peak[DType.FP32] * vector.efficiency)
+    looked_up = LOOKED_UP * size // 4 / (vector.peak[DType.INT32] * vector.efficiency)
     assert kernel == pytest.approx(looked_up, rel=0.02)
     assert looked_up > 9 * size / 9.7e12
     assert wide.time > 2 * plain.time
@@ -125,6 +125,8 @@ def test_a_transposed_copy_on_h100_moves_sectors_and_is_bound_by_the_lines_that_
     [
         ([4096, 8192], None, [8192, 4096], ("fp32", "fp32"), LOOKED_UP),
         ([4096, 4096], [[4096, 4096]], [4096, 4096], ("bf16", "bf16"), LOOKED_UP),
+        ([64, 4096, 2], None, [4096, 64, 2], ("bf16", "bf16"), LOOKED_UP // 2),
+        ([8, 512, 16, 64], None, [8, 16, 512, 64], ("fp32", "fp32"), ADDRESSED),
         ([2048, 8192], None, [2048, 8192], ("bf16", "fp32"), ADDRESSED),
         ([2048, 8192], None, [2048, 8192], ("fp32", "bf16"), 0),
         ([2048, 8192], None, [2048, 8192], ("bf16", "bf16"), 0),
@@ -136,4 +138,4 @@ def test_kernels_that_are_not_vectorized_pay_for_the_address_of_each_element(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     graph = eager(copy(before, after, dtypes[0], tmp_path, views, written=dtypes[1]))
-    assert address_flops(graph, transposed_runs(graph)).tolist() == [each * int(np.prod(after))]
+    assert address_operations(graph, transposed_runs(graph)).tolist() == [each * int(np.prod(after))]

@@ -13,6 +13,7 @@ import pytest
 from hiersim.errors import MeasurementError
 from hiersim.frontends.measured import Measured
 from hiersim.frontends.published import flashattention, liger, llmcompass, neusight_models, vidur
+from hiersim.frontends.published.gradients import backward
 from hiersim.frontends.published.recognize import published
 from hiersim.frontends.published.sketch import Sketch
 from hiersim.model.operators import DType, Kind
@@ -109,10 +110,14 @@ FIGURE = {
 
 
 def test_attention_is_replayed_written_out_and_fused(tmp_path: Path) -> None:
-    rows = (TABLE, {**TABLE, "impl": "flashattention_fused", "value": 0.1}, {**TABLE, "pass": "bwd"})
+    fused = {**TABLE, "impl": "flashattention_fused", "value": 0.1}
+    rows = (TABLE, fused, {**TABLE, "pass": "bwd"}, {**fused, "pass": "bwd"}, {**TABLE, "impl": "megatron"})
     found = validate(table(tmp_path / "flashattention_tables.csv", *rows))
-    assert [(row.kind, row.kernels) for row in found.operators] == [("gemm", 10), ("attention", 2)]
-    assert found.skipped == {"not measured: backward alone, or kernels that fuse a part of attention": 1}
+    assert [(row.kind, row.kernels) for row in found.operators] == [("gemm", 11), ("attention", 2), ("gemm", 8)]
+    assert found.skipped == {
+        "not measured: fused backward alone": 1,
+        "not measured: kernels that fuse a part of attention": 1,
+    }  # fmt: skip
     measured = read(table(tmp_path / "flashattention_tables.csv", *rows))
     forward, backward = 2 * 2 * 2 * 4 * 256 * 256 * 64, 4 * 2 * 2 * 4 * 256 * 256 * 64
     assert next(iter(measured.cases.values())).flops["matrix"] == forward + backward
@@ -188,6 +193,45 @@ def test_a_model_is_replayed_eager_and_compiled(tmp_path: Path) -> None:
     assert gain.pair.measured == pytest.approx(5 / 4)
     assert gain.pair.predicted == pytest.approx(eager.pair.predicted / compiled.pair.predicted)
     assert found.skipped == {"not measured: no table of the model's nodes": 1}
+
+
+def test_a_training_step_launches_what_autograd_launches(tmp_path: Path) -> None:
+    labels = tmp_path / "neusight_labels" / "Tesla_T4"
+    labels.mkdir(parents=True)
+    table(labels / "small-train-4-2.perop.csv.gz", *NODES)
+    run = {**RUN, "mode": "train", "num_layer": 2}
+    (case,) = read(table(tmp_path / "neusight_e2e.csv", run)).cases.values()
+    forward = 2 * (2 * 8 * 8 * 8 + 2 * (2 * 2 * 4 * 4 * 8))
+    assert case.flops["matrix"] == 3 * forward, "two products of the backward pass for each of the forward pass"
+    names = [row["operator"] for row in case.rows if row.get("phase") == "backward" and row["kind"] != "view"]
+    layer = [
+        "aten.mul.Tensor", "aten._to_copy.default", "aten.bmm.default", "aten._softmax_backward_data.default",
+        "aten.addmm.default", "aten.native_layer_norm_backward.default", "aten.embedding_dense_backward.default",
+    ]  # fmt: skip
+    assert [names.count(name) for name in layer] == [3 * 2, 2, 4 * 2, 2, 0, 1, 1]
+    assert names.count("aten.mm.default") == 2 * 2 and names.count("aten.sum.dim_IntList") == 2
+    assert names.count("aten.add_.Tensor") == 2 * 2 + 2 + 1, "a gradient of each weight joins those before"
+    tables = [row["shape"] for row in case.rows if row.get("tensor") == "wte.weight"]
+    assert tables == [[8, 8]], "as many rows as tokens are told apart"
+    (row,) = validate(tmp_path / "neusight_e2e.csv").operators
+    assert row.suite == "neusight model training"
+
+
+def test_a_gradient_is_put_in_order_and_together() -> None:
+    """x · w in two heads, turned, in parts that are used apart: its gradient is joined, turned back and copied."""
+    sketch = Sketch(DType.FP32)
+    x, w = sketch.given("x", (4, 6)), sketch.given("w", (6, 8), "weight")
+    y = sketch.view(sketch.run("aten.mm.default", (x, w), (4, 8)), (4, 2, 4))
+    heads = sketch.view(y, (2, 4, 4), operator="aten.permute.default")
+    parts = [sketch.view(heads, (1, 4, 4), operator="aten.getitem.default") for _ in range(2)]
+    product = sketch.run("aten.mul.Tensor", parts, (1, 4, 4))
+    backward(sketch, [product])
+    after = [call for call in sketch.taken if any(sheet.name.endswith(".grad") for sheet in call.reads)]
+    names = [call.operator for call in sketch.taken[sketch.taken.index(after[0]) :]]
+    assert names == [
+        "aten.mul.Tensor", "aten.mul.Tensor", "aten.cat.default", "aten.permute.default", "aten.clone.default",
+        "aten.view.default", "aten.mm.default", "aten.add_.Tensor",
+    ], "x is given: nobody asks for its gradient"  # fmt: skip
 
 
 def test_a_node_that_nobody_knows_is_a_fault(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from hiersim.frontends.measured import Case, Measured
+from hiersim.frontends.published.gradients import backward
 from hiersim.frontends.published.sketch import Sheet, Sketch
 from hiersim.frontends.published.table import Row, Sheaf, csv_rows
 from hiersim.model.operators import DType
@@ -60,12 +61,13 @@ def load(path: Path) -> tuple[Measured, ...]:
         name = f"{row.text('model')}-{row.choice('mode', ('inf', 'train'))}-{params['sequence']}-{params['batch']}"
         nodes = _nodes(path, row.text("device"), name)
         suite = f"neusight model {'training' if row.text('mode') == 'train' else 'inference'}"
-        if row.text("mode") == "train" or nodes is None:
+        if nodes is None:
             empty = Case(case=f"{suite}/{name}", suite=suite, name=row.text("model"), dtype="fp32", params=params)
-            sheaf.skip(empty, "no table of the backward pass" if nodes else "no table of the model's nodes")
+            sheaf.skip(empty, "no table of the model's nodes")
             continue
         if (device, name) not in cases:
-            case = _Model(nodes, params["layers"]).case(suite, row.text("model"), params, row.line)
+            model = _Model(nodes, params["layers"], row.text("mode") == "train")
+            case = model.case(suite, row.text("model"), params, row.line)
             cases[device, name] = sheaf.fresh(case)
         mode = "compiled" if row.text("option") == "fusion" else "eager"
         seconds = row.positive("e2e_latency") / 1e3
@@ -84,8 +86,10 @@ def _nodes(path: Path, device: str, name: str) -> list[Row] | None:
 class _Model:
     """Walks the nodes of an FX graph."""
 
-    def __init__(self, nodes: Sequence[Row], layers: int) -> None:
+    def __init__(self, nodes: Sequence[Row], layers: int, train: bool) -> None:
         self.sketch = Sketch(DType.FP32)
+        self.train = train
+        self.vocabulary = _vocabulary(nodes) if train else 0
         self.sheets: dict[str, Sheet] = {}
         self.suffix = ""
         self.results: list[Sheet] = []
@@ -101,6 +105,13 @@ class _Model:
         self.suffix = ""
         for node in nodes[last + 1 :]:
             self.take(node)
+        if train:
+            backward(self.sketch, self.scored())
+
+    def scored(self) -> list[Sheet]:
+        """Results that a loss may take: those that nothing in the model reads."""
+        read = {sheet.name for call in self.sketch.taken for sheet in call.reads}
+        return [sheet for sheet in self.results if sheet.name not in read]
 
     def case(self, suite: str, name: str, params: Mapping[str, int], line: int) -> Case:
         """The model as a case; it is no kind of operator."""
@@ -151,10 +162,14 @@ class _Model:
         last, x = node.text("target").rpartition(".")[2].lower(), reads[0]
         width = shape[-1]
         if x.dtype is DType.INT64:
-            size = min(prod(x.shape), x.bytes // 8) * width * 4
-            table = self.sketch.given(f"{name}.weight", (prod(x.shape), width), "weight")
-            moved = {table.name: size}
+            rows = min(prod(x.shape), x.bytes // 8)
+            tokens = self.train and self.sketch.role(x) == "input"
+            held = max(rows, self.vocabulary) if tokens else prod(x.shape)
+            table = self.sketch.given(f"{name}.weight", (held, width), "weight")
+            moved = {table.name: rows * width * 4}
             return self.sketch.run("aten.embedding.default", (table, x), shape, name=name, moved=moved)
+        if "drop" in last and self.train:
+            return self.sketch.run("aten.native_dropout.default", (x,), shape, name=name, more=((shape, DType.BOOL),))
         if "drop" in last:
             return self.sketch.view(x, shape, name, "aten.dropout.default")
         if last == "activation":
@@ -184,7 +199,8 @@ class _Model:
             if flag == "True":
                 operands.append(self.sketch.view(sheet, flat, label))
             else:
-                operands.append(self.sketch.run("aten.clone.default", (sheet,), flat, name=label))
+                copy = self.sketch.run("aten.clone.default", (sheet,), sheet.shape, name=label)
+                operands.append(self.sketch.view(copy, flat, f"{label}.flat"))
         y = self.sketch.run("aten.bmm.default", operands, (lead, *shape[-2:]), name=f"{name}.y")
         return self.sketch.view(y, shape, name)
 
@@ -210,6 +226,12 @@ def _layer_of(nodes: Sequence[Row]) -> tuple[int, int, str, str]:
     while last > first and nodes[last].text("output_shape") != before[entry]:
         last -= 1
     return first, last, entry, nodes[last].text("Name")
+
+
+def _vocabulary(nodes: Sequence[Row]) -> int:
+    """Tokens that a training step tells apart: the longest last side that a module gives."""
+    sides = (_shape(node, node.text("output_shape"))[-1:] for node in nodes if node.text("op") == "call_module")
+    return max((side for shape in sides for side in shape), default=0)
 
 
 def _target(node: Row) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final
 
@@ -31,11 +31,29 @@ class Sheet:
         return Operand(shape=self.shape, dtype=self.dtype)
 
 
+def turned(sheet: Sheet) -> Sheet:
+    """The tensor with its last two sides exchanged, for the cost of a product."""
+    return replace(sheet, shape=(*sheet.shape[:-2], sheet.shape[-1], sheet.shape[-2]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A call or a view as it was written down."""
+
+    operator: str
+    reads: tuple[Sheet, ...]
+    """Of a view: what it is a view of."""
+    writes: tuple[Sheet, ...]
+    arguments: tuple[Any, ...]
+
+
 class Sketch:
     """Collects rows of the readable trace form; the last results that nobody reads are outputs."""
 
     def __init__(self, dtype: DType) -> None:
         self.dtype = dtype
+        self.taken: list[Taken] = []
+        """All calls and views, in order."""
         self._tensors: dict[str, dict[str, Any]] = {}
         self._operators: list[dict[str, Any]] = []
         self._costs: list[Cost] = []
@@ -52,8 +70,9 @@ class Sketch:
         self, operator: str, reads: Sequence[Sheet], shape: Shape, *, arguments: Sequence[Any] | None = None,
         name: str = "", dtype: DType | None = None, cost: Cost | None = None, arithmetic: DType | None = None,
         moved: Mapping[str, int] | None = None, phase: str = "forward", module: str = "",
+        more: Sequence[tuple[Shape, DType]] = (),
     ) -> Sheet:  # fmt: skip
-        """One call with one result.
+        """One call; gives its first result.
 
         Parameters
         ----------
@@ -63,17 +82,29 @@ class Sketch:
             Where the rules need more than is known.
         moved : mapping, optional
             Bytes read of a tensor, where that is a part.
+        more : sequence
+            Shapes and types of further results.
         """
         result = self._tensor(name or f"t{len(self._operators)}", shape, ACTIVATION, dtype)
-        known = [arg.operand if isinstance(arg, Sheet) else arg for arg in (reads if arguments is None else arguments)]
+        others = [
+            self._tensor(f"{result.name}.{place}", form[0], ACTIVATION, form[1])
+            for place, form in enumerate(more, start=1)
+        ]  # fmt: skip
+        given = tuple(reads if arguments is None else arguments)
+        known = [arg.operand if isinstance(arg, Sheet) else arg for arg in given]
         if cost is None:
             cost = cost_of(Call(name=operator, args=tuple(known), outputs=(result.operand,)))
         operands = tuple(sheet.operand for sheet in reads)
         chosen = arithmetic or arithmetic_dtype(cost.kind, operands, (result.operand,))
-        self._add(operator, cost, reads, [result], chosen, moved or {}, phase, module)
+        self._add(operator, cost, reads, [result, *others], chosen, moved or {}, phase, module)
+        self.taken.append(
+            Taken(operator=operator, reads=tuple(reads), writes=(result, *others), arguments=given)
+        )  # fmt: skip
         return result
 
-    def view(self, of: Sheet, shape: Shape, name: str = "", operator: str = "aten.view.default") -> Sheet:
+    def view(
+        self, of: Sheet, shape: Shape, name: str = "", operator: str = "aten.view.default", phase: str = "forward"
+    ) -> Sheet:
         """The same memory seen in another shape: an operator that costs the host, and neither reads nor writes."""
         name = name or f"t{len(self._operators)}"
         size = min(prod(shape) * BITS[of.dtype] // 8, of.bytes)
@@ -82,8 +113,15 @@ class Sketch:
             "tensor": name, "shape": list(shape), "dtype": of.dtype.name.lower(), "storage": owner, "bytes": size,
         }  # fmt: skip
         sheet = Sheet(name=name, shape=tuple(shape), dtype=of.dtype, bytes=size)
-        self._add(operator, Cost(kind=Kind.VIEW), (), (), of.dtype, {}, "forward", "")
+        self._add(operator, Cost(kind=Kind.VIEW), (), (), of.dtype, {}, phase, "")
+        self.taken.append(Taken(operator=operator, reads=(of,), writes=(sheet,), arguments=(of,)))
         return sheet
+
+    def role(self, sheet: Sheet) -> str:
+        """What the memory of a tensor is for."""
+        owner = self._tensors[sheet.name].get("storage", sheet.name)
+        role: str = self._tensors[owner]["role"]
+        return role
 
     def case(
         self, *, suite: str, name: str, params: Mapping[str, int], line: int = 0, results: Sequence[Sheet] = ()
