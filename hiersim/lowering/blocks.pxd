@@ -1,5 +1,5 @@
 # What other compiled modules use of blocks.py.
-from hiersim.lowering.stages cimport Figures
+from hiersim.lowering.figures cimport Figures
 from hiersim.lowering.systolic cimport Arrays
 from hiersim.lowering.work cimport KernelClasses, Work
 

@@ -19,14 +19,14 @@ from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
+    from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
-    from cython.cimports.hiersim.lowering.stages import Figures
     from cython.cimports.hiersim.lowering.tile_choice import common
     from cython.cimports.hiersim.lowering.work import KernelClasses, Work
 else:
     from hiersim.exact import ceil_share, floor_share, product, total
+    from hiersim.lowering.figures import Figures
     from hiersim.lowering.rounding import ceil_div, padded_to
-    from hiersim.lowering.stages import Figures
     from hiersim.lowering.tile_choice import common
     from hiersim.lowering.work import KernelClasses, Work
 

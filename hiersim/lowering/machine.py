@@ -9,7 +9,7 @@ from typing import Final
 
 from hiersim.errors import DesignError
 from hiersim.lowering.coalescing import LOOKED_UP
-from hiersim.lowering.stages import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
+from hiersim.lowering.figures import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
 from hiersim.lowering.systolic import Arrays
 from hiersim.model.design import Arbitration, Design, Management, Place, Tier
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown

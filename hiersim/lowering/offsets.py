@@ -11,7 +11,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.lowering.stages import column, loaded
+from hiersim.lowering.columns import column, loaded
 from hiersim.model.operators import IntArray
 
 NONE = cython.declare(cython.longlong, -1)

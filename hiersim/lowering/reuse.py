@@ -12,8 +12,8 @@ from typing import Any
 import cython
 import numpy as np
 
+from hiersim.lowering.columns import longer
 from hiersim.lowering.dirty import column, filled, result
-from hiersim.lowering.stages import longer
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED, IntArray
 

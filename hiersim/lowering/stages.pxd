@@ -1,31 +1,5 @@
 # What other compiled modules use of stages.py.
-from hiersim.lowering.systolic cimport Arrays
-
-
-cdef class Figures:
-    cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
-    cdef readonly long long threads, exchange
-    cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
-    cdef readonly long long asynchronous, narrow_rate, lookup_rate, relaunch, window_set_up
-    cdef readonly Arrays arrays
-    cdef long long[::1] level_table
-    cdef long long[::1] dtype_table
-    cdef long long[::1] pattern_table
-    cdef long long capacity(self, long long level)
-    cdef long long read_rate(self, long long level)
-    cdef long long latency(self, long long level)
-    cdef bint one_port(self, long long level)
-    cdef long long matrix_rate(self, long long dtype)
-    cdef long long native(self, long long dtype, long long side)
-    cdef long long sectors(self, long long run)
-    cdef long long unit(self, long long dtype)
-    cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
-    cdef long long fill_ticks(self)
-    cdef double write_time(self, long long level, double size, double active)
-    cdef long long fetched(self, long long pattern, long long level, long long size)
-    cdef long long slowed(self, long long pattern, long long level, long long size)
-    cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)
-    cdef double read_time(self, long long level, double size, double active)
+from hiersim.lowering.figures cimport Figures
 
 
 cdef class Sheet:

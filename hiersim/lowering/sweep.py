@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import cython
 
+from hiersim.lowering.columns import column
 from hiersim.lowering.contraction import Cutter
-from hiersim.lowering.stages import column
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT

@@ -20,20 +20,20 @@ import numpy as np
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
-from hiersim.lowering.stages import column, longer
+from hiersim.lowering.columns import column, longer
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
-    from cython.cimports.hiersim.lowering.stages import Figures
     from cython.cimports.hiersim.lowering.work import Work
     from cython.cimports.libc.math import ceil
 else:
     from math import ceil
 
+    from hiersim.lowering.figures import Figures
     from hiersim.lowering.rounding import ceil_div, padded_to
-    from hiersim.lowering.stages import Figures
     from hiersim.lowering.work import Work
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)

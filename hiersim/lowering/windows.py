@@ -19,7 +19,7 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.blocks import WIDEST
-from hiersim.lowering.stages import column
+from hiersim.lowering.columns import column
 from hiersim.lowering.tile_choice import TileChoice
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT

@@ -1,5 +1,5 @@
 # What other compiled modules use of work.py.
-from hiersim.lowering.stages cimport Figures
+from hiersim.lowering.figures cimport Figures
 
 
 cdef double held(double low, double high, double capacity)

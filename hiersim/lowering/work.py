@@ -11,20 +11,20 @@ from collections.abc import Mapping
 import cython
 import numpy as np
 
-from hiersim.lowering.stages import column, loaded
+from hiersim.lowering.columns import column, loaded
 from hiersim.model.operators import DType, IntArray, Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, total
-    from cython.cimports.hiersim.lowering.stages import Figures
+    from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.libc.math import floor
 else:
     from math import floor
 
     from hiersim.exact import ceil_share, floor_share, total
-    from hiersim.lowering.stages import Figures
+    from hiersim.lowering.figures import Figures
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)

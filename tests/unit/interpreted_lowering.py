@@ -17,8 +17,9 @@ import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
-    "systolic", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep", "tiling", "machine",
-    "workload", "supply", "furthest", "belady", "replacement", "skyline", "lower",
+    "columns", "systolic", "figures", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep",
+    "nest_maker", "row_passes", "streams", "layouts", "waves", "tiling", "machine", "workload", "supply", "furthest",
+    "belady", "replacement", "skyline", "lower",
 )  # fmt: skip
 
 

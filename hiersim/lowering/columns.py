@@ -1,0 +1,28 @@
+"""Columns of integers: arrays where compiled, lists where interpreted (lists are quicker there)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+import numpy as np
+
+
+def column(length: int) -> Any:
+    """A column of zeros to write."""
+    return np.zeros(length, np.int64) if cython.compiled else [0] * length
+
+
+def loaded(values: Any) -> Any:
+    """A column to read."""
+    array = np.ascontiguousarray(values, np.int64)
+    return array if cython.compiled else array.tolist()
+
+
+def longer(values: Any, length: int) -> Any:
+    """A column with room for `length` numbers that begins with `values`."""
+    if not cython.compiled:
+        return values + [0] * (length - len(values))
+    grown = np.zeros(length, np.int64)
+    grown[: len(values)] = values
+    return grown

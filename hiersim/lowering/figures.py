@@ -1,0 +1,192 @@
+"""What lowering needs to know of a machine, in integers.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `figures.pxd` declares what other compiled modules use.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from hiersim.lowering.columns import loaded
+from hiersim.model.program import Access
+from hiersim.units import TICKS_PER_SECOND
+from hiersim.units import UNLIMITED as NO_LIMIT
+
+if cython.compiled:
+    from cython.cimports.hiersim.exact import ceil_share, ceil_share3, total
+    from cython.cimports.hiersim.lowering.systolic import Arrays
+else:
+    from hiersim.exact import ceil_share, ceil_share3, total
+    from hiersim.lowering.systolic import Arrays
+
+UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
+SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
+READ = cython.declare(cython.longlong, int(Access.READ))
+
+LEVEL_FIELDS = 6
+"""Per shared tier: capacity, read rate, write rate, latency, read port, write port."""
+DTYPE_FIELDS = 6
+"""Per dtype: unit and rate of matrix products, native tile (m, n, k), rate of element-wise work."""
+LEVEL = cython.declare(cython.longlong, LEVEL_FIELDS)
+DTYPE = cython.declare(cython.longlong, DTYPE_FIELDS)
+PATTERN_FIELDS = 3
+"""Per run length and shared tier: bytes of a run, bytes of its sectors, time of a byte in units of 1 / `SLOWNESS`."""
+SLOWNESS_UNIT = 1 << 20
+PATTERN = cython.declare(cython.longlong, PATTERN_FIELDS)
+SLOWNESS = cython.declare(cython.longlong, SLOWNESS_UNIT)
+
+
+@cython.cclass
+class Figures:
+    """What lowering needs to know of a machine, in integers: see `Machine.figures`.
+
+    Rates are per second; a rate of `UNLIMITED` costs no time. `staging`, `accumulators` and `stream_buffer` are bytes
+    of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
+    `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
+    bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
+    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
+    that the matrix unit works on while blocks are loaded and stored; one core loads `narrow_rate` accesses narrower
+    than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is
+    not there, is access in order.
+    """
+
+    def __init__(
+        self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays, patterns: list[int]
+    ) -> None:
+        self.arrays = arrays
+        self.cores = numbers["cores"]
+        self.depth = numbers["depth"]
+        self.staging = numbers["staging"]
+        self.accumulators = numbers["accumulators"]
+        self.scratchpad = numbers["scratchpad"]
+        self.stream_buffer = numbers["stream_buffer"]
+        self.buffer_limit = numbers["buffer_limit"]
+        self.load_rate = numbers["load_rate"]
+        self.special_rate = numbers["special_rate"]
+        self.sector = numbers["sector"]
+        self.threads, self.exchange = numbers["threads"], numbers["exchange"]
+        self.asynchronous = numbers["asynchronous"]
+        self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
+        self.relaunch, self.window_set_up = numbers["relaunch"], numbers["window_set_up"]
+        self.matrix_unit = numbers["matrix_unit"]
+        self.vector_unit = numbers["vector_unit"]
+        self.vector_unlimited = numbers["vector_unlimited"]
+        self.level_table = loaded(levels)
+        self.dtype_table = loaded(dtypes)
+        self.pattern_table = loaded(patterns)
+        self.levels = len(levels) // LEVEL
+        self.patterns = len(patterns) // (PATTERN * max(1, self.levels))
+
+    @cython.cfunc
+    def capacity(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL]
+
+    @cython.cfunc
+    def read_rate(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL + 1]
+
+    @cython.cfunc
+    def latency(self, level: cython.longlong) -> cython.longlong:
+        return self.level_table[level * LEVEL + 3]
+
+    @cython.cfunc
+    def one_port(self, level: cython.longlong) -> cython.bint:
+        """Whether reads and writes share a port."""
+        return self.level_table[level * LEVEL + 4] == self.level_table[level * LEVEL + 5]
+
+    @cython.cfunc
+    def sectors(self, run: cython.longlong) -> cython.longlong:
+        """Bytes of the sectors of the nearest shared tier that a run of bytes at the begin of one touches."""
+        return ((run - 1) // self.sector + 1) * self.sector
+
+    @cython.cfunc
+    def unit(self, dtype: cython.longlong) -> cython.longlong:
+        """Resource that does matrix products of `dtype`."""
+        return self.dtype_table[dtype * DTYPE]
+
+    @cython.cfunc
+    def matrix_rate(self, dtype: cython.longlong) -> cython.longlong:
+        """Sustained FLOP/s of matrix products, all cores."""
+        return self.dtype_table[dtype * DTYPE + 1]
+
+    @cython.cfunc
+    def native(self, dtype: cython.longlong, side: cython.longlong) -> cython.longlong:
+        """Native tile of matrix products: sides 0 (m), 1 (n), 2 (k)."""
+        return self.dtype_table[dtype * DTYPE + 2 + side]
+
+    @cython.cfunc
+    def move_ticks(
+        self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
+    ) -> cython.longlong:
+        """Ticks to move `size` bytes through a port with `active` cores asking: bytes ÷ rate, rounded up."""
+        rate: cython.longlong = self.level_table[level * LEVEL + (1 if access == READ else 2)]
+        ticks: cython.longlong = 0
+        if rate < UNLIMITED:
+            ticks = ceil_share(size, SECOND, rate)
+        if level == 0 and active <= (UNLIMITED - 1) // self.load_rate:
+            ticks = max(ticks, ceil_share(size, SECOND, self.load_rate * active))
+        return ticks
+
+    @cython.cfunc
+    def fill_ticks(self) -> cython.longlong:
+        """Ticks until something from the last shared tier is in a core: all latencies on its way."""
+        ticks: cython.longlong = 0
+        level: cython.longlong
+        for level in range(self.levels):
+            ticks = total(ticks, self.level_table[level * LEVEL + 3])
+        return ticks
+
+    @cython.cfunc
+    def write_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
+        """Seconds of a write, not rounded; for estimates."""
+        rate: cython.longlong = self.level_table[level * LEVEL + 2]
+        seconds: cython.double = size / float(rate) if rate < UNLIMITED else 0.0
+        if level == 0 and float(self.load_rate) * active < float(UNLIMITED):
+            seconds = max(seconds, size / (float(self.load_rate) * active))
+        return seconds
+
+    @cython.cfunc
+    def fetched(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Bytes that move when `size` bytes are accessed in runs: whole sectors."""
+        if pattern == 0 or pattern > self.patterns:
+            return size
+        first: cython.longlong = ((pattern - 1) * self.levels + level) * PATTERN
+        return ceil_share(size, self.pattern_table[first + 1], self.pattern_table[first])
+
+    @cython.cfunc
+    def slowed(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Streamed bytes that would take as much longer as `size` bytes in runs do."""
+        if pattern == 0 or pattern > self.patterns:
+            return 0
+        slow: cython.longlong = self.pattern_table[((pattern - 1) * self.levels + level) * PATTERN + 2]
+        return ceil_share(size, slow - SLOWNESS, SLOWNESS)
+
+    @cython.cfunc
+    def vector_core_ticks(
+        self, dtype: cython.longlong, flops: cython.longlong, special: cython.longlong
+    ) -> cython.longlong:
+        """Ticks of one core for element-wise work; special functions take an issue slot and their own pipe.
+
+        Rounded up once, for one core, so that dividing it among cores rounds no more than once again.
+        """
+        rate: cython.longlong = self.dtype_table[dtype * DTYPE + 5]
+        ticks: cython.longlong = 0
+        if rate < UNLIMITED:
+            ticks = ceil_share3(total(flops, special), self.cores, SECOND, rate)
+        if self.special_rate < UNLIMITED:
+            ticks = max(ticks, ceil_share3(special, self.cores, SECOND, self.special_rate))
+        return ticks
+
+    @cython.cfunc
+    def read_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
+        """Seconds of a read, not rounded; for estimates."""
+        rate: cython.longlong = self.level_table[level * LEVEL + 1]
+        seconds: cython.double = 0.0
+        if rate < UNLIMITED:
+            seconds = size / float(rate)
+        if level == 0:
+            load: cython.double = float(self.load_rate) * active
+            if load < float(UNLIMITED):
+                seconds = max(seconds, size / load)
+        return seconds

@@ -1,0 +1,11 @@
+# What other compiled modules use of row_passes.py.
+from hiersim.lowering.nest_maker cimport NestMaker
+
+
+cdef class RowPasses(NestMaker):
+    cdef long long resident_rows(self)
+    cdef double rows_in_use(self)
+    cdef long long read_again(self, long long level)
+    cdef long long row_ticks(self, long long active)
+    cdef double row_wait(self)
+    cdef long long port_ticks(self, long long active)

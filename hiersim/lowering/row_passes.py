@@ -1,0 +1,126 @@
+"""Rows of a reduction: how many are worked on at once, what further passes find in caches, how long a team waits.
+
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results. `row_passes.pxd` declares what other compiled modules use.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from hiersim.lowering.nest_maker import NestMaker
+from hiersim.lowering.rows import TOGETHER as TOGETHER_BYTES
+from hiersim.model.program import Access
+from hiersim.units import LARGEST
+
+if cython.compiled:
+    from cython.cimports.hiersim.exact import product, total
+    from cython.cimports.hiersim.lowering.figures import Figures
+    from cython.cimports.hiersim.lowering.rounding import ceil_div
+    from cython.cimports.hiersim.lowering.work import KernelClasses, Work
+    from cython.cimports.libc.math import ceil, sqrt
+else:
+    from math import ceil, sqrt
+
+    from hiersim.exact import product, total
+    from hiersim.lowering.figures import Figures
+    from hiersim.lowering.rounding import ceil_div
+    from hiersim.lowering.work import KernelClasses, Work
+
+DEPENDENT = cython.declare(cython.double, 1.2)
+"""A load that an address and a loop lead to takes this many unloaded latencies, as pointer chasing measures them."""
+TOGETHER = cython.declare(cython.double, float(TOGETHER_BYTES))
+READ = cython.declare(cython.longlong, int(Access.READ))
+WRITE = cython.declare(cython.longlong, int(Access.WRITE))
+MOST = cython.declare(cython.double, float(LARGEST))
+
+
+@cython.cclass
+class RowPasses(NestMaker):
+    """Times and bytes of rows; `streams` makes nests of them."""
+
+    @cython.cfunc
+    def resident_rows(self) -> cython.longlong:
+        """Rows of a reduction that are worked on at once."""
+        work: Work = self.work
+        teams: cython.longlong = max(1, self.figures.threads // self.classes.shape_threads[work.shape])
+        return min(work.rows, self.figures.cores * teams)
+
+    @cython.cfunc
+    def rows_in_use(self) -> cython.double:
+        """Bytes that the rows at work read and write."""
+        work: Work = self.work
+        resident: cython.double = float(self.resident_rows()) / float(work.rows)
+        return (float(work.read_total) + float(work.write_size)) * resident
+
+    @cython.cfunc
+    def read_again(self, level: cython.longlong) -> cython.longlong:
+        """Bytes that far tier `level` supplies for the passes over a row after the first.
+
+        Between two touches of an element the other rows at work are touched half to one and a half times, as far as
+        they are with their own: what the cache before holds of such reuse distances is found again.
+        """
+        work: Work = self.work
+        if work.passes < 2:
+            return 0
+        use: cython.double = self.rows_in_use()
+        capacity: cython.double = float(self.figures.capacity(level))
+        kept: cython.double = 1.0
+        if use > 0.0:
+            kept = min(1.0, max(0.0, (capacity - 0.5 * use) / use))
+        size: cython.longlong = cython.cast(cython.longlong, ceil((1.0 - kept) * float(work.read_total)))
+        return product(work.again_of(min(size, work.read_total), level), work.passes - 1)
+
+    @cython.cfunc
+    def row_ticks(self, active: cython.longlong) -> cython.longlong:
+        """Ticks that the nearest tier takes at least to read the rows of a reduction, on `active` cores.
+
+        Each of the N rows that a core has room for waits `wait` ticks and is served by the memory for `service` ticks
+        in turn: a closed queue of N customers. With R the time of a service with its queue, R = service · (1 + (N - 1)
+        · R ÷ (R + wait)) [Schweitzer, approximate mean value analysis, 1979]; N rows take R + wait, at least N ·
+        service and at least service + wait.
+        """
+        work: Work = self.work
+        rows: cython.double = float(work.rows)
+        share: cython.double = max(1.0, float(self.resident_rows()) / float(active))
+        service: cython.double = float(self.port_ticks(active)) * float(active) / rows
+        wait: cython.double = self.row_wait()
+        gap: cython.double = share * service - wait
+        cycle: cython.double = wait + 0.5 * (gap + sqrt(gap * gap + 4.0 * service * wait))
+        ticks: cython.double = ceil(cycle * (rows / (float(active) * share)))
+        if ticks >= MOST:
+            raise OverflowError("2^62 or more")
+        return max(0, cython.cast(cython.longlong, ticks) - self.figures.move_ticks(0, WRITE, self.stores[0], active))
+
+    @cython.cfunc
+    def row_wait(self) -> cython.double:
+        """Ticks that the team of one row waits for loads and exchanges, all others being idle."""
+        work: Work = self.work
+        figures: Figures = self.figures
+        classes: KernelClasses = self.classes
+        near: cython.double = float(classes.shape_near_waits[work.shape]) * float(figures.latency(0))
+        far: cython.double = float(classes.shape_far_bytes[work.shape]) / TOGETHER
+        level: cython.longlong
+        index: cython.longlong
+        for level in range(work.levels):
+            missed: cython.double = 0.0
+            for index in range(work.reads):
+                missed += float(work.far(index, level))
+            if work.read_total > 0:
+                near += far * float(figures.latency(level + 1)) * min(1.0, missed / float(work.read_total))
+        return DEPENDENT * near + float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
+
+    @cython.cfunc
+    def port_ticks(self, active: cython.longlong) -> cython.longlong:
+        """Ticks of the busiest port, or of the vector unit, for the whole kernel."""
+        figures: Figures = self.figures
+        busiest: cython.longlong = 0
+        if not figures.vector_unlimited:
+            busiest = ceil_div(self.work.vector_core_ticks, active)
+        level: cython.longlong
+        for level in range(self.levels):
+            read: cython.longlong = figures.move_ticks(level, READ, self.loads[level], active)
+            written: cython.longlong = figures.move_ticks(level, WRITE, self.stores[level], active)
+            both: cython.longlong = total(read, written) if figures.one_port(level) else max(read, written)
+            busiest = max(busiest, both)
+        return busiest
