@@ -6,6 +6,7 @@ the place: an operator by its index and name, a storage by its name or index.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from enum import IntEnum
 from math import prod
@@ -13,6 +14,7 @@ from math import prod
 import numpy as np
 
 from hiersim.errors import TraceError
+from hiersim.frontends.views import seen_through
 from hiersim.model.kernels import Entries, KernelGraph, Launch
 from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (
@@ -74,7 +76,7 @@ class Checker:
 
 
 def check_trace(trace: Trace, file: str | None = None) -> Trace:
-    """`trace` itself, when it is sound.
+    """`trace`, when it is sound; itself, unless its views list reads and writes, which are taken as other names.
 
     Raises
     ------
@@ -82,6 +84,9 @@ def check_trace(trace: Trace, file: str | None = None) -> Trace:
         Naming the first place that is not.
     """
     check_operator_graph(trace.graph, Checker(file, "graph"))
+    graph = seen_through(trace.graph)
+    if graph is not trace.graph:
+        trace = dataclasses.replace(trace, graph=graph)
     if trace.graph.regions is not None:
         check_regions(trace.graph.regions, len(trace.graph.operators), Checker(file, "graph.regions"))
     for name, schedule in trace.schedules.items():
