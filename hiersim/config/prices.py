@@ -30,7 +30,7 @@ PerFlop = Annotated[float, reads(units.PicojoulesPerFlop)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # build one validator for each file
 
 
 class _Dated(_Strict):

@@ -388,12 +388,12 @@ PLAYED: Final = {
     "late work of many units": (536, 2),
     "a drain beside other work": (64, 2),
     "a start in a loop after 1203": (1040, 2),
-    "write-backs behind layers, 1 buffers": (473, 12),
-    "write-backs behind layers, 3 buffers": (515, 8),
+    "write-backs behind layers, 1 buffers": (248, 22),
+    "write-backs behind layers, 3 buffers": (515, 18),
     "write-backs behind layers, 70 buffers": (663, 10),
     "loads that wait for stores, 2 buffers": (1624, 243),
     "loads that wait for stores, 3 buffers": (894, 115),
     "loads that wait for stores, 5 buffers": (1664, 49),
     "shares at a fair port": (68, 27),
 }
-"""Stages played and states written down with fast-forward, as counted on 23 November 2026 (shares: the 26th)."""
+"""Stages played and states written down with fast-forward, as counted on 23 to 27 November 2026."""
