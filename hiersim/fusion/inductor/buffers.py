@@ -14,6 +14,7 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
+from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits
 from hiersim.model.networks import rows_of
@@ -93,21 +94,20 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     ptr, times = graph.reads.ptr.tolist(), uses(graph).tolist()
     previous = _overwritten(graph)
     overwrites = [row in previous for row in range(count)]  # or has such an operator in its expression
-    for row in range(count):
-        if buffers.part[row] == Part.NONE:
-            continue
+    for row in np.flatnonzero(part != Part.NONE).tolist():
         for source in inputs[row]:
             if not buffers.stored[source]:
                 operations[row] += operations[source]
                 overwrites[row] |= overwrites[source]
-        reads = _reads(buffers, row, range(ptr[row], ptr[row + 1]))
-        buffers.reads[row] = reads
-        fan = 0
-        for user in users[row]:
-            fan += times[user]
-        if overwrites[row] and not forced[row] and (len(users[row]) > 1 or _over_stored(buffers, previous, row)):
-            forced[row] = int(Stored.OVERWRITTEN)
-        buffers.stored[row] = forced[row] or _reason(buffers, row, fan, operations[row] + len(reads), rules)
+        reads = buffers.reads[row] = _reads(buffers, row, ptr[row], ptr[row + 1])
+        if forced[row]:
+            buffers.stored[row] = forced[row]
+            continue
+        if overwrites[row] and (len(users[row]) > 1 or _over_stored(buffers, previous, row)):
+            buffers.stored[row] = int(Stored.OVERWRITTEN)
+            continue
+        fan = sum([times[user] for user in users[row]])
+        buffers.stored[row] = _reason(buffers, row, fan, operations[row] + len(reads), rules)
         if not buffers.stored[row]:
             _inline(buffers, row, written[row])
     _collect(buffers)
@@ -119,19 +119,21 @@ def _over_stored(buffers: Buffers, previous: dict[int, int], row: int) -> bool:
     return row in previous and (previous[row] < 0 or bool(buffers.stored[previous[row]]))
 
 
-def _reads(buffers: Buffers, row: int, places: range) -> frozenset[int]:
+def _reads(buffers: Buffers, row: int, begin: int, end: int) -> frozenset[int]:
     """What the expression of an operator loads, with all that is inlined into it."""
-    found: set[int] = set()
-    known = buffers.loads
-    for place in places:
-        source = known.source[place]
-        if source >= 0 and source != row and not buffers.stored[source]:
-            found |= buffers.reads[source]
-        else:
-            found.add(known.key[place])
-            if source in known.bias:
-                found |= known.bias[source]
-    return frozenset(found)
+    known, stored, inlined = buffers.loads, buffers.stored, []
+    found = known.key[begin:end]
+    for place, source in enumerate(known.source[begin:end]):
+        if source >= 0:
+            if not stored[source] and source != row:
+                inlined.append((place, source))
+            elif source in known.bias:
+                found.extend(known.bias[source])
+    if not inlined:
+        return frozenset(found)
+    skipped = {place for place, _ in inlined}
+    kept = [key for place, key in enumerate(found) if place not in skipped]
+    return frozenset(kept).union(*[buffers.reads[source] for _, source in inlined])
 
 
 def _reason(buffers: Buffers, row: int, fan: int, operations: int, rules: InductorRules) -> int:
@@ -214,13 +216,15 @@ def _overwritten(graph: OperatorGraph) -> dict[int, int]:
 def _neighbours(links: Dependences, count: int) -> tuple[list[list[int]], list[list[int]]]:
     """Producers and users of each operator, each once and in issue order, itself left out."""
     apart = links.source != links.target
-    pairs = np.unique(np.stack([links.source[apart], links.target[apart]], axis=1), axis=0).tolist()
-    inputs: list[list[int]] = [[] for _ in range(count)]
-    users: list[list[int]] = [[] for _ in range(count)]
-    for first, second in pairs:
-        inputs[second].append(first)
-        users[first].append(second)
-    return inputs, users
+    first, second = distinct_pairs(links.source[apart], links.target[apart], count)
+    order = np.argsort(second, kind="stable")
+    return _lists(second[order], first[order], count), _lists(first, second, count)
+
+
+def _lists(of: IntArray, other: IntArray, count: int) -> list[list[int]]:
+    """For each number below `count`, in rising order in `of`, what stands beside it."""
+    ptr, values = np.searchsorted(of, np.arange(count + 1)).tolist(), other.tolist()
+    return [values[ptr[row] : ptr[row + 1]] for row in range(count)]
 
 
 def _own_operations(graph: OperatorGraph, facts: Traits) -> list[int]:
@@ -240,14 +244,13 @@ def _written_bytes(graph: OperatorGraph) -> list[int]:
 
 def _collect(buffers: Buffers) -> None:
     """The rows of every stored result."""
-    for row, stored in enumerate(buffers.stored):
-        if not stored or buffers.part[row] == Part.NONE:
-            continue
+    stored, inputs, part = buffers.stored, buffers.inputs, buffers.part
+    for row in [row for row, reason in enumerate(stored) if reason]:
         seen, waiting = {row}, [row]
-        if buffers.part[row] not in (Part.EXTERN, Part.EAGER):
+        if part[row] not in (Part.EXTERN, Part.EAGER):
             while waiting:
-                for source in buffers.inputs[waiting.pop()]:
-                    if not buffers.stored[source] and source not in seen:
+                for source in inputs[waiting.pop()]:
+                    if not stored[source] and source not in seen:
                         seen.add(source)
                         waiting.append(source)
         buffers.heads.append(row)

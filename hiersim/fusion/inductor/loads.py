@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.patterns import classes, distinct
 from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import IntArray, Kind, Role
@@ -40,7 +41,7 @@ def loads(graph: OperatorGraph, links: Dependences, facts: Traits) -> Loads:
     source = np.full(len(key), -1, np.int64)
     source[links.access] = links.source
     source[(writers != 1) | (links.initial == 1)] = -1
-    made = np.unique(links.source * max(len(first), 1) + key[links.access])
+    made = distinct(links.source * max(len(first), 1) + key[links.access])
     made_by, made_key = made // max(len(first), 1), made % max(len(first), 1)
     keys = key.tolist()
     return Loads(
@@ -60,13 +61,17 @@ def _keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[In
     version = np.zeros(len(reads.tensor), np.int64)
     np.maximum.at(version, links.access, links.write + 1)
     tensor = reads.tensor
-    columns = (version, table.tensor_offset[tensor], table.tensor_bytes[tensor], reads.size, whole)
-    key = table.tensor_storage[tensor]
-    first = np.arange(len(key))
-    for column in columns:
-        _, value = np.unique(column, return_inverse=True)
-        _, first, key = np.unique(key * (int(value.max(initial=0)) + 1) + value, return_index=True, return_inverse=True)
-    return key.astype(np.int64), first
+    key = classes(
+        table.tensor_storage[tensor],
+        version,
+        table.tensor_offset[tensor],
+        table.tensor_bytes[tensor],
+        reads.size,
+        whole,
+    )
+    first = np.zeros(int(key.max(initial=-1)) + 1, np.int64)
+    first[key[::-1]] = np.arange(len(key))[::-1]
+    return key, first
 
 
 def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:

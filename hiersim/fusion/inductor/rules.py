@@ -63,6 +63,8 @@ class Part(IntEnum):
     """Not compiled: the optimizer, and what runs between compiled regions."""
 
 
+LIBRARY: Final = (Part.EXTERN, Part.EAGER)
+"""Parts that run as they are."""
 _EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH, Kind.SORT, Kind.COMM, Kind.OPAQUE)
 _WINDOWS: Final = ("max_pool", "avg_pool2d", "avg_pool3d", "upsample_nearest2d", "_upsample_nearest_exact2d")
 _TWICE: Final = (
