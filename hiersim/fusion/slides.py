@@ -1,4 +1,4 @@
-"""What the operators of a graph hand each other, and the plan of any of them as one kernel that goes window by window."""
+"""What the operators of a graph hand each other, and the plan of any of them as one kernel that goes in windows."""
 
 from __future__ import annotations
 

@@ -85,15 +85,17 @@ def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
 
 
 def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
-    """(N,) 1 for group norms of images in a model with convolutions.
+    """(N,) 1 for group norms, and for sums over height and width, of images in a model with convolutions.
 
-    There, images lie channels last (`layout_optimization`), and a group of channels is not contiguous: the loops of
-    the norm run through memory in another order than those of what stands before and after it.
+    There, images lie channels last (`layout_optimization`), and neither a group of channels nor one channel is
+    contiguous: their loops run through memory in another order than those of what stands before and after.
     """
     sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
     convolves = bool(np.any(graph.operators.kind == Kind.CONV))
     groups = np.array(["group_norm" in text for text in graph.operators.strings], np.bool_)[graph.operators.name]
-    found: IntArray = ((facts.normalises == 1) & (sides >= 4) & groups & convolves).astype(np.int64)
+    planes = (facts.reduces == 1) & (facts.outer == 0) & (facts.normalises == 0)
+    astray = planes | ((facts.normalises == 1) & groups)
+    found: IntArray = (astray & (sides >= 4) & convolves).astype(np.int64)
     return found
 
 
