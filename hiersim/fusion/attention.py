@@ -110,7 +110,7 @@ def grouped(graph: OperatorGraph, found: list[Chain]) -> tuple[Partition, list[C
     inside = np.zeros(len(graph.operators), np.int64)
     for chain in kept:
         inside[[*chain.rows, *chain.backward]] = 1
-    partition = of_groups(graph, labels(graph, groups), inside)
+    partition = of_groups(graph, labels(groups), inside)
     partition = dataclasses.replace(partition, eager=np.ones(len(partition), np.int64))
     return with_copies(partition, {chain.backward[0]: chain.again for chain in kept if chain.backward}), kept
 

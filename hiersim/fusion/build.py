@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from hiersim.model.trace import OperatorGraph, Trace
 
 MOST_NAME = 80
 """Characters of a generated kernel's name."""
+KINDS: Final = ("poi", "red")
+"""In the name of generated code: whether it reduces."""
 
 
 def group(trace: Trace, labels: Sequence[int] | IntArray, policy: str) -> KernelGraph:
@@ -181,20 +184,17 @@ def _names(graph: OperatorGraph, partition: Partition) -> tuple[str, ...]:
     """A library call or single operator by its own name; generated code by what it fuses, numbered."""
     labels = graph.operators.strings
     short = [text.partition(".")[2].partition(".")[0] or text for text in labels]
-    name, operators = graph.operators.name.tolist(), partition.operators.tolist()
-    ptr, generated = partition.ptr.tolist(), partition.generated.tolist()
-    reduces = np.isin(graph.operators.kind, [int(Kind.REDUCTION)]).tolist()
-    names: list[str] = []
-    number = 0
-    for kernel in range(len(partition)):
-        rows = operators[ptr[kernel] : ptr[kernel + 1]]
-        if not generated[kernel]:
-            names.append(labels[name[rows[0]]])
-            continue
-        words = sorted({short[name[row]] for row in rows})
-        kind = "red" if any(reduces[row] for row in rows) else "poi"
-        names.append(f"{f'fused_{kind}_' + '_'.join(words):.{MOST_NAME}}".rstrip("_") + f"_{number}")
-        number += 1
+    name, reduces = graph.operators.name[partition.operators], graph.operators.kind == Kind.REDUCTION
+    names = [labels[at] for at in name[partition.ptr[:-1]].tolist()]
+    kind = np.maximum.reduceat(reduces[partition.operators].astype(np.int64), partition.ptr[:-1]).tolist()
+    ptr, words = partition.ptr.tolist(), name.tolist()
+    known: dict[tuple[int, ...], str] = {}
+    for number, kernel in enumerate(np.flatnonzero(partition.generated).tolist()):
+        inside = (kind[kernel], *words[ptr[kernel] : ptr[kernel + 1]])
+        if inside not in known:
+            text = "_".join(sorted({short[at] for at in inside[1:]}))
+            known[inside] = f"{f'fused_{KINDS[inside[0]]}_{text}':.{MOST_NAME}}".rstrip("_")
+        names[kernel] = f"{known[inside]}_{number}"
     return tuple(names)
 
 

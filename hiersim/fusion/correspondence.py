@@ -12,6 +12,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from hiersim.fusion.dependences import dependences
 from hiersim.fusion.partition import launching
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import PRODUCED, Accesses, OperatorTable, Phase, TensorTable
+from hiersim.model.operators import PRODUCED, Accesses, Kind, OperatorTable, Phase, TensorTable
 from hiersim.model.trace import Trace
 
 _SAME: Final = {
@@ -36,6 +37,9 @@ _SAME: Final = {
     "_low_memory_max_pool_with_offsets": "max_pool2d_with_indices",
 }
 """Names that a compiler gives to the same operator."""
+MOST_SWAPPED: Final = 64
+"""Operators of a group in which any two may change places."""
+PASSES: Final = 4
 _MARKS: Final = {
     "silu": ("exp", "sigmoid"),
     "gelu": ("erf", "tanh"),
@@ -72,6 +76,7 @@ class _Item:
     name: str
     work: tuple[int, ...]
     """FLOPs, and of a reduction its sizes."""
+    reduces: bool = False
     named: frozenset[str] = frozenset()
     """Weights, caches and inputs that the operator touches, or, of a captured row, its whole kernel."""
 
@@ -88,6 +93,8 @@ class _Found:
     """Captured row → eager operator."""
     kernels: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Eager operator → kernels."""
+    groups: list[list[tuple[_Item, _Item]]] = field(default_factory=list)
+    """Operators of a module that only their order tells apart, with the rows that they were given."""
 
     def add(self, row: int, operator: int) -> None:
         """Match a captured row to an eager operator."""
@@ -122,9 +129,12 @@ def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
         placed = _placed(first, found, kernel_of)
         left = left[0], sorted(left[1], key=lambda item: placed[item.at])
         left = _zip_equal(*left, known_so_far, key, lambda group: True)
+    _settle(known_so_far)
     eager_left, first_left = left
     _decomposed(eager_left, first_left, found)
-    _repeated(eager, compiled, again, kernel_of, found)
+    halves = _second_halves(schedule, kernel_of)
+    _repeated(eager, [item for item in compiled if kernel_of[item.at] not in halves], again, kernel_of, found)
+    _halved(compiled, halves, kernel_of, again, found)
     kernels = _together(eager, compiled, kernel_of, found)
     for row, operator in found.items():
         kernels[operator].add(kernel_of[row])
@@ -152,7 +162,7 @@ def _named(tensors: TensorTable, *accesses: Accesses) -> list[frozenset[str]]:
 
 
 def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]]) -> list[_Item]:
-    phase, name, module = table.phase.tolist(), table.name.tolist(), table.module.tolist()
+    phase, name, module, kind = (column.tolist() for column in (table.phase, table.name, table.module, table.kind))
     sizes, ptr = table.dims.tolist(), table.dims_ptr.tolist()
     flops = list(zip(table.matrix_flops.tolist(), table.vector_flops.tolist(), table.special_ops.tolist(), strict=True))
     short = [short_name(text) for text in table.strings]
@@ -163,6 +173,7 @@ def _items(table: OperatorTable, rows: Iterable[int], named: list[frozenset[str]
             module=table.strings[module[row]],
             name=short[name[row]],
             work=flops[row] if flops[row][0] else (*flops[row], *sizes[ptr[row] : ptr[row + 1]]),
+            reduces=kind[row] == Kind.REDUCTION,
             named=named[row],
         )
         for row in rows
@@ -188,7 +199,10 @@ def _zip_equal(
         others = sides[1].get(name, [])
         if len(group) != len(others) or not sure(others):
             continue
-        for item, other in _assigned(group, others, found):
+        pairs = _assigned(group, others, found)
+        if 1 < len(pairs) <= MOST_SWAPPED and len({item.module for item in (*group, *others)}) == 1 and group[0].module:
+            found.groups.append(pairs)
+        for item, other in pairs:
             used[0].add(item.at)
             used[1].add(other.at)
     return [item for item in eager if item.at not in used[0]], [item for item in compiled if item.at not in used[1]]
@@ -207,6 +221,79 @@ def _assigned(group: list[_Item], others: list[_Item], found: _Found) -> list[tu
         pairs.append((item, best))
         rest.remove(best)
     return pairs
+
+
+def _settle(found: _Found) -> None:
+    """Let operators of a module change places while more of them then run beside their neighbours.
+
+    The first ones were given their rows before it was known where their neighbours are.
+    """
+    for _ in range(PASSES):
+        swapped = False
+        for pairs in found.groups:
+            for one, other in combinations(range(len(pairs)), 2):
+                swapped |= _swapped(pairs, one, other, found)
+        if not swapped:
+            return
+
+
+def _swapped(pairs: list[tuple[_Item, _Item]], one: int, other: int, found: _Found) -> bool:
+    """Whether two operators run beside more neighbours in each other's kernels; if so, they are given those."""
+    (first, mine), (second, theirs) = pairs[one], pairs[other]
+    if found.kernel_of[mine.at] == found.kernel_of[theirs.at]:
+        return False
+    if not (first.named <= theirs.named and second.named <= mine.named):
+        return False
+    now = found.near(first.at, mine.at) + found.near(second.at, theirs.at)
+    if found.near(first.at, theirs.at) + found.near(second.at, mine.at) <= now:
+        return False
+    for item, row in ((first, theirs), (second, mine)):
+        found.operator[row.at] = item.at
+        found.kernels[item.at] = {found.kernel_of[row.at]}
+    pairs[one], pairs[other] = (first, theirs), (second, mine)
+    return True
+
+
+def _second_halves(schedule: KernelGraph, kernel_of: list[int]) -> dict[int, set[int]]:
+    """Kernels that only add up what another one summed in parts, with the kernels of those parts.
+
+    They name all that the parts were made of as if it ran again: a reduction never does.
+    """
+    table = schedule.operators
+    sums: tuple[dict[int, set[tuple[int, int]]], ...] = ({}, {})
+    for row in np.flatnonzero(table.kind == Kind.REDUCTION).tolist():
+        which = sums[int(schedule.recomputed[row])]
+        which.setdefault(kernel_of[row], set()).add((int(table.module[row]), int(table.name[row])))
+    writer = dict(zip(_storages(schedule, schedule.writes), rows_of(schedule.writes).tolist(), strict=True))
+    sources: dict[int, set[int]] = {kernel: set() for kernel in sums[1]}
+    for kernel, storage in zip(rows_of(schedule.reads).tolist(), _storages(schedule, schedule.reads), strict=True):
+        if kernel in sources:
+            sources[kernel].add(writer.get(storage, -1))
+    return {
+        kernel: parts
+        for kernel, parts in sources.items()
+        if parts and all(sums[1][kernel] & sums[0].get(part, set()) for part in parts)
+    }
+
+
+def _storages(schedule: KernelGraph, access: Accesses) -> list[int]:
+    found: list[int] = schedule.tensors.tensor_storage[access.tensor].tolist()
+    return found
+
+
+def _halved(
+    compiled: list[_Item], halves: dict[int, set[int]], kernel_of: list[int], again: list[int], found: dict[int, int]
+) -> None:
+    """Match what a second half adds up to the operator of its first half."""
+    firsts: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    for item in compiled:
+        if not again[item.at] and item.at in found:
+            firsts[kernel_of[item.at], item.module, item.name].append(found[item.at])
+    for item in compiled:
+        for kernel in sorted(halves.get(kernel_of[item.at], ())) if again[item.at] and item.at not in found else ():
+            same = firsts[kernel, item.module, item.name]
+            if len(same) == 1 and item.reduces:
+                found[item.at] = same[0]
 
 
 def _place(item: _Item) -> Hashable:

@@ -9,6 +9,7 @@ from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.fusion.partition import of_groups
+from hiersim.fusion.patterns import distinct
 from hiersim.fusion.pointwise import chain_edges, contracted, labels
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
@@ -48,7 +49,7 @@ def partition(graph: OperatorGraph) -> Partition:
     for norm, consumer in prologues(graph, links, facts):
         if anchors[groups.group(norm)] == 0:
             _join(groups, anchors, norm, consumer)
-    return of_groups(graph, labels(graph, groups))
+    return of_groups(graph, labels(groups))
 
 
 def _join(groups: Contraction, anchors: list[int], producer: int, consumer: int) -> None:
@@ -62,7 +63,7 @@ def _join(groups: Contraction, anchors: list[int], producer: int, consumer: int)
 
 def prologues(graph: OperatorGraph, links: Dependences, facts: Traits) -> list[tuple[int, int]]:
     """(norm, product): the product is the only reader of the norm's results, as its left operand."""
-    readers = np.unique(links.source * len(graph.operators) + links.target) // max(len(graph.operators), 1)
+    readers = distinct(links.source * len(graph.operators) + links.target) // max(len(graph.operators), 1)
     alone = np.bincount(readers, minlength=len(graph.operators)) == 1
     segment = segments(graph)
     first, second = links.source, links.target

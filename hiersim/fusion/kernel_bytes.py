@@ -5,7 +5,7 @@ The definition, from lists of operators. `window` has the same sums as a search 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,10 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.epilogue import prologues
 from hiersim.fusion.regions import segments
+from hiersim.fusion.slides import MOST, Chains
+from hiersim.fusion.sliding import Axis
 from hiersim.fusion.traits import Traits, traits, whole_results
+from hiersim.fusion.windows import Plan
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
 
@@ -46,12 +49,16 @@ class Touch:
 class Costs:
     """Bytes of kernels, and the room that they need: the definition, from lists of operators."""
 
-    def __init__(self, graph: OperatorGraph, capacity: int) -> None:
+    def __init__(self, graph: OperatorGraph, capacity: int, chains: Chains | None = None) -> None:
+        """`chains`, with the same room: operators may also share a kernel that goes window by window."""
         links, facts = dependences(graph), traits(graph)
         self.capacity = capacity
+        self.chains = chains
+        self._lanes: dict[int, dict[Axis, frozenset[int]]] = {}
         self.size: list[int] = graph.tensors.storage_bytes.tolist()
         self.segment: list[int] = segments(graph).tolist()
         self.reads, self.writes = _touches(graph, links)
+        self._least_of = _least_read(graph)
         self.before = _before(graph, links)
         self.held = held(graph, links, facts)
         self.product = is_product(graph)
@@ -61,14 +68,27 @@ class Costs:
         self.alone: list[bool] = np.isin(graph.operators.kind, [int(kind) for kind in ALONE]).tolist()
 
     def fits(self, members: Sequence[int]) -> bool:
-        """Whether operators may share a kernel; a larger kernel never fits where a smaller one does not."""
+        """Whether operators may share a kernel: what they hand on is held whole, or goes window by window."""
         if len(members) == 1:
             return True
+        return self._may(members) and (self.whole(members) or self.plan(members) is not None)
+
+    def may_share(self, members: Sequence[int]) -> bool:
+        """Whether some kernel may run all of these and perhaps more; never of more operators where not of fewer."""
+        if len(members) == 1:
+            return True
+        return self._may(members) and (self.whole(members) or self._may_slide(members))
+
+    def _may(self, members: Sequence[int]) -> bool:
+        """What no room helps against."""
         if any(self.alone[row] for row in members):
             return False
+        inside = frozenset(members)  # half of what one reads must not be the kernel's own, half from memory
+        return not any(touch.always and touch.others & inside for row in members for touch in self.reads[row])
+
+    def whole(self, members: Sequence[int]) -> bool:
+        """Whether all that somebody needs whole fits; never of more operators where not of fewer."""
         inside = frozenset(members)
-        if any(touch.always and touch.others & inside for row in members for touch in self.reads[row]):
-            return False  # half of what it reads would be the kernel's own, half from memory
         one_product = sum(self.product[row] for row in members) < 2
         room = 0
         for row in members:
@@ -78,6 +98,44 @@ class Costs:
                 return False
         return True
 
+    def plan(self, members: Sequence[int]) -> Plan | None:
+        """How operators go window by window in one kernel; None where they do not."""
+        if self.chains is None or len(members) > MOST:
+            return None
+        rows = sorted(members)
+        axes = self.chains.axes(rows)
+        return self.chains.plan(rows, axes) if axes else None
+
+    def lanes(self, row: int) -> dict[Axis, frozenset[int]]:
+        """By axis along which an operator slides, the storages that it needs whole."""
+        found = self._lanes.get(row)
+        if found is None:
+            chains = self.chains
+            found = self._lanes[row] = {} if chains is None else {
+                axis: frozenset(
+                    chains.storage[chains.reads[place]]
+                    for place in range(chains.read_ptr[row], chains.read_ptr[row + 1])
+                    if place - chains.read_ptr[row] not in window.sliding
+                )
+                for axis, window in chains.sliding.windows(row).items()
+            }  # fmt: skip
+        return found
+
+    def _may_slide(self, members: Sequence[int]) -> bool:
+        """Whether operators slide along one axis, and what they need whole fits beside no window at all."""
+        if len(members) > MOST:
+            return False
+        for axis in self.lanes(members[0]):
+            ways = [self.lanes(row).get(axis) for row in members]
+            storages = [way for way in ways if way is not None]
+            if len(storages) == len(ways) and self.held_bytes(frozenset().union(*storages)) <= self.capacity:
+                return True
+        return False
+
+    def held_bytes(self, storages: Iterable[int]) -> int:
+        """No more than what storages take that a windowed kernel needs whole."""
+        return sum(self._least_of[storage] for storage in storages)
+
     def together(self, first: int, later: int) -> bool:
         """Whether some kernel may run both: not where all that lies on paths between them does not fit with them."""
         key = (first, later) if first < later else (later, first)
@@ -85,7 +143,7 @@ class Costs:
         if found is None:
             between = self._after[key[0]] & self._ancestors[key[1]] if self._after else 0
             members = [key[0], *_bits(between), key[1]]
-            found = self._together[key] = self.segment[first] == self.segment[later] and self.fits(members)
+            found = self._together[key] = self.segment[first] == self.segment[later] and self.may_share(members)
         return found
 
     def bytes(self, members: Sequence[int]) -> int:
@@ -109,6 +167,15 @@ class Costs:
         whole = {place[0] for place, size in regions.items() if size >= self.size[place[0]]}
         parts = sum(size for place, size in regions.items() if place[0] not in whole)
         return parts + sum(self.size[storage] for storage in whole)
+
+
+def _least_read(graph: OperatorGraph) -> list[int]:
+    """(S,) bytes of the smallest tensor of each storage that somebody reads."""
+    table = graph.tensors
+    found = table.storage_bytes.copy()
+    np.minimum.at(found, table.tensor_storage[graph.reads.tensor], table.tensor_bytes[graph.reads.tensor])
+    answer: list[int] = found.tolist()
+    return answer
 
 
 def _before(graph: OperatorGraph, links: Dependences) -> list[set[int]]:

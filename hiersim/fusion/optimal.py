@@ -2,7 +2,8 @@
 
 A bound to hold other policies against, not a compiler: any operators may share a kernel as long as what they hand on
 to each other fits. Element-wise users and reductions along rows take a value as it is made, which needs no room; every
-other user needs the whole value in the cores' memory, all cores together.
+other user needs the whole value in the cores' memory, all cores together. Or else the kernel goes window by window, as
+those of `depth-first`, and needs room for its weights and one window.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from hiersim.errors import FusionError
 from hiersim.fusion import epilogue, pointwise
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.dependences import dependences
+from hiersim.fusion.depth_first import grow
+from hiersim.fusion.halos import with_halos
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
 from hiersim.fusion.partition import launching, of_groups, ordered
 from hiersim.fusion.regions import segments
 from hiersim.fusion.room import room
 from hiersim.fusion.search import Found, intervals, search
+from hiersim.fusion.slides import Chains
 from hiersim.fusion.window import Window
+from hiersim.fusion.windows import Plan
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray
@@ -56,6 +61,8 @@ class Solution:
     """No convex partition whose kernels fit, without computing anything twice, asks for fewer bytes."""
     nodes: int
     """Kernels that were looked at; the same on every machine."""
+    sliding: tuple[tuple[list[int], Plan], ...] = ()
+    """Operators and plan of each kernel that goes window by window."""
 
     @property
     def gap(self) -> float:
@@ -71,8 +78,8 @@ def optimal(trace: Trace, design: Design) -> KernelGraph:
     FusionError
         When nothing is launched.
     """
-    found = solve(trace.graph, room(design))
-    return kernel_graph(trace, found.partition, title(found))
+    found = solve(trace.graph, room(design), Chains(trace.graph, design))
+    return with_halos(trace.graph, kernel_graph(trace, found.partition, title(found)), found.sliding)
 
 
 def title(found: Solution) -> str:
@@ -83,11 +90,13 @@ def title(found: Solution) -> str:
 
 
 def partition(graph: OperatorGraph, capacity: int) -> Partition:
-    """The groups of `optimal`; `capacity` in bytes."""
+    """The groups of `optimal` where no kernel goes window by window; `capacity` in bytes."""
     return solve(graph, capacity).partition
 
 
-def solve(graph: OperatorGraph, capacity: int, *, block: int = BLOCK, nodes: int = NODES) -> Solution:
+def solve(
+    graph: OperatorGraph, capacity: int, chains: Chains | None = None, *, block: int = BLOCK, nodes: int = NODES
+) -> Solution:
     """The best partition found, and a bound.
 
     Stretches between two host syncs are solved apart, as no kernel spans a sync. One of at most `block` operators is
@@ -101,24 +110,32 @@ def solve(graph: OperatorGraph, capacity: int, *, block: int = BLOCK, nodes: int
         The N eager operators.
     capacity : int
         Bytes that the values of one kernel may take in the cores' memory.
+    chains : Chains, optional
+        How the operators slide; without it, no kernel goes window by window.
     block, nodes : int
         Operators that are searched together, and kernels that one search looks at.
     """
-    costs = Costs(graph, capacity)
+    costs = Costs(graph, capacity, chains)
     group = np.arange(len(graph.operators))
-    starts = _starts(graph) if max(map(len, stretches(graph)), default=0) > block else []
+    starts = _starts(graph, chains)
+    sliding: list[tuple[list[int], Plan]] = []
     total = least = looked = 0
     for stretch in stretches(graph):
         if len(stretch) <= block:
             window = Window(costs, stretch)
-            found = search(window, intervals(window, block).kernels, nodes)
+            offers = (intervals(window, block).kernels, *(_fitting(costs, window, labels) for labels in starts))
+            found = search(window, _cheapest(window, offers), nodes)
         else:
             found = _long(costs, stretch, starts, block, nodes)
         for kernel in found.kernels:
             members = _rows(stretch, kernel)
             group[members] = members[0]
+            plan = None if costs.whole(members) else costs.plan(members)
+            if plan is not None and len(members) > 1:
+                sliding.append((members, plan))
         total, least, looked = total + found.bytes, least + found.least, looked + found.nodes
-    return Solution(partition=of_groups(graph, group), bytes=total, least=least, nodes=looked)
+    made = of_groups(graph, group)
+    return Solution(partition=made, bytes=total, least=least, nodes=looked, sliding=tuple(sliding))
 
 
 def stretches(graph: OperatorGraph) -> Iterator[list[int]]:
@@ -223,9 +240,9 @@ def _fitting(costs: Costs, window: Window, labels: IntArray) -> tuple[int, ...]:
     return tuple(kernels)
 
 
-def _starts(graph: OperatorGraph) -> list[IntArray]:
+def _starts(graph: OperatorGraph, chains: Chains | None) -> list[IntArray]:
     """The kernels of other policies, as labels of operators."""
-    found = []
+    found = [] if chains is None else [_labels(graph, of_groups(graph, grow(chains).groups.groups()))]
     for make in STARTS:
         with suppress(FusionError):  # legal only with operators that are computed twice
             found.append(_labels(graph, make(graph)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from hiersim.errors import FusionError
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.patterns import distinct
 from hiersim.fusion.regions import segments
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import HOST_ONLY, PRODUCED, BoolArray, IntArray, gather
@@ -88,7 +89,7 @@ def owners(graph: OperatorGraph, partition: Partition, name: str) -> IntArray:
 
 def contains(partition: Partition, kernel: IntArray, operator: IntArray, count: int) -> BoolArray:
     """True where `operator` has a row in `kernel`; arrays of equal length, `count` operators in the trace."""
-    known = np.unique(partition.kernels() * count + partition.operators)
+    known = distinct(partition.kernels() * count + partition.operators)
     asked = kernel * count + operator
     at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
     return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)
@@ -192,7 +193,7 @@ def edges(graph: OperatorGraph, partition: Partition, links: Dependences, throug
     to_memory[writes] = through.leaves[access[writes]] & (partition.copy[row[writes]] == 0)
     matters = from_memory | to_memory
     before, after = kernel_of[row[matters]], through.owner[links.after[which[matters]]]
-    pairs = np.unique(np.concatenate([source * kernels + target, before * kernels + after]))
+    pairs = distinct(np.concatenate([source * kernels + target, before * kernels + after]))
     first, second = pairs // kernels, pairs % kernels
     return first[first != second], second[first != second]
 
@@ -230,6 +231,12 @@ def launch_order(graph: OperatorGraph, partition: Partition, links: Dependences,
 
 def _topological(kernels: int, source: IntArray, target: IntArray, key: IntArray) -> list[int]:
     """Kernels in topological order, ties by `key`; shorter than all where there is a cycle."""
+    by_key = np.lexsort((np.arange(kernels), key))
+    place = np.empty(kernels, np.int64)
+    place[by_key] = np.arange(kernels)
+    if bool(np.all(place[source] < place[target])):
+        straight: list[int] = by_key.tolist()  # no kernel has to wait for a later one
+        return straight
     waiting = np.bincount(target, minlength=kernels).tolist()
     by_source = np.argsort(source, kind="stable")
     ptr = np.searchsorted(source[by_source], np.arange(kernels + 1)).tolist()

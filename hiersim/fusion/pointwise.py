@@ -9,6 +9,7 @@ from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.fusion.partition import of_groups
+from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.design import Design
@@ -40,7 +41,7 @@ def partition(graph: OperatorGraph) -> Partition:
     links, facts = dependences(graph), traits(graph)
     groups = contracted(graph, links)
     join_elementwise(graph, groups, links, facts)
-    return of_groups(graph, labels(graph, groups))
+    return of_groups(graph, labels(groups))
 
 
 def contracted(graph: OperatorGraph, links: Dependences) -> Contraction:
@@ -50,9 +51,9 @@ def contracted(graph: OperatorGraph, links: Dependences) -> Contraction:
     return Contraction(len(graph.operators), source[apart], target[apart])
 
 
-def labels(graph: OperatorGraph, groups: Contraction) -> IntArray:
+def labels(groups: Contraction) -> IntArray:
     """(N,) the group of each operator."""
-    return np.array([groups.group(row) for row in range(len(graph.operators))], np.int64)
+    return groups.groups()
 
 
 def chain_edges(graph: OperatorGraph, links: Dependences, facts: Traits, source: IntArray) -> list[tuple[int, int]]:
@@ -70,8 +71,9 @@ def chain_edges(graph: OperatorGraph, links: Dependences, facts: Traits, source:
         & (whole_results(graph, links) == 1)
         & (first != second)
     )
-    pairs = np.unique(np.stack([second[chosen], -first[chosen]], axis=1), axis=0)
-    return [(-producer, consumer) for consumer, producer in pairs.tolist()]
+    count = len(graph.operators)
+    consumer, nearest = distinct_pairs(second[chosen], count - 1 - first[chosen], count)
+    return list(zip((count - 1 - nearest).tolist(), consumer.tolist(), strict=True))
 
 
 def join_elementwise(graph: OperatorGraph, groups: Contraction, links: Dependences, facts: Traits) -> None:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from hiersim.fusion.window import Room, StorageBytes, Window
+from hiersim.fusion.window import EMPTY, Room, StorageBytes, Window
+
+MISSES: Final = 8
+"""Kernels one longer than the other that do not fit, after which a still longer one is not tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ def intervals(window: Window, most: int) -> Found:
     nodes = 0
     for start in range(count):
         members = price = 0
-        room: Room = (0, 0)
+        room, missed = EMPTY, 0
         for at in range(start, count):
             more = window.room(at, members, room)
             if more is None:
@@ -57,7 +61,13 @@ def intervals(window: Window, most: int) -> Found:
             nodes += 1
             offer = (best[start][0] + price, best[start][1] + 1, start)
             if best[at + 1][0] < 0 or offer < best[at + 1]:
-                best[at + 1] = offer
+                if window.holds(members, room):
+                    best[at + 1], missed = offer, 0
+                    continue
+                missed += 1
+                if missed > MISSES:
+                    chain = False  # windows of still more operators are not tried
+                    break
     kernels, end = [], count
     while end:
         start = best[end][2]
@@ -113,7 +123,7 @@ class _Search:
                 break
             if bound > self.spent + window.bound(done):
                 continue  # reached at less cost since, and looked at then
-            self._extend(0, 0, 0, (0, 0), bound)
+            self._extend(0, 0, 0, EMPTY, bound)
             if self.nodes >= self.limit:  # all that is not looked at goes through one of these
                 least = min([bound, *(entry[0] for entry in self.heap)])
         kernels = self._path(full) if full in self.reached else self.kernels
@@ -132,7 +142,7 @@ class _Search:
             return
         if at == count:
             if inside:
-                self._offer(inside)
+                self._offer(inside, room)
             return
         self.nodes += 1
         bit = 1 << at
@@ -150,7 +160,7 @@ class _Search:
         done = self.done
         return sum(storage.bound(done, inside, outside) for storage in touched)
 
-    def _offer(self, kernel: int) -> None:
+    def _offer(self, kernel: int, room: Room) -> None:
         """A kernel after `done`: the end of a better partition, or a set to go on from."""
         window = self.window
         after = self.done | kernel
@@ -160,7 +170,7 @@ class _Search:
         if known is not None and known[0] <= spent:
             return
         bound = spent + (window.bound(after) if left else 0)
-        if bound >= self.bytes:
+        if bound >= self.bytes or not window.holds(kernel, room):
             return
         self.reached[after] = (spent, self.done, kernel)
         if left:

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Final
 
+import numpy as np
+
+from hiersim.fusion.patterns import classes, sequences
 from hiersim.fusion.traits import Traits
-from hiersim.model.operators import IntArray, Kind
+from hiersim.model.operators import Accesses, BoolArray, IntArray, Kind
 from hiersim.model.trace import OperatorGraph
 
 Axis = tuple[str, int]
@@ -57,64 +60,74 @@ class Window:
 
 
 class Sliding:
-    """The windows of all operators of a graph, by axis."""
+    """The windows of all operators of a graph, by axis; equal operators are looked at once."""
 
     def __init__(self, graph: OperatorGraph, facts: Traits) -> None:
         table, operators = graph.tensors, graph.operators
-        ptr, flat = table.shape_ptr.tolist(), table.shape.tolist()
-        self._shapes: list[tuple[int, ...]] = [tuple(flat[ptr[at] : ptr[at + 1]]) for at in range(len(ptr) - 1)]
-        self._reads, self._read_ptr = graph.reads.tensor.tolist(), graph.reads.ptr.tolist()
-        self._writes, self._write_ptr = graph.writes.tensor.tolist(), graph.writes.ptr.tolist()
-        self._kind, self._dims = operators.kind.tolist(), operators.dims.tolist()
-        self._dims_ptr = operators.dims_ptr.tolist()
-        self._elementwise = facts.elementwise.tolist()
-        self._rows = facts.rows.tolist()
-        self._along = ((facts.reduces == 1) & (facts.outer == 0)).tolist()
+        self._graph, self._facts = graph, facts
         self._pools = _pools(graph)
-        self._known: dict[tuple[object, ...], dict[Axis, Window]] = {}
-        self._found: list[dict[Axis, Window] | None] = [None] * len(self._kind)
+        self._along = (facts.reduces == 1) & (facts.outer == 0)
+        shape = sequences(table.shape_ptr, table.shape)
+        self.classes: IntArray = classes(
+            operators.kind, sequences(graph.reads.ptr, shape[graph.reads.tensor]),
+            sequences(graph.writes.ptr, shape[graph.writes.tensor]), sequences(operators.dims_ptr, operators.dims),
+            facts.elementwise, self._along.astype(np.int64), self._pools.astype(np.int64), facts.rows,
+        )  # fmt: skip
+        """(N,) a number that operators share which slide alike."""
+        self._class = self.classes.tolist()
+        self._found = [self._look_up(row) for row in np.unique(self.classes, return_index=True)[1].tolist()]
 
     def windows(self, row: int) -> dict[Axis, Window]:
         """How an operator slides, by axis; empty where it does not. Equal operators share one answer."""
-        answer = self._found[row]
-        if answer is None:
-            answer = self._found[row] = self._look_up(row)
-        return answer
+        found: dict[Axis, Window] = self._found[self._class[row]]
+        return found
+
+    def places(self) -> tuple[BoolArray, BoolArray]:
+        """Of each class, by place among the reads, whether it slides along some axis; and whether the class slides."""
+        most = 1 + max((place for found in self._found for at in found.values() for place in at.sliding), default=0)
+        slides = np.zeros((len(self._found), most + 1), np.bool_)  # the last column is every place behind
+        for number, found in enumerate(self._found):
+            for window in found.values():
+                slides[number, list(window.sliding)] = True
+        return slides, np.array([bool(found) for found in self._found], np.bool_)
 
     def _look_up(self, row: int) -> dict[Axis, Window]:
-        reads = tuple(self._shapes[at] for at in self._reads[self._read_ptr[row] : self._read_ptr[row + 1]])
-        writes = tuple(self._shapes[at] for at in self._writes[self._write_ptr[row] : self._write_ptr[row + 1]])
-        dims = tuple(self._dims[self._dims_ptr[row] : self._dims_ptr[row + 1]])
-        how = (self._elementwise[row], self._along[row], self._pools[row], self._rows[row])
-        key = (self._kind[row], reads, writes, dims, how)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._windows(row, reads, writes, dims)
-        return found
+        graph = self._graph
+        reads, writes = (tuple(_shapes(graph, access, row)) for access in (graph.reads, graph.writes))
+        dims = tuple(graph.operators.dims[graph.operators.dims_ptr[row] : graph.operators.dims_ptr[row + 1]].tolist())
+        return self._windows(row, reads, writes, dims)
 
     def _windows(
         self, row: int, reads: tuple[tuple[int, ...], ...], writes: tuple[tuple[int, ...], ...], dims: tuple[int, ...]
     ) -> dict[Axis, Window]:
         if not reads or not writes or not all(map(prod, writes)):
             return {}
-        if self._kind[row] == Kind.CONV:
+        kind = self._graph.operators.kind[row]
+        if kind == Kind.CONV:
             return _taps(reads, writes[0], isqrt(dims[4]), isqrt(dims[5]), dims[4], dims[5])
         if self._pools[row]:
             return _taps(reads, writes[0], isqrt(dims[1]), 0, dims[1], 0)
-        if self._kind[row] == Kind.GEMM:
+        if kind == Kind.GEMM:
             return _product(reads, dims)
-        if self._elementwise[row]:
+        if self._facts.elementwise[row]:
             return _same(reads, writes[0])
         if self._along[row]:
-            return _reduction(reads[0], self._rows[row])
+            return _reduction(reads[0], int(self._facts.rows[row]))
         return {}
 
 
-def _pools(graph: OperatorGraph) -> list[bool]:
+def _shapes(graph: OperatorGraph, access: Accesses, row: int) -> list[tuple[int, ...]]:
+    """Of what a row touches."""
+    table = graph.tensors
+    touched = access.tensor[access.ptr[row] : access.ptr[row + 1]].tolist()
+    return [tuple(table.shape[table.shape_ptr[at] : table.shape_ptr[at + 1]].tolist()) for at in touched]
+
+
+def _pools(graph: OperatorGraph) -> BoolArray:
     """(N,) True for pooling over windows of an image."""
     name = ["pool2d" in text and "backward" not in text and "adaptive" not in text for text in graph.operators.strings]
-    reduces: IntArray = graph.operators.kind == Kind.REDUCTION
-    return [name[at] and bool(flag) for at, flag in zip(graph.operators.name.tolist(), reduces, strict=True)]
+    pools: BoolArray = np.array(name, np.bool_)[graph.operators.name] & (graph.operators.kind == Kind.REDUCTION)
+    return pools
 
 
 def _taps(

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.patterns import classes, sequences
 from hiersim.model.operators import Accesses, BoolArray, IntArray, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
 
@@ -82,9 +83,15 @@ def traits(graph: OperatorGraph) -> Traits:
 def _outer(graph: OperatorGraph, reduces: BoolArray) -> IntArray:
     """(N,) 1 where the sides that are left are the trailing ones of what is reduced, and not the leading ones."""
     found: IntArray = np.zeros(len(reduces), np.int64)
-    for row in np.flatnonzero(reduces).tolist():
+    shape = sequences(graph.tensors.shape_ptr, graph.tensors.shape)
+    kind = classes(*(sequences(access.ptr, shape[access.tensor]) for access in (graph.reads, graph.writes)))
+    rows = np.flatnonzero(reduces)
+    _, first, alike = np.unique(kind[rows], return_index=True, return_inverse=True)
+    outer = np.zeros(len(first), np.int64)
+    for place, row in enumerate(rows[first].tolist()):
         whole, left = (_widest(graph.tensors, access, row) for access in (graph.reads, graph.writes))
-        found[row] = 0 < len(left) < len(whole) and whole[-len(left) :] == left and whole[: len(left)] != left
+        outer[place] = 0 < len(left) < len(whole) and whole[-len(left) :] == left and whole[: len(left)] != left
+    found[rows] = outer[alike]
     return found
 
 

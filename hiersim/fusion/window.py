@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hiersim.fusion.kernel_bytes import Costs, Touch
+from hiersim.fusion.slides import MOST
+from hiersim.fusion.sliding import Axis
 
-Room = tuple[int, int]
-"""Bytes of values that a kernel must hold whole: of any kernel, and of one that has at most one product."""
+Lanes = tuple[tuple[Axis, int], ...]
+"""Along which a kernel may go window by window, and the storages that it then needs whole, as bits."""
+Room = tuple[int, int, Lanes]
+"""Bytes of values that a kernel must hold whole: of any kernel, and of one that has at most one product; its lanes."""
+EMPTY: Final[Room] = (0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,10 @@ class Window:
         self, costs: Costs, rows: Sequence[int], shared: frozenset[tuple[int, int, int]] | None = None
     ) -> None:
         self.rows = tuple(rows)
+        self._costs, self._relaxed = costs, shared is not None
+        self._lanes, self._held = _lanes(costs, rows)
+        self._held_bytes: dict[int, int] = {}
+        self._slides: dict[int, bool] = {}
         self.capacity = costs.capacity
         place = {row: 1 << at for at, row in enumerate(rows)}
         self.needs = [_mask(place, costs.before[row]) for row in rows]
@@ -158,18 +168,54 @@ class Window:
         return sum(storage.bound(done, 0, 0) for storage in self.all.values())
 
     def room(self, at: int, members: int, room: Room) -> Room | None:
-        """The room of `members`, which have `room`, with operator `at` after them; None where they cannot share."""
+        """The room of `members`, which have `room`, and operator `at` after them; None where no kernel has them all."""
         if self.apart[at] & members:
             return None
-        every, whole = room
+        every, whole, lanes = room
         bit = 1 << at
         for row, size, users, needing in self.held[at]:
             if row & members:
                 every += 0 if users & members else size
                 whole += size if needing & bit and not needing & members else 0
-        products = (members | bit) & self.products
-        asked = every if products & (products - 1) else whole
-        return (every, whole) if asked <= self.capacity else None
+        lanes = self._narrowed(at, lanes, members.bit_count()) if members else tuple(self._lanes[at].items())
+        room = (every, whole, lanes)
+        return room if lanes or self._whole(members | bit, room) else None
+
+    def holds(self, members: int, room: Room) -> bool:
+        """Whether `members`, which have `room`, may be a kernel as they are."""
+        if self._whole(members, room):
+            return True
+        if self._relaxed:  # others may be with them
+            return bool(room[2])
+        found = self._slides.get(members)
+        if found is None:
+            rows = [row for at, row in enumerate(self.rows) if members >> at & 1]
+            found = self._slides[members] = bool(room[2]) and self._costs.plan(rows) is not None
+        return found
+
+    def _whole(self, members: int, room: Room) -> bool:
+        """Whether all that somebody needs whole fits."""
+        products = members & self.products
+        return (room[0] if products & (products - 1) else room[1]) <= self.capacity
+
+    def _narrowed(self, at: int, lanes: Lanes, members: int) -> Lanes:
+        """The lanes of so many operators that operator `at` can go along with them."""
+        if not lanes or members >= MOST:
+            return ()
+        own, found = self._lanes[at], []
+        for axis, held in lanes:
+            more = own.get(axis)
+            if more is not None and self._bytes(held | more) <= self.capacity:
+                found.append((axis, held | more))
+        return tuple(found)
+
+    def _bytes(self, held: int) -> int:
+        """What storages need at least."""
+        found = self._held_bytes.get(held)
+        if found is None:
+            storages = [storage for at, storage in enumerate(self._held) if held >> at & 1]
+            found = self._held_bytes[held] = self._costs.held_bytes(storages)
+        return found
 
     def _touched(self, members: int) -> Iterable[StorageBytes]:
         if members == (1 << len(self.rows)) - 1:
@@ -192,6 +238,19 @@ def _mask(place: dict[int, int], rows: Iterable[int]) -> int:
     for row in rows:
         mask |= place.get(row, 0)
     return mask
+
+
+def _lanes(costs: Costs, rows: Sequence[int]) -> tuple[list[dict[Axis, int]], list[int]]:
+    """Of each operator its axes with the storages that it needs whole, as bits; and the storages of these bits."""
+    number: dict[int, int] = {}
+    found: list[dict[Axis, int]] = []
+    for row in rows:
+        lanes: dict[Axis, int] = {}
+        for axis, storages in costs.lanes(row).items():
+            if costs.held_bytes(storages) <= costs.capacity:
+                lanes[axis] = sum(1 << number.setdefault(storage, len(number)) for storage in sorted(storages))
+        found.append(lanes)
+    return found, list(number)
 
 
 def _apart(costs: Costs, rows: Sequence[int], place: dict[int, int]) -> list[int]:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import hiersim as hs
 from hiersim.frontends.rows import load_rows
-from hiersim.fusion.depth_first import Chains, depth_first, grow
+from hiersim.fusion.depth_first import depth_first, grow
 from hiersim.fusion.eager import eager
 from hiersim.fusion.reasons import Reason
 from hiersim.fusion.room import room
+from hiersim.fusion.slides import Chains
 from hiersim.fusion.sliding import Window
 from hiersim.fusion.why import why_not
 from hiersim.fusion.windows import Group, Member, Plan, ratios
@@ -97,7 +98,7 @@ def computed_again(windows: int, after: int) -> int:
 
 
 def only_plan(trace: Trace, design: Design) -> Plan | None:
-    plans = list(grow(trace.graph, design).plans.values())
+    plans = list(grow(Chains(trace.graph, design)).plans.values())
     return plans[0] if plans else None
 
 
@@ -360,7 +361,7 @@ def test_what_a_real_network_saves(size: str) -> None:
     fused = depth_first(trace, design)
     check_policy(trace, fused)
     assert asked_bytes(fused) < 0.04 * asked_bytes(eager(trace))
-    assert max(plan.needs for plan in grow(trace.graph, design).plans.values()) <= room(design)
+    assert max(plan.needs for plan in grow(Chains(trace.graph, design)).plans.values()) <= room(design)
 
 
 def test_residual_inputs_stay_until_they_are_added(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def operator(name: str, reads: list[str], writes: list[str], kind: str = "pointw
 
 
 def of_own_tensors(path: Path) -> Trace:
-    """A view of a view, half of a result, an in-place change through a view, a view that is a result, one of a weight."""
+    """A view of a view, half of a result, a change in place through a view, a view as a result, one of a weight."""
     return written(
         path,
         tensor("x", role="input"),

@@ -14,6 +14,7 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
+from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits
 from hiersim.model.networks import rows_of
@@ -41,7 +42,8 @@ class Stored(IntEnum):
     ACCUMULATED = 6
     """It reads more buffers than `realize_acc_reads_threshold`."""
     TRAFFIC = 7
-    """Computing it again for each user would move more bytes than all inlining has saved against eager mode so far.
+    """Computing it again for each user would move more bytes than all inlining has saved against eager mode so far; only
+    where inlining as TorchInductor does it would move more bytes than eager mode altogether.
 
     TorchInductor has no such rule; it keeps the promise that a fused run asks for no more bytes than an eager one."""
     RANDOM = 8
@@ -78,60 +80,77 @@ class Buffers:
 
 
 def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArray, rules: InductorRules) -> Buffers:
-    """Decide for every operator, in issue order, whether its result is stored."""
-    count = len(graph.operators)
-    inputs, users = _neighbours(links, count)
-    buffers = Buffers(
-        part=part.tolist(),
-        stored=[0] * count,
-        reads=[frozenset()] * count,
-        loads=loads(graph, links, facts),
-        inputs=inputs,
-        users=users,
-    )
-    forced, operations, written = _forced(graph, links, part), _own_operations(graph, facts), _written_bytes(graph)
-    ptr, times = graph.reads.ptr.tolist(), uses(graph).tolist()
-    previous = _overwritten(graph)
-    overwrites = [row in previous for row in range(count)]  # or has such an operator in its expression
-    for row in range(count):
-        if buffers.part[row] == Part.NONE:
-            continue
-        for source in inputs[row]:
-            if not buffers.stored[source]:
-                operations[row] += operations[source]
-                overwrites[row] |= overwrites[source]
-        reads = _reads(buffers, row, range(ptr[row], ptr[row + 1]))
-        buffers.reads[row] = reads
-        fan = 0
-        for user in users[row]:
-            fan += times[user]
-        if overwrites[row] and not forced[row] and (len(users[row]) > 1 or _over_stored(buffers, previous, row)):
-            forced[row] = int(Stored.OVERWRITTEN)
-        buffers.stored[row] = forced[row] or _reason(buffers, row, fan, operations[row] + len(reads), rules)
-        if not buffers.stored[row]:
-            _inline(buffers, row, written[row])
+    """Decide for every operator, in issue order, whether its result is stored.
+
+    Where all that is computed again would move more bytes than inlining saves, results are stored one by one as soon as
+    the balance turns.
+    """
+    known = _Graph(
+        loads=loads(graph, links, facts), forced=_forced(graph, links, part), own=_own_operations(graph, facts),
+        written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(), times=uses(graph).tolist(),
+        launched=np.flatnonzero(part != Part.NONE).tolist(),
+    )  # fmt: skip
+    neighbours = _neighbours(links, len(part))
+    buffers = _lowered(known, part, neighbours, rules, guarded=False)
+    if buffers.saved < 0:
+        buffers = _lowered(known, part, neighbours, rules, guarded=True)
     _collect(buffers)
     return buffers
 
 
-def _over_stored(buffers: Buffers, previous: dict[int, int], row: int) -> bool:
-    """Whether an operator overwrites a result that is in memory."""
-    return row in previous and (previous[row] < 0 or bool(buffers.stored[previous[row]]))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graph:
+    """What lowering asks of a graph."""
+
+    loads: Loads
+    forced: list[int]
+    own: list[int]
+    written: list[int]
+    ptr: list[int]
+    times: list[int]
+    launched: list[int]
 
 
-def _reads(buffers: Buffers, row: int, places: range) -> frozenset[int]:
+def _lowered(
+    known: _Graph, part: IntArray, neighbours: tuple[list[list[int]], list[list[int]]], rules: InductorRules,
+    guarded: bool,
+) -> Buffers:  # fmt: skip
+    """Lower once; `guarded` says whether inlining must never have cost more bytes than it saved so far."""
+    count, (inputs, users) = len(part), neighbours
+    stored, operations, forced, ptr, times = [0] * count, list(known.own), known.forced, known.ptr, known.times
+    buffers = Buffers(
+        part=part.tolist(), stored=stored, reads=[frozenset()] * count, loads=known.loads, inputs=inputs, users=users
+    )
+    for row in known.launched:
+        for source in inputs[row]:
+            if not stored[source]:
+                operations[row] += operations[source]
+        reads = buffers.reads[row] = _reads(buffers, row, ptr[row], ptr[row + 1])
+        if forced[row]:
+            stored[row] = forced[row]
+            continue
+        fan = sum([times[user] for user in users[row]])
+        stored[row] = _reason(buffers, row, fan, operations[row] + len(reads), rules)
+        if not stored[row]:
+            _inline(buffers, row, known.written[row], guarded)
+    return buffers
+
+
+def _reads(buffers: Buffers, row: int, begin: int, end: int) -> frozenset[int]:
     """What the expression of an operator loads, with all that is inlined into it."""
-    found: set[int] = set()
-    known = buffers.loads
-    for place in places:
-        source = known.source[place]
-        if source >= 0 and source != row and not buffers.stored[source]:
-            found |= buffers.reads[source]
-        else:
-            found.add(known.key[place])
-            if source in known.bias:
-                found |= known.bias[source]
-    return frozenset(found)
+    known, stored, inlined = buffers.loads, buffers.stored, []
+    found = known.key[begin:end]
+    for place, source in enumerate(known.source[begin:end]):
+        if source >= 0:
+            if not stored[source] and source != row:
+                inlined.append((place, source))
+            elif source in known.bias:
+                found.extend(known.bias[source])
+    if not inlined:
+        return frozenset(found)
+    skipped = {place for place, _ in inlined}
+    kept = [key for place, key in enumerate(found) if place not in skipped]
+    return frozenset(kept).union(*[buffers.reads[source] for _, source in inlined])
 
 
 def _reason(buffers: Buffers, row: int, fan: int, operations: int, rules: InductorRules) -> int:
@@ -152,8 +171,8 @@ def _reason(buffers: Buffers, row: int, fan: int, operations: int, rules: Induct
     return 0
 
 
-def _inline(buffers: Buffers, row: int, written: int) -> None:
-    """Keep an expression, unless that would cost more bytes than all inlining has saved so far.
+def _inline(buffers: Buffers, row: int, written: int, guarded: bool) -> None:
+    """Keep an expression, unless it is guarded and would cost more bytes than all inlining has saved so far.
 
     It saves the write and the reads of the users; each user but the first reads again what the expression loads.
     """
@@ -163,7 +182,7 @@ def _inline(buffers: Buffers, row: int, written: int) -> None:
         size = buffers.loads.size
         for key in buffers.reads[row]:
             saved -= (users - 1) * size[key]
-        if saved < 0:
+        if saved < 0 and guarded:
             buffers.stored[row] = int(Stored.TRAFFIC)
             return
     buffers.saved = saved
@@ -193,34 +212,40 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[in
     kept = ~produced[storage] | (table.storage_output[storage] == 1)
     reason[rows[kept & (last[storage] == rows)]] = Stored.OUTPUT
     reason[rows[~produced[storage]]] = Stored.OUTPUT
+    reason[_several(graph)] = Stored.OVERWRITTEN
     reason[~used & (reason == 0)] = Stored.UNUSED
     reason[~np.isin(part, [int(item) for item in INLINED])] = Stored.KIND
     found: list[int] = reason.tolist()
     return found
 
 
-def _overwritten(graph: OperatorGraph) -> dict[int, int]:
-    """Operators that write where another one wrote before, and that operator; -1 where there are several storages."""
+def _several(graph: OperatorGraph) -> list[int]:
+    """Operators that write into several storages where others wrote before.
+
+    One that overwrites a single result is an expression as any other: the compiler sees graphs without side effects, and
+    what it overwrites stays as it was until the last of them that is stored (`stale`).
+    """
     rows, storage = rows_of(graph.writes), graph.tensors.tensor_storage[graph.writes.tensor]
     order = np.lexsort((rows, storage))
     rows, storage = rows[order], storage[order]
-    again = np.flatnonzero((storage[1:] == storage[:-1]) & (rows[1:] != rows[:-1])) + 1
-    found: dict[int, int] = {}
-    for row, before in zip(rows[again].tolist(), rows[again - 1].tolist(), strict=True):
-        found[row] = -1 if row in found else before
+    again = rows[np.flatnonzero((storage[1:] == storage[:-1]) & (rows[1:] != rows[:-1])) + 1]
+    number, times = np.unique(again, return_counts=True)
+    found: list[int] = number[times > 1].tolist()
     return found
 
 
 def _neighbours(links: Dependences, count: int) -> tuple[list[list[int]], list[list[int]]]:
     """Producers and users of each operator, each once and in issue order, itself left out."""
     apart = links.source != links.target
-    pairs = np.unique(np.stack([links.source[apart], links.target[apart]], axis=1), axis=0).tolist()
-    inputs: list[list[int]] = [[] for _ in range(count)]
-    users: list[list[int]] = [[] for _ in range(count)]
-    for first, second in pairs:
-        inputs[second].append(first)
-        users[first].append(second)
-    return inputs, users
+    first, second = distinct_pairs(links.source[apart], links.target[apart], count)
+    order = np.argsort(second, kind="stable")
+    return _lists(second[order], first[order], count), _lists(first, second, count)
+
+
+def _lists(of: IntArray, other: IntArray, count: int) -> list[list[int]]:
+    """For each number below `count`, in rising order in `of`, what stands beside it."""
+    ptr, values = np.searchsorted(of, np.arange(count + 1)).tolist(), other.tolist()
+    return [values[ptr[row] : ptr[row + 1]] for row in range(count)]
 
 
 def _own_operations(graph: OperatorGraph, facts: Traits) -> list[int]:
@@ -240,14 +265,13 @@ def _written_bytes(graph: OperatorGraph) -> list[int]:
 
 def _collect(buffers: Buffers) -> None:
     """The rows of every stored result."""
-    for row, stored in enumerate(buffers.stored):
-        if not stored or buffers.part[row] == Part.NONE:
-            continue
+    stored, inputs, part = buffers.stored, buffers.inputs, buffers.part
+    for row in [row for row, reason in enumerate(stored) if reason]:
         seen, waiting = {row}, [row]
-        if buffers.part[row] not in (Part.EXTERN, Part.EAGER):
+        if part[row] not in (Part.EXTERN, Part.EAGER):
             while waiting:
-                for source in buffers.inputs[waiting.pop()]:
-                    if not buffers.stored[source] and source not in seen:
+                for source in inputs[waiting.pop()]:
+                    if not stored[source] and source not in seen:
                         seen.add(source)
                         waiting.append(source)
         buffers.heads.append(row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.patterns import classes, distinct
 from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import IntArray, Kind, Role
@@ -40,7 +41,7 @@ def loads(graph: OperatorGraph, links: Dependences, facts: Traits) -> Loads:
     source = np.full(len(key), -1, np.int64)
     source[links.access] = links.source
     source[(writers != 1) | (links.initial == 1)] = -1
-    made = np.unique(links.source * max(len(first), 1) + key[links.access])
+    made = distinct(links.source * max(len(first), 1) + key[links.access])
     made_by, made_key = made // max(len(first), 1), made % max(len(first), 1)
     keys = key.tolist()
     return Loads(
@@ -60,13 +61,17 @@ def _keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[In
     version = np.zeros(len(reads.tensor), np.int64)
     np.maximum.at(version, links.access, links.write + 1)
     tensor = reads.tensor
-    columns = (version, table.tensor_offset[tensor], table.tensor_bytes[tensor], reads.size, whole)
-    key = table.tensor_storage[tensor]
-    first = np.arange(len(key))
-    for column in columns:
-        _, value = np.unique(column, return_inverse=True)
-        _, first, key = np.unique(key * (int(value.max(initial=0)) + 1) + value, return_index=True, return_inverse=True)
-    return key.astype(np.int64), first
+    key = classes(
+        table.tensor_storage[tensor],
+        version,
+        table.tensor_offset[tensor],
+        table.tensor_bytes[tensor],
+        reads.size,
+        whole,
+    )
+    first = np.zeros(int(key.max(initial=-1)) + 1, np.int64)
+    first[key[::-1]] = np.arange(len(key))[::-1]
+    return key, first
 
 
 def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
@@ -80,15 +85,17 @@ def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
 
 
 def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
-    """(N,) 1 for group norms of images in a model with convolutions.
+    """(N,) 1 for group norms, and for sums over height and width, of images in a model with convolutions.
 
-    There, images lie channels last (`layout_optimization`), and a group of channels is not contiguous: the loops of
-    the norm run through memory in another order than those of what stands before and after it.
+    There, images lie channels last (`layout_optimization`), and neither a group of channels nor one channel is
+    contiguous: their loops run through memory in another order than those of what stands before and after.
     """
     sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
     convolves = bool(np.any(graph.operators.kind == Kind.CONV))
     groups = np.array(["group_norm" in text for text in graph.operators.strings], np.bool_)[graph.operators.name]
-    found: IntArray = ((facts.normalises == 1) & (sides >= 4) & groups & convolves).astype(np.int64)
+    planes = (facts.reduces == 1) & (facts.outer == 0) & (facts.normalises == 0)
+    astray = planes | ((facts.normalises == 1) & groups)
+    found: IntArray = (astray & (sides >= 4) & convolves).astype(np.int64)
     return found
 
 

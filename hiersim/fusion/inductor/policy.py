@@ -13,12 +13,14 @@ from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.inductor.buffers import Buffers, lower
-from hiersim.fusion.inductor.rules import InductorRules, Part, parts
-from hiersim.fusion.inductor.scheduler import LIBRARY, Scheduler
+from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, parts
+from hiersim.fusion.inductor.scheduler import Scheduler
+from hiersim.fusion.inductor.singles import Singles, singles
 from hiersim.fusion.marks import of_trace_alone
 from hiersim.fusion.partition import check_launches, edges, flow, launch_order
+from hiersim.fusion.patterns import distinct
 from hiersim.fusion.regions import segments
-from hiersim.fusion.traits import Traits, traits
+from hiersim.fusion.traits import traits
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, csr
@@ -80,18 +82,18 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     order = launch_order(graph, single, links, "")
     numbered = single.take(order)
     before, after = edges(graph, numbered, links, flow(graph, numbered, links, ""))
-    place = list(zip(segments(graph).tolist(), graph.operators.phase.tolist(), strict=True))
-    begin = partial(_scheduler, buffers, facts, order, place, (before, after), rules)
+    heads = np.array(buffers.heads, np.int64)[order]
+    alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase)
+    begin = partial(_scheduler, buffers, alone, (before, after), rules)
     scheduler = begin()
     return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=_joined(numbered, scheduler.run()))
 
 
 def _scheduler(
-    buffers: Buffers, facts: Traits, order: IntArray, place: list[tuple[int, int]], pairs: tuple[IntArray, IntArray],
-    rules: InductorRules,
+    buffers: Buffers, alone: Singles, pairs: tuple[IntArray, IntArray], rules: InductorRules
 ) -> Scheduler:  # fmt: skip
     """Every stored result on its own."""
-    return Scheduler(buffers, facts, order, place, Contraction(len(order), *pairs), rules)
+    return Scheduler(buffers, alone, Contraction(len(alone), *pairs), rules)
 
 
 def _kernels(buffers: Buffers) -> Partition:
@@ -119,7 +121,7 @@ def _joined(single: Partition, group: IntArray) -> Partition:
     count = int(single.operators.max(initial=0)) + 1
     _, label = np.unique(group, return_inverse=True)
     row = label[single.kernels()] * count + single.operators
-    rows = np.unique(row)
+    rows = distinct(row)
     copy = np.ones(len(rows), np.int64)
     np.minimum.at(copy, np.searchsorted(rows, row), single.copy)
     kernels = int(label.max(initial=-1)) + 1

@@ -60,9 +60,11 @@ class Part(IntEnum):
     SCATTER = 5
     """Writes at computed places: stored, and its values are inlined."""
     EAGER = 6
-    """Not compiled: the optimizer, and what runs between compiled regions."""
+    """Not compiled: the optimizer, the loss's own gradient, which autograd makes, and what runs between regions."""
 
 
+LIBRARY: Final = (Part.EXTERN, Part.EAGER)
+"""Parts that run as they are."""
 _EXTERN: Final = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH, Kind.SORT, Kind.COMM, Kind.OPAQUE)
 _WINDOWS: Final = ("max_pool", "avg_pool2d", "avg_pool3d", "upsample_nearest2d", "_upsample_nearest_exact2d")
 _TWICE: Final = (
@@ -88,6 +90,8 @@ def parts(graph: OperatorGraph, rules: InductorRules) -> IntArray:
         Part.WINDOW
     )
     found[(table.phase == Phase.OPTIMIZER) | outside(graph)] = Part.EAGER
+    begin = np.flatnonzero((table.phase == Phase.BACKWARD) & ~np.isin(kind, [int(Kind.VIEW), int(Kind.SYNC)]))[:1]
+    found[[row for row in begin.tolist() if names[int(table.name[row])].startswith("ones_like")]] = Part.EAGER
     found[np.isin(kind, [int(Kind.VIEW), int(Kind.SYNC)])] = Part.NONE
     return found
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.inductor.buffers import Buffers
-from hiersim.fusion.inductor.rules import InductorRules, Part
+from hiersim.fusion.inductor.rules import InductorRules
+from hiersim.fusion.inductor.singles import Singles, suited, users
 from hiersim.fusion.reasons import Reason
-from hiersim.fusion.traits import Traits
 from hiersim.model.operators import IntArray
-
-LIBRARY = (Part.EXTERN, Part.EAGER)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,35 +40,33 @@ class Group:
 class Scheduler:
     """Buffers in launch order, and the groups that they are in."""
 
-    def __init__(
-        self, buffers: Buffers, facts: Traits, order: IntArray, place: list[tuple[int, int]], contraction: Contraction,
-        rules: InductorRules,
-    ) -> None:  # fmt: skip
-        """`order[n]` is the index in `buffers.heads` of the buffer numbered n; `place` is by operator."""
+    def __init__(self, buffers: Buffers, alone: Singles, contraction: Contraction, rules: InductorRules) -> None:
         self.rules = rules
         self.buffers = buffers
+        self.alone = alone
         self.contraction = contraction
-        heads = [buffers.heads[index] for index in order.tolist()]
-        self.number = {head: number for number, head in enumerate(heads)}
+        self.number = {head: number for number, head in enumerate(alone.head.tolist())}
         """Operator → buffer that stores its result."""
-        loops = (facts.points.tolist(), facts.rows.tolist(), facts.results.tolist(), facts.operands.tolist())
-        self.groups = {number: self._single(number, head, loops, place[head]) for number, head in enumerate(heads)}
+        self._groups: dict[int, Group] = {}
+        self._users: tuple[list[int], list[int]] | None = None
 
-    def _single(self, number: int, head: int, loops: tuple[list[int], ...], place: tuple[int, int]) -> Group:
-        """A buffer as a group; `loops` are points, rows, results and operands of all operators."""
-        part, known = self.buffers.part[head], self.buffers.loads
-        points, inner = loops[2][head], 1
-        if part == Part.REDUCTION:
-            points = max(loops[1][head], 1)
-            inner = max(loops[0][head] // points, 1)
-        elif part == Part.SCATTER:
-            points = loops[3][head]
+    def of(self, name: int) -> Group:
+        """The group of a name; made when it is asked for, as most never are."""
+        found = self._groups.get(name)
+        if found is None:
+            found = self._groups[name] = self._single(name)
+        return found
+
+    def _single(self, number: int) -> Group:
+        """A buffer as a group."""
+        alone = self.alone
+        head, known = int(alone.head[number]), self.buffers.loads
         return Group(
             buffers=1,
-            library=part in LIBRARY,
-            place=place,
-            points=points,
-            inner=inner,
+            library=bool(alone.library[number]),
+            place=(int(alone.stretch[number]), int(alone.phase[number])),
+            points=int(alone.points[number]),
+            inner=int(alone.inner[number]),
             loads=set(self.buffers.reads[head]),
             made=set(known.made[known.made_ptr[head] : known.made_ptr[head + 1]]),
             first=number,
@@ -81,51 +75,63 @@ class Scheduler:
 
     def run(self) -> IntArray:
         """(B,) the group of each buffer, after all rounds."""
-        changed = set(self.groups)
+        pairs = suited(self.alone, self.rules)
+        merged = bytearray(len(self.alone))  # 1 for buffers that are no longer alone
+        group, can_merge = self.contraction.group, self.contraction.can_merge
         for _ in range(self.rules.fusion_rounds):
-            pairs = self._pairs(changed)
-            changed = set()
+            changed = set[int]()
             for one, other in pairs:
-                first, second = self.contraction.group(one), self.contraction.group(other)
-                if first != second and self.refusal(first, second) is None:
-                    changed.add(self._merge(first, second))
-            changed = {self.contraction.group(number) for number in changed}
+                first, second = group(one), group(other)
+                if first == second:
+                    continue
+                grown = merged[first] or merged[second]  # pairs suit each other: what is still alone still does
+                if (grown and self.mismatch(first, second) is not None) or not can_merge(first, second):
+                    continue
+                merged[first] = merged[second] = 1
+                changed.add(self._merge(first, second))
+            changed = {group(number) for number in changed}
             if not changed:
                 break
-        return np.array([self.contraction.group(number) for number in range(len(self.number))], np.int64)
+            pairs = self._pairs(changed)
+        return self.contraction.groups()
 
     def _pairs(self, changed: set[int]) -> list[tuple[int, int]]:
         """Pairs of groups that may be fused, those first that save most; one of each pair is in `changed`."""
-        touching: dict[int, list[int]] = {}
-        made = set[int]()
-        for name in changed:
-            for key in self.groups[name].loads | self.groups[name].made:
-                touching[key] = []
-        for group in self.groups.values():
-            made |= group.made
-        for name, group in sorted(self.groups.items(), key=lambda item: item[1].first):
-            if not group.library:
-                for key in group.loads | group.made:
-                    if key in touching:
-                        touching[key].append(name)
         found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
         seen: set[tuple[int, int]] = set()
         most = self.rules.max_fusion_buffer_group_pairwise_attempts
-        for key, names in touching.items():
+        keys = {key for name in changed for key in (*self.of(name).loads, *self.of(name).made)}
+        made = set(self.alone.key[self.alone.makes].tolist()) & keys
+        for key in sorted(keys):
+            names = self._touching(key)
             for at, one in enumerate(names):
-                last = self.groups[one].last + self.rules.max_distance
+                last = self._ends(one)[1] + self.rules.max_distance
                 for other in names[at + 1 : at + 1 + most]:
-                    if self.groups[other].first > last and key not in made:
+                    if self._ends(other)[0] > last and key not in made:
                         break  # they only read the same, and so do all behind: too far apart
                     pair = (one, other)
                     if pair in seen or (one not in changed and other not in changed):
                         continue
                     seen.add(pair)
-                    first, second = self.groups[one], self.groups[other]
+                    first, second = self.of(one), self.of(other)
                     reason, saved = self._weighed(first, second)
                     if reason is None:
                         found[pair] = _score(first, second, saved)
         return sorted(found, key=lambda pair: (found[pair], pair))
+
+    def _touching(self, key: int) -> list[int]:
+        """The groups of generated code that touch a key, in launch order of their first buffers."""
+        if self._users is None:
+            ptr, number = users(self.alone)
+            self._users = ptr.tolist(), number.tolist()
+        ptr_, numbers = self._users
+        names = {self.contraction.group(number) for number in numbers[ptr_[key] : ptr_[key + 1]]}
+        return sorted(names, key=lambda name: self._ends(name)[0])
+
+    def _ends(self, name: int) -> tuple[int, int]:
+        """The least and the largest number of a buffer in a group."""
+        found = self._groups.get(name)
+        return (name, name) if found is None else (found.first, found.last)
 
     def shared_bytes(self, one: Group, other: Group) -> int:
         """Bytes that both touch."""
@@ -142,7 +148,7 @@ class Scheduler:
 
     def mismatch(self, one: int, other: int) -> Reason | None:
         """`refusal`, but for cycles."""
-        return self._weighed(self.groups[one], self.groups[other])[0]
+        return self._weighed(self.of(one), self.of(other))[0]
 
     def _weighed(self, first: Group, second: Group) -> tuple[Reason | None, int]:
         """Why two groups do not suit each other, and the bytes that fusing them would save where they do."""
@@ -169,10 +175,11 @@ class Scheduler:
         return None, shared
 
     def _merge(self, one: int, other: int) -> int:
-        first, second = self.groups.pop(one), self.groups.pop(other)
+        first, second = self.of(one), self.of(other)
+        del self._groups[one], self._groups[other]
         reduces = first if first.inner > 1 else second
         name = self.contraction.merge(one, other)
-        self.groups[name] = Group(
+        self._groups[name] = Group(
             buffers=first.buffers + second.buffers,
             library=False,
             place=first.place,

@@ -45,7 +45,7 @@ def _buffers_of(done: Scheduled, row: int) -> list[int]:
 def _alone(fresh: Scheduler, first: int, second: int) -> Verdict:
     """Why two stored results do not suit each other, before any fusion; no reason where they do."""
     reason = fresh.mismatch(first, second)
-    return Verdict(reason=reason, detail=_detail(fresh, reason, fresh.groups[first], fresh.groups[second]))
+    return Verdict(reason=reason, detail=_detail(fresh, reason, fresh.of(first), fresh.of(second)))
 
 
 def _merged(scheduler: Scheduler, first: int, second: int) -> Verdict:
@@ -53,7 +53,7 @@ def _merged(scheduler: Scheduler, first: int, second: int) -> Verdict:
     groups = scheduler.contraction.group(first), scheduler.contraction.group(second)
     reason = scheduler.refusal(*groups)
     if reason is Reason.CYCLE or reason is Reason.KERNEL_SIZE:
-        return Verdict(reason=reason, detail=_detail(scheduler, reason, *(scheduler.groups[name] for name in groups)))
+        return Verdict(reason=reason, detail=_detail(scheduler, reason, *(scheduler.of(name) for name in groups)))
     detail = "" if reason is None else f"what they are fused with: {reason.value}"
     return Verdict(reason=Reason.OTHER_FUSION_FIRST, detail=detail)
 

@@ -1,0 +1,154 @@
+"""Stored results before any fusion, in columns: what each touches, and which pairs of them suit each other.
+
+The first round looks at all pairs, which makes it the largest; its rules are those of `Scheduler`, pair by pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiersim.fusion.inductor.buffers import Buffers
+from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part
+from hiersim.fusion.patterns import distinct
+from hiersim.fusion.traits import Traits
+from hiersim.model.operators import BoolArray, IntArray, gather
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Singles:
+    """B stored results, numbered in launch order."""
+
+    head: IntArray
+    """(B,) the operator whose result it is."""
+    library: BoolArray
+    stretch: IntArray
+    """(B,) between which host syncs."""
+    phase: IntArray
+    points: IntArray
+    """(B,) points of the parallel loops (`numel`)."""
+    inner: IntArray
+    """(B,) points of the reduction loops (`rnumel`); 1 where nothing is reduced."""
+    ptr: IntArray
+    key: IntArray
+    """CSR (B + 1,): keys that each touches, in rising order."""
+    loads: BoolArray
+    """Whether it reads that key."""
+    makes: BoolArray
+    """Whether the key is its own result, as others read it."""
+    size: IntArray
+    """Bytes behind each key."""
+    whole: BoolArray
+    """Per key: whether it is all that one operator wrote, in the order in which it was written."""
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+
+def singles(buffers: Buffers, facts: Traits, head: IntArray, stretch: IntArray, phase: IntArray) -> Singles:
+    """The stored results of `head`, in launch order; `stretch` and `phase` are by operator."""
+    known, part = buffers.loads, np.array(buffers.part, np.int64)[head]
+    points, inner = facts.results[head], np.ones(len(head), np.int64)
+    reduces, scatters = part == Part.REDUCTION, part == Part.SCATTER
+    points = np.where(reduces, np.maximum(facts.rows[head], 1), np.where(scatters, facts.operands[head], points))
+    inner = np.where(reduces, np.maximum(facts.points[head] // np.maximum(points, 1), 1), inner)
+    rows, keys = head.tolist(), len(known.size)
+    loads = _codes([buffers.reads[row] for row in rows], keys)
+    made = np.array(known.made_ptr, np.int64)
+    makes = _codes([known.made[made[row] : made[row + 1]] for row in rows], keys)
+    touched = distinct(np.concatenate([loads, makes]))
+    return Singles(
+        head=head,
+        library=np.isin(part, [int(item) for item in LIBRARY]),
+        stretch=stretch[head],
+        phase=phase[head],
+        points=points,
+        inner=inner,
+        ptr=np.searchsorted(touched, np.arange(len(head) + 1) * max(keys, 1)).astype(np.int64),
+        key=touched % max(keys, 1),
+        loads=_among(touched, loads),
+        makes=_among(touched, makes),
+        size=np.array(known.size, np.int64),
+        whole=np.array(known.whole, np.int64) == 1,
+    )
+
+
+def suited(of: Singles, rules: InductorRules) -> list[tuple[int, int]]:
+    """Pairs that may share a kernel as far as cycles allow, those first that save most; the earlier one first."""
+    one, other = _touching(of, rules)
+    alike = (of.inner[one] > 1) == (of.inner[other] > 1)
+    reduced = np.where(of.inner[one] > 1, one, other)
+    plain = np.where(of.inner[one] > 1, other, one)
+    fits = (of.points[plain] == of.points[reduced]) | (of.points[plain] == of.points[reduced] * of.inner[reduced])
+    same = (of.points[one] == of.points[other]) & (of.inner[one] == of.inner[other])
+    kept = np.where(alike, same, fits) & (of.stretch[one] == of.stretch[other]) & (of.phase[one] == of.phase[other])
+    one, other, alike = one[kept], other[kept], alike[kept]
+    shared, passed, straight = _shared(of, one, other)
+    near = (shared > 0) & (shared >= rules.score_fusion_memory_threshold) & (other - one <= rules.max_distance)
+    kept = straight & (passed | near) & (rules.max_fusion_size > 1)
+    one, other, alike, shared = one[kept], other[kept], alike[kept], shared[kept]
+    order = np.lexsort((other, one, other - one, -shared, ~(alike & (shared > 0))))
+    return list(zip(one[order].tolist(), other[order].tolist(), strict=True))
+
+
+def users(of: Singles) -> tuple[IntArray, IntArray]:
+    """CSR by key: numbers of the stored results of generated code that touch it, in rising order."""
+    number = np.repeat(np.arange(len(of)), np.diff(of.ptr))
+    chosen = ~of.library[number]
+    order = np.argsort(of.key[chosen], kind="stable")
+    key = of.key[chosen][order]
+    return np.searchsorted(key, np.arange(len(of.size) + 1)).astype(np.int64), number[chosen][order]
+
+
+def _touching(of: Singles, rules: InductorRules) -> tuple[IntArray, IntArray]:
+    """Pairs that touch a key, each with so many that come after it; those that only read it, near each other."""
+    ptr, number = users(of)
+    key = np.repeat(np.arange(len(of.size)), np.diff(ptr))
+    made = np.zeros(len(of.size), np.bool_)
+    made[of.key[of.makes]] = True
+    place, found = np.arange(len(number)), [np.zeros(0, np.int64)]
+    for step in range(1, rules.max_fusion_buffer_group_pairwise_attempts + 1):
+        place = place[place + step < len(number)]
+        place = place[key[place] == key[place + step]]
+        if not len(place):
+            break
+        one, other = number[place], number[place + step]
+        near = made[key[place]] | (other - one <= rules.max_distance)
+        found.append(one[near] * len(of) + other[near])
+    pairs = distinct(np.concatenate(found))
+    return pairs // max(len(of), 1), pairs % max(len(of), 1)
+
+
+def _shared(of: Singles, one: IntArray, other: IntArray) -> tuple[IntArray, BoolArray, BoolArray]:
+    """Of each pair the bytes that both touch, whether one hands something to the other, and all of that in order."""
+    keys, entries = max(len(of.size), 1), np.arange(len(of.key))
+    codes = np.repeat(np.arange(len(of)), np.diff(of.ptr)) * keys + of.key
+    ptr, mine = gather(of.ptr, one, entries)
+    pair = np.repeat(np.arange(len(one)), np.diff(ptr))
+    asked = other[pair] * keys + of.key[mine]
+    theirs = np.minimum(np.searchsorted(codes, asked), max(len(codes) - 1, 0))
+    both = np.flatnonzero(codes[theirs] == asked) if len(codes) else entries
+    pair, mine, theirs = pair[both], mine[both], theirs[both]
+    shared = np.zeros(len(one), np.int64)
+    np.add.at(shared, pair, of.size[of.key[mine]])
+    handed = (of.makes[mine] & of.loads[theirs]) | (of.makes[theirs] & of.loads[mine])
+    passed, straight = np.zeros(len(one), np.bool_), np.ones(len(one), np.bool_)
+    passed[pair[handed]] = True
+    straight[pair[handed & ~of.whole[of.key[mine]]]] = False
+    return shared, passed, straight
+
+
+def _codes(lists: Sequence[Collection[int]], keys: int) -> IntArray:
+    """Number and key of each entry of some lists as one number, in rising order."""
+    counts = np.fromiter(map(len, lists), np.int64, len(lists))
+    values = np.fromiter((key for some in lists for key in some), np.int64, int(counts.sum()))
+    return distinct(np.repeat(np.arange(len(lists)), counts) * max(keys, 1) + values)
+
+
+def _among(all_of: IntArray, some: IntArray) -> BoolArray:
+    """Which of the distinct, rising numbers `all_of` are in `some`, which are as well, and among them."""
+    found = np.zeros(len(all_of), np.bool_)
+    found[np.searchsorted(all_of, some)] = True
+    return found
