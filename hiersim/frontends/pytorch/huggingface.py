@@ -128,8 +128,9 @@ def _class_for(transformers: Any, config: Any, architectures: Iterable[str]) -> 
             return getattr(transformers, name)
     from transformers.models.auto import modeling_auto as auto
 
-    names = [f"MODEL_FOR_{head}_MAPPING_NAMES" for head in _HEADS]
-    for mapping in [*names, "MODEL_MAPPING_NAMES"]:
+    names = [*(f"MODEL_FOR_{head}_MAPPING_NAMES" for head in _HEADS), "MODEL_MAPPING_NAMES"]
+    others = [name for name in vars(auto) if re.fullmatch(r"MODEL_\w+_MAPPING_NAMES", name) and name not in names]
+    for mapping in [*names, *others]:
         found = getattr(auto, mapping, {}).get(config.model_type)
         found = found[0] if isinstance(found, tuple | list) else found
         if found is not None:
