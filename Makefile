@@ -34,7 +34,7 @@ test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extr
 test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the extras jax and ort
 	@$(BIN)/python -c "import jax, onnx, onnxruntime" 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
-	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) -q
+	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) --dist loadgroup -q
 
 test-browser: $(STAMP)-browser ## the report in Chromium, by eye of axe-core (needs chromium and npm)
 	@$(BIN)/python -m pytest -m browser -q

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ jax = pytest.importorskip("jax")
 import hiersim as hs  # noqa: E402
 from hiersim.cli.main import main  # noqa: E402
 from hiersim.errors import TraceError  # noqa: E402
+from hiersim.frontends import jax_capture  # noqa: E402
+from hiersim.frontends.hlo.text import Module, parse_module  # noqa: E402
 from hiersim.frontends.jax_capture import capture_jax  # noqa: E402
 from hiersim.model.operators import Role  # noqa: E402
+from hiersim.model.trace import Trace  # noqa: E402
 
 pytestmark = pytest.mark.jax
 HERE = Path(__file__).parent
@@ -27,13 +32,24 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
-def compiled_text(name: str) -> str:
-    import jax_models
+@functools.cache
+def captured(name: str) -> tuple[Trace, str]:
+    """The trace of a model, and the text of the module that XLA compiled for it: once, for XLA takes long."""
+    texts: list[str] = []
 
-    function, args = getattr(jax_models, name)()
-    jitted = function if hasattr(function, "lower") else jax.jit(function)
-    text: str = jitted.lower(*args).compile().as_text()
-    return text
+    def kept(text: str, file: str) -> Module:
+        texts.append(text)
+        return parse_module(text, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax_capture, "parse_module", kept)
+        trace = jax_capture.capture_jax(f"jax_models:{name}", "xla")
+    return trace, texts[1]
+
+
+def models(*rows: tuple[Any, ...]) -> list[Any]:
+    """Parameters that begin with a model's name; tests of one model share a worker and with it the compilation."""
+    return [pytest.param(*row, marks=pytest.mark.xdist_group(str(row[0])), id=str(row[0])) for row in rows]
 
 
 def alone(text: str, name: str) -> str:
@@ -61,10 +77,10 @@ def bytes_by_xla(text: str) -> float:
     return float(_jax.hlo_module_cost_analysis(jax.devices("cpu")[0].client, module)["bytes accessed"])
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp_step", "scan", "llama", "resnet50"])
+@pytest.mark.parametrize("name", models(("mlp",), ("mlp_step",), ("scan",), ("llama",), ("resnet50",)))
 def test_each_kernel_moves_the_bytes_that_xla_says(name: str) -> None:
-    kernels = capture_jax(f"jax_models:{name}", "xla").schedules["xla"]
-    text = compiled_text(name)
+    trace, text = captured(name)
+    kernels = trace.schedules["xla"]
     moved = {}
     for at, kernel in enumerate(kernels.names):
         parts = (kernels.reads, kernels.writes)
@@ -81,16 +97,16 @@ def test_each_kernel_moves_the_bytes_that_xla_says(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "flops"),
-    [
+    models(
         ("mlp", 2 * 64 * 512 * 2048 * 2),
         ("mlp_step", 2 * 64 * 512 * 2048 * 5),
         ("scan", 7 * 2 * 32 * 128 * 128),
         ("llama", 2 * 2 * 128 * 256 * (4 * 256 + 3 * 768 + 2 * 128) + 2 * 128 * 256 * 1000),
         ("resnet50", 2 * 2 * 4_089_184_256),
-    ],
+    ),
 )
 def test_the_matrix_work_is_that_of_the_model_in_both_forms(name: str, flops: int) -> None:
-    trace = capture_jax(f"jax_models:{name}", "xla")
+    trace, _ = captured(name)
     assert int(trace.graph.operators.matrix_flops.sum()) == flops
     assert int(trace.schedules["xla"].operators.matrix_flops.sum()) == flops
 
@@ -101,18 +117,20 @@ def test_a_scan_is_walked_as_often_as_it_runs() -> None:
     assert labels.count("hlo.dot") == labels.count("hlo.tanh") == labels.count("hlo.reduce") == 7
 
 
+@pytest.mark.xdist_group("mlp_step")
 def test_weights_are_known_by_name_and_donated_ones_are_written_in_place() -> None:
-    for graph in (capture_jax("jax_models:mlp_step", "xla").graph,):
-        table = graph.tensors
-        weights = np.flatnonzero(table.storage_role == Role.WEIGHT)
-        assert {table.storage_names[at] for at in weights} == {"params.w1", "params.b1", "params.w2", "params.b2"}
-        assert table.storage_output[weights].all()
-        written = set(table.tensor_storage[graph.writes.tensor].tolist())
-        assert set(weights.tolist()) <= written
+    graph = captured("mlp_step")[0].graph
+    table = graph.tensors
+    weights = np.flatnonzero(table.storage_role == Role.WEIGHT)
+    assert {table.storage_names[at] for at in weights} == {"params.w1", "params.b1", "params.w2", "params.b2"}
+    assert table.storage_output[weights].all()
+    written = set(table.tensor_storage[graph.writes.tensor].tolist())
+    assert set(weights.tolist()) <= written
 
 
+@pytest.mark.xdist_group("llama")
 def test_fusing_moves_fewer_bytes_and_takes_less_time() -> None:
-    trace, design = capture_jax("jax_models:llama", "xla"), hs.load_design("tpu-v4")
+    trace, design = captured("llama")[0], hs.load_design("tpu-v4")
     eager, fused = (hs.simulate(trace, design, fusion=policy) for policy in ("eager", "xla"))
     assert fused.time < eager.time
 

@@ -187,7 +187,7 @@ def test_a_config_file_is_enough(tmp_path: Path) -> None:
 
 WRONG = [
     ("hf:lama", PLAIN, "'lama' is not known to transformers"),
-    ("hf:nobody/nothing", PLAIN, "not known to transformers"),
+    ("hf:nobody/nothing", PLAIN, "hf download nobody/nothing config.json"),
     ("hf:missing/config.json", PLAIN, "No such file"),
     ("hf:bert", Workload(settings=(("hidden", "3"),)), "has no 'hidden'"),
     ("hf:bert", Workload(settings=(("hidden_size", "61"),)), "cannot be built"),

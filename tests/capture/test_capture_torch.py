@@ -252,6 +252,32 @@ def build_wrong() -> Any:
     return 7
 
 
+class Queried(torch.nn.Module):
+    """Hands a parameter to a module, as detectors do with their queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = torch.nn.Parameter(torch.zeros(8, 16))
+        self.layer = torch.nn.Linear(16, 16)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(self.queries) + x
+
+
+def build_queried() -> tuple[Any, ...]:
+    return Queried(), (torch.zeros(8, 16),)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_parameter_may_be_what_a_module_is_given(train: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "capture_models", sys.modules[__name__])
+    operators = capture_torch("capture_models:build_queried", "eager", train).graph.operators
+    assert int(operators.matrix_flops.sum()) == 2 * 8 * 16 * 16 * (3 if train else 1)
+    assert "layer" in {operators.strings[int(index)] for index in operators.module}
+
+
 def test_syncs_expansions_and_unknown_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -41,7 +41,15 @@ from hiersim.model.operators import Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph
 
 _RANDOM = torch.Tag.nondeterministic_seeded
-make_tracker: Any = ModuleTracker
+class _Modules(ModuleTracker):  # type: ignore[misc]
+    """The modules that run. Nothing is registered for a backward pass that will not come: without gradients PyTorch
+    refuses to, of a parameter that is handed to a module."""
+
+    def _fw_pre_hook(self, mod: Any, input: Any) -> None:
+        super()._fw_pre_hook(mod, input if torch.is_grad_enabled() else ())
+
+    def _fw_post_hook(self, mod: Any, input: Any, output: Any) -> None:
+        super()._fw_post_hook(mod, input, output if torch.is_grad_enabled() else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +77,7 @@ class Recorder(TorchDispatchMode):
         self.operators = OperatorBuilder()
         self.reads: list[list[Access]] = []
         self.writes: list[list[Access]] = []
-        self.modules: Any = make_tracker()
+        self.modules: Any = _Modules()
         self.closed = False
         self.assumed: set[str] = set()
         """What had to be assumed of data."""

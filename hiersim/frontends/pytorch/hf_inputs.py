@@ -30,9 +30,10 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
     dtype = getattr(torch, workload.torch_dtype)
     kwargs: dict[str, Any] = {}
     words: list[str] = []
-    if main == "input_ids" or ("input_ids" in names and _contrastive(config)):
+    bytewise = main == "inputs" and getattr(config, "vocab_size", 0)  # Perceiver: tokens by another name
+    if main == "input_ids" or bytewise or ("input_ids" in names and _contrastive(config)):
         tokens = _tokens(config, workload)
-        kwargs["input_ids"] = torch.zeros(batch, tokens, dtype=torch.long)
+        kwargs["inputs" if bytewise else "input_ids"] = torch.zeros(batch, tokens, dtype=torch.long)
         words.append(f"{batch} x {tokens} tokens")
     if "pixel_values" in names and (main == "pixel_values" or _contrastive(config)):
         shape = _image(config, workload)
@@ -120,11 +121,13 @@ def _image(config: Any, workload: Workload) -> tuple[int, ...]:
 
 
 def _sound(config: Any, main: str, workload: Workload, names: Any) -> tuple[int, ...]:
-    """Samples at 16 kHz, or a spectrogram."""
+    """Samples at 16 kHz (with channels where a codec wants them), or a spectrogram."""
     if main == "input_values":
         mel, length = getattr(config, "num_mel_bins", None), getattr(config, "max_length", None)
         if isinstance(mel, int) and isinstance(length, int) and length > 1:  # spectrogram transformers
             return (workload.sequence or length, mel)
+        if getattr(config, "codebook_size", None):  # codecs
+            return (int(getattr(config, "audio_channels", 1)), workload.sequence or 10 * 16_000)
         return (workload.sequence or 10 * 16_000,)
     frames = getattr(config, "max_source_positions", None)
     if getattr(config, "num_mel_bins", None) and frames:

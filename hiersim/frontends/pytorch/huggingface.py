@@ -27,6 +27,7 @@ PREFIX: Final = "hf:"
 _HEADS: Final = (
     "SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ", "MASKED_LM", "CAUSAL_LM", "IMAGE_CLASSIFICATION", "OBJECT_DETECTION",
     "SEMANTIC_SEGMENTATION", "CTC", "AUDIO_CLASSIFICATION", "IMAGE_TEXT_TO_TEXT", "DEPTH_ESTIMATION",
+    "TEXT_TO_WAVEFORM",
 )  # fmt: skip
 """Tasks in the order in which a model type without a class is given its head."""
 
@@ -100,6 +101,10 @@ def _resolve(transformers: Any, name: str) -> tuple[Any, Any]:
     try:
         config = transformers.AutoConfig.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError):
+        if re.fullmatch(r"[\w.\-]+/[\w.\-]+", name):
+            problem = f"the configuration of '{name}' is not in the local cache, and nothing is fetched"
+            wanted = f"`hf download {name} config.json` once, or hf:PATH of its config.json"
+            raise TraceError(problem, expected=wanted) from None
         wanted = f"{nearest(name, list(known))}, a class of transformers, a config.json, or a model in its local cache"
         raise TraceError(f"'{name}' is not known to transformers", expected=wanted) from None
     return _class_for(transformers, config, config.architectures or ()), config
@@ -128,8 +133,9 @@ def _class_for(transformers: Any, config: Any, architectures: Iterable[str]) -> 
             return getattr(transformers, name)
     from transformers.models.auto import modeling_auto as auto
 
-    names = [f"MODEL_FOR_{head}_MAPPING_NAMES" for head in _HEADS]
-    for mapping in [*names, "MODEL_MAPPING_NAMES"]:
+    names = [*(f"MODEL_FOR_{head}_MAPPING_NAMES" for head in _HEADS), "MODEL_MAPPING_NAMES"]
+    others = [name for name in vars(auto) if re.fullmatch(r"MODEL_\w+_MAPPING_NAMES", name) and name not in names]
+    for mapping in [*names, *others]:
         found = getattr(auto, mapping, {}).get(config.model_type)
         found = found[0] if isinstance(found, tuple | list) else found
         if found is not None:
