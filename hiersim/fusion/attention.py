@@ -31,6 +31,8 @@ NAME: Final = "attention"
 LEAST_BLOCK: Final = 16
 """Queries and keys of the smallest block: a tensor core's tile."""
 LABEL: Final = "fused.attention"
+CALLED: Final = "aten.scaled_dot_product_attention"
+"""A library's kernel instead of one whose blocks follow the cores' memory."""
 BACKWARD: Final = "fused.attention_backward"
 SUM_BYTES: Final = 4
 """Partial results are FP32."""
@@ -147,11 +149,13 @@ def with_copies(partition: Partition, again: dict[int, tuple[int, ...]]) -> Part
     )
 
 
-def merged(graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: list[Chain]) -> KernelGraph:
+def merged(
+    graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: list[Chain], library: bool = False
+) -> KernelGraph:
     """`made` of `partition` in launch order, with each pass of a chain as one operator that does all its work.
 
     Backward has two: what it computes again, and its own. It also reads the results, whose products with their
-    gradients stand for those of the weights.
+    gradients stand for those of the weights. `library`: forward is a call of a library's attention.
     """
     forward = {chain.weigh: chain for chain in kept}
     backward = {chain.backward[0]: chain for chain in kept if chain.backward}
@@ -165,7 +169,7 @@ def merged(graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: 
         members = operators[low:high]
         chain = next((forward[row] for row in members if row in forward), None)
         split = low
-        label = LABEL
+        label = CALLED if library else LABEL
         if chain is None:
             chain = next((backward[row] for row in members if row in backward), None)
             if chain is not None:
@@ -174,7 +178,7 @@ def merged(graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: 
         for start in sorted({low, split}):
             starts.append(start)
             recomputed.append(1 if start < split else int(made.recomputed[start]))
-            dims.append(_dims(made.operators, start) if chain is None else [*chain.dims, int(label == BACKWARD)])
+            dims.append(_dims(made.operators, start) if chain is None else _sides(chain, label))
             if chain is not None:
                 labelled[len(starts) - 1] = label
         if chain is not None:
@@ -186,11 +190,19 @@ def merged(graph: OperatorGraph, made: KernelGraph, partition: Partition, kept: 
         made,
         tensors=tensors,
         reads=reads,
-        operators=_summed(made.operators, first, dims, labelled),
+        operators=_summed(made.operators, first, dims, labelled, library),
         recomputed=np.array(recomputed, np.int64),
         operator_ptr=np.array(kernels, np.int64),
         names=tuple(names),
     )
+
+
+def _sides(chain: Chain, label: str) -> list[int]:
+    """Dims of the operator that stands for a pass: of `Kind.ATTENTION` for a library's, else of `Kind.FLASH`."""
+    if label != CALLED:
+        return [*chain.dims, int(label == BACKWARD)]
+    heads, *sides = chain.dims
+    return [heads, 1, 1, *sides, 0]
 
 
 def _dims(table: OperatorTable, row: int) -> list[int]:
@@ -198,7 +210,9 @@ def _dims(table: OperatorTable, row: int) -> list[int]:
     return found
 
 
-def _summed(table: OperatorTable, first: IntArray, dims: list[list[int]], labelled: dict[int, str]) -> OperatorTable:
+def _summed(
+    table: OperatorTable, first: IntArray, dims: list[list[int]], labelled: dict[int, str], library: bool
+) -> OperatorTable:
     """One operator for all from each of `first` to the next; those of attention by their labels."""
     columns: dict[str, IntArray] = {name: getattr(table, name)[first] for name in ("kind", "name", "dtype")}
     for name in WORK:
@@ -206,11 +220,11 @@ def _summed(table: OperatorTable, first: IntArray, dims: list[list[int]], labell
     ends = [*first.tolist()[1:], len(table)]
     for place, label in labelled.items():
         products = np.flatnonzero(table.kind[first[place] : ends[place]] == Kind.GEMM)
-        columns["kind"][place] = int(Kind.FLASH)
+        columns["kind"][place] = int(Kind.ATTENTION if library else Kind.FLASH)
         columns["name"][place] = len(table.strings) + (label == BACKWARD)
         columns["dtype"][place] = table.dtype[first[place] + products[0]]
     ptr, values = csr(dims)
-    strings = (*table.strings, LABEL, BACKWARD)
+    strings = (*table.strings, CALLED if library else LABEL, BACKWARD)
     return dataclasses.replace(take_operators(table, first), strings=strings, dims_ptr=ptr, dims=values, **columns)
 
 

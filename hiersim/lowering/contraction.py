@@ -296,6 +296,8 @@ class Cutter(Windows):
         self.inner = ceil_div(inner, split)
         on_threads: cython.bint = self.figures.threads > 0 and not self.systolic
         self.in_turn = on_threads and self.unit == self.figures.matrix_unit
+        if self.in_turn:
+            self.set_up = self.figures.window_set_up
         self.longest_inner = ceil_div(keys, split) if on_threads else 0
         self.tile_m, self.tile_n, self.tile_k, self.split = self.side, head, self.key_block, split
         demand: cython.longlong = ceil_share(flops, self.demand, executed) if executed else flops

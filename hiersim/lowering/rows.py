@@ -12,6 +12,11 @@ PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.
 | the same, longer rows | a thread per 16 bytes, at most 1 024 | 16 per thread | 3 | 2 |
 | writes whole rows otherwise (norms) | 128 threads | 4 elements per thread | 2 | 2 |
 | the same with 6 FLOPs per element or more (mean and variance at once) | 128 threads | 4 elements per thread | 2 | 3 |
+| generated code that writes whole rows, to 1 024 | a thread per 4 elements | the row | 1 | 1 |
+| the same, longer rows (a special function per element: softmax) | 512 threads | 4 elements per thread | 2 (3) | 1 |
+
+Generated code is TorchInductor's (torch/_inductor: `triton_config_reduction`, `persistent_reduction`): a row to 1 024
+elements stays in registers, over longer ones it loops in blocks of 2 048.
 
 Rows of numbers of which 512 threads would sum up 256 or more each are split over blocks, 16 numbers a thread, as far as
 `MOST_PIECES` blocks; their sums meet in memory, for which a piece exchanges twice more.
@@ -27,7 +32,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from hiersim.lowering.classes import equal_rows
-from hiersim.model.kernels import KernelGraph
+from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import IntArray, Kind
 
 WARP: Final = 32
@@ -91,7 +96,8 @@ def rows_of_kernels(graph: KernelGraph) -> Rows:
         written = _sums(graph.writes.size, graph.writes.ptr)
         special = _sums(graph.operators.special_ops, graph.operator_ptr)
         flops = _sums(graph.operators.vector_flops, graph.operator_ptr)
-        keys = (rows, columns, *(column[kernels] for column in (reads, written, special, flops)))
+        generated = (graph.launch == Launch.COMPILED).astype(np.int64)
+        keys = (rows, columns, *(column[kernels] for column in (reads, written, special, flops, generated)))
         label, first = equal_rows(keys)
         distinct = zip(*(column[first].tolist() for column in keys), strict=True)
         worked = np.array([_row(*key) for key in distinct], np.int64)[label]
@@ -118,12 +124,17 @@ def _sums(values: IntArray, ptr: IntArray) -> IntArray:
     return np.diff(np.concatenate(([0], np.cumsum(values)))[ptr])
 
 
-def _row(rows: int, columns: int, read: int, written: int, special: int, flops: int) -> tuple[int, ...]:
+def _row(
+    rows: int, columns: int, read: int, written: int, special: int, flops: int, generated: int
+) -> tuple[int, ...]:
     """`COLUMNS` of a kernel whose largest read has `read` bytes."""
     elements = rows * columns
     element = max(1, read // elements)
     whole = written * 2 > min(read, elements * element)
-    team = team_of(columns, element, whole, special >= elements, flops >= WELFORD * elements)
+    if whole and generated:
+        team = generated_team(columns, special >= elements)
+    else:
+        team = team_of(columns, element, whole, special >= elements, flops >= WELFORD * elements)
     pieces = 1 if whole or columns < SPLIT * SUM_BLOCK else min(MOST_PIECES, columns // PIECE)
     steps = -(-columns // (pieces * team.step))
     return (
@@ -134,6 +145,16 @@ def _row(rows: int, columns: int, read: int, written: int, special: int, flops: 
         team.exchanges + (2 if pieces > 1 else 0),
         team.passes,
     )
+
+
+def generated_team(columns: int, special: bool) -> Team:
+    """The team of generated code that writes whole rows; `special`: softmax, which looks for the maximum first."""
+    if columns < WARP:
+        return Team(1, 1)
+    if columns <= BLOCK:
+        step = max(2 * WARP, 1 << (columns - 1).bit_length())
+        return Team(max(WARP, step // 4), step)
+    return Team(SUM_BLOCK, 4 * SUM_BLOCK, passes=3 if special else 2)
 
 
 def team_of(columns: int, element: int, whole: bool, special: bool, welford: bool) -> Team:

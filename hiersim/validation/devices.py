@@ -11,6 +11,7 @@ from hiersim.errors import MeasurementError
 DEVICES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "NVIDIA H100 80GB HBM3": "h100-sxm",
+        "NVIDIA H100 PCIe": "h100-pcie",
         "NVIDIA H200": "h200-sxm",
         "NVIDIA A100-SXM4-80GB": "a100-80gb-sxm",
         "NVIDIA A100-PCIE-40GB": "a100-40gb-pcie",

@@ -13,7 +13,7 @@ from hiersim.errors import HiersimError
 from hiersim.frontends import neusight
 from hiersim.frontends.lines import lines
 from hiersim.frontends.measured import Measured
-from hiersim.frontends.published import aiconfigurator, flashattention, liger, llmcompass, neusight_models, vidur
+from hiersim.frontends.published import aiconfigurator, flashattention, kernelbench, liger, llmcompass, neusight_models, vidur
 
 Load = Callable[[Path], tuple[Measured, ...]]
 """Reads a file; one `Measured` for each device in it."""
@@ -37,6 +37,7 @@ _TABLES: Final = (
     _Table(flashattention.NEEDED_TIMES, flashattention.load_times),
     _Table(flashattention.NEEDED_BYTES, flashattention.load_bytes),
     _Table(liger.NEEDED, liger.load),
+    _Table(kernelbench.NEEDED, kernelbench.load),
 )
 CSV: Final = (".csv", ".csv.gz")
 

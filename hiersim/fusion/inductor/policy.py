@@ -9,15 +9,17 @@ from typing import Final
 
 import numpy as np
 
+from hiersim.fusion.attention import merged
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import dependences
+from hiersim.fusion.inductor.attention import replaced
 from hiersim.fusion.inductor.buffers import Buffers, lower
 from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import Scheduler
 from hiersim.fusion.inductor.singles import Singles, singles
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import check_launches, edges, flow, launch_order
+from hiersim.fusion.partition import check_launches, edges, flow, launch_order, ordered
 from hiersim.fusion.patterns import distinct
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import traits
@@ -53,7 +55,13 @@ def inductor_rules(trace: Trace, design: Design | None = None) -> KernelGraph:
         When nothing is launched.
     """
     check_launches(trace)
-    return kernel_graph(trace, partition(trace.graph), RULES)
+    graph = trace.graph
+    joined, attentions = replaced(graph, partition(graph))
+    made = kernel_graph(trace, joined, RULES)
+    if not attentions:
+        return made
+    launched = ordered(graph, joined, dependences(graph), trace.name)
+    return merged(graph, made, launched, attentions, library=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,11 @@ class InductorRules:
     """A value that reads more buffers than this is stored, whoever uses it."""
     unroll_reductions_threshold: int = 8
     """Reductions of fewer elements than this are written out as pointwise code."""
+    split_reduction_outputs: int = 264
+    """A long reduction with fewer results than this is split over blocks, whose parts a second kernel adds up: twice
+    the multiprocessors of a large GPU (ir.py, Reduction.num_splits)."""
+    split_reduction_length: int = 8192
+    """Elements from which on it is long."""
     max_fusion_size: int = 64
     """Buffers in one kernel."""
     max_fusion_buffer_group_pairwise_attempts: int = 64

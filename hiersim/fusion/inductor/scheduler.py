@@ -156,7 +156,7 @@ class Scheduler:
             return Reason.LIBRARY_CALL, 0
         if first.place != second.place:
             return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE, 0
-        if not _loops_suit(first, second):
+        if not _loops_suit(first, second) or self._waits_for_parts(first, second):
             return Reason.LOOP_NEST, 0
         passed = (first.made & second.loads) | (second.made & first.loads)
         whole = self.buffers.loads.whole
@@ -173,6 +173,19 @@ class Scheduler:
             if _distance(first, second) > self.rules.max_distance:
                 return Reason.DISTANCE, 0
         return None, shared
+
+    def _waits_for_parts(self, first: Group, second: Group) -> bool:
+        """Whether one goes over the elements of a reduction that is split over blocks, after its result is there."""
+        if (first.inner > 1) == (second.inner > 1):
+            return first.inner > 1 and self._is_split(first) and not (first.made | second.made).isdisjoint(
+                first.loads | second.loads
+            )  # fmt: skip
+        reduces, plain = (first, second) if first.inner > 1 else (second, first)
+        return self._is_split(reduces) and plain.points > reduces.points and not reduces.made.isdisjoint(plain.loads)
+
+    def _is_split(self, group: Group) -> bool:
+        rules = self.rules
+        return group.points < rules.split_reduction_outputs and group.inner > rules.split_reduction_length
 
     def _merge(self, one: int, other: int) -> int:
         first, second = self.of(one), self.of(other)
