@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-formats test-browser notebooks notebook-pairs fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
+.PHONY: help demo test test-torch test-formats test-browser sliders notebooks notebook-pairs fuzz mutants check lint types layers fix bench fidelity fidelity-history docs site traces clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ demo: $(STAMP)-run ## two real models, eager and compiled, on A100 and H100
 	@$(BIN)/hiersim demo --out out/demo
 
 test: $(STAMP)-test ## all tests that need no PyTorch, JAX, ONNX, Jupyter or browser
-	@$(BIN)/python -m pytest -m "not torch and not jax and not onnx and not browser and not notebooks" -n $(JOBS) -q
+	@$(BIN)/python -m pytest -m "not torch and not jax and not onnx and not browser and not perfetto and not notebooks" -n $(JOBS) -q
 
 test-torch: $(STAMP)-test ## the tests of the PyTorch capture; installs the extras torch, hf and timm
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -36,8 +36,11 @@ test-formats: $(STAMP)-test ## the tests of JAX and ONNX models; installs the ex
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check "jax>=0.7" "onnx>=1.17" "onnxruntime>=1.20"
 	@$(BIN)/python -m pytest -m "jax or onnx" -n $(JOBS) --dist loadgroup -q
 
-test-browser: $(STAMP)-browser ## the report in Chromium, by eye of axe-core (needs chromium and npm)
-	@$(BIN)/python -m pytest -m browser -q
+test-browser: $(STAMP)-browser ## the report in Chromium by eye of axe-core, timelines in Perfetto's trace processor (needs chromium and npm)
+	@$(BIN)/python -m pytest -m "browser or perfetto" -q
+
+sliders: $(STAMP)-browser ## how long a move of hs.explore takes in JupyterLab, from the key to the picture (needs chromium)
+	@$(BIN)/python -m benchmarks.sliders
 
 notebooks: $(STAMP)-test $(STAMP)-notebooks ## run the notebooks, and hold them to what they say
 	@$(BIN)/python -m pytest -m notebooks -n $(JOBS) -q

@@ -70,6 +70,17 @@ def torch_command(
 
     trace = capture_torch(target, mode, train, Workload(settings=settings_of(settings), **workload), shapes)
     _write(trace, output)
+    if not train and _draws(trace):
+        click.echo(
+            "note: dropout runs, for the model is in training mode; 'return model.eval(), …' leaves it out", err=True
+        )
+
+
+def _draws(trace: Trace) -> bool:
+    """Whether random masks are among the operators."""
+    table = trace.graph.operators
+    names = {table.label(row) for row in range(len(table))}
+    return any(word in name for name in names for word in ("dropout", "bernoulli"))
 
 
 @capture.command(name="jax")

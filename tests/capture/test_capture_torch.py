@@ -691,3 +691,23 @@ def test_the_attention_module_of_torch_runs_what_a_gpu_runs(tmp_path: Path, monk
     assert not any("softmax" in name or "bmm" in name for name in names)
     with pytest.raises(TraceError, match=r"cannot be imported.*expected own_attention:build"):
         capture_torch("own_attention.py:build")
+
+
+def test_a_model_left_in_training_mode_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hiersim.cli.main import run
+
+    own = (
+        "import torch\ndef build():\n"
+        "    return torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.1)){}, (torch.zeros(8, 8),)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for module, mode, told in (("own_dropout", "", True), ("own_settled", ".eval()", False)):
+        (tmp_path / f"{module}.py").write_text(own.format(mode))
+        monkeypatch.setattr("sys.argv", ["hiersim", "capture", "torch", f"{module}:build", "-o", "own.npz"])
+        try:
+            run()
+        except SystemExit as stop:
+            assert not stop.code
+        assert ("dropout runs" in capsys.readouterr().err) is told
