@@ -109,10 +109,15 @@ def _append(draft: _Draft, step: str, pick: int) -> None:
     elif step == "inplace":
         draft.row("relu_", Kind.POINTWISE, [one], [(one, one.size)], flags=Flag.MUTATES)
     elif step == "slice":
-        half = TensorKey(storage=one.storage, dtype=one.dtype, shape=(ROWS // 2, COLUMNS), size=one.size // 2)
-        out = draft.make(half.shape)
-        draft.row("neg", Kind.POINTWISE, [half], [(out, out.size)])
-        _result(draft, "cat", Kind.COPY, [out, half], square)
+        first, second = (
+            TensorKey(
+                storage=one.storage, dtype=one.dtype, shape=(ROWS // 2, COLUMNS), offset=offset, size=one.size // 2
+            )
+            for offset in (0, one.size // 2)
+        )
+        out = draft.make(first.shape)
+        draft.row("neg", Kind.POINTWISE, [second], [(out, out.size)])
+        _result(draft, "cat", Kind.COPY, [out, first], square)
     elif step == "transpose":
         seen = TensorKey(storage=one.storage, dtype=one.dtype, shape=(COLUMNS, ROWS), size=one.size)
         draft.row("t", Kind.VIEW, [], [])

@@ -113,10 +113,11 @@ def _operand(draw: st.DrawFn, draft: _Draft, elements: int, dtype: DType) -> Ten
 
 
 def _view(draw: st.DrawFn, key: TensorKey) -> TensorKey:
-    """The first part of a tensor, seen flat."""
+    """The first or the last part of a tensor, seen flat."""
     elements = draw(st.integers(0, prod(key.shape)))
     size = min(key.size, -(-elements * BITS[key.dtype] // 8))
-    return TensorKey(storage=key.storage, dtype=key.dtype, shape=(elements,), offset=key.offset, size=size)
+    offset = key.offset + (key.size - size) * draw(st.integers(0, 1))
+    return TensorKey(storage=key.storage, dtype=key.dtype, shape=(elements,), offset=offset, size=size)
 
 
 def _dims(draw: st.DrawFn, kind: Kind) -> tuple[int, ...]:
