@@ -52,6 +52,14 @@ def capacity_axis(title: str, sizes: Iterable[int]) -> dict[str, Any]:
     return {"title": title, "type": "log", "tickvals": marks, "ticktext": [show_capacity(mark) for mark in marks]}
 
 
+def level(fig: Any, capacity: int, words: str, colour: str, dash: str = "solid") -> None:
+    """An upright line at a place of a logarithmic axis, named above it; annotations take the power of ten."""
+    fig.add_vline(x=capacity, line_color=colour, line_dash=dash)
+    fig.add_annotation(
+        x=math.log10(capacity), y=1, yref="paper", yanchor="bottom", text=words, showarrow=False, font={"color": colour}
+    )
+
+
 def log_range(low: float, high: float) -> list[float]:
     """The range of a logarithmic axis."""
     return [math.log10(low), math.log10(high)]
