@@ -45,10 +45,10 @@ def bytes_axis(title: str) -> dict[str, Any]:
 
 
 def capacity_axis(title: str, sizes: Iterable[int]) -> dict[str, Any]:
-    """Powers of two, named in binary units; at most about ten of them."""
+    """Powers of two, named in binary units; at most about nine of them."""
     found = list(sizes)
     low, high = math.floor(math.log2(min(found))), math.ceil(math.log2(max(found)))
-    marks = [2**power for power in range(low, high + 1, max((high - low) // 10, 1))]
+    marks = [2**power for power in range(low, high + 1, max(-((low - high) // 8), 1))]
     return {"title": title, "type": "log", "tickvals": marks, "ticktext": [show_capacity(mark) for mark in marks]}
 
 
