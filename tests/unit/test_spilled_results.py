@@ -93,7 +93,9 @@ def test_counters_of_a_timeline_change_when_kernels_start() -> None:
     events = json.loads(chrome_json(result))["traceEvents"]
     counters = [event for event in events if event["ph"] == "C" and " live: " in event["name"]]
     assert {event["ts"] for event in counters} <= starts
-    assert {event["name"].split(" live: ")[0] for event in counters} == {"gddr"}
+    assert {event["name"].split(" live: ")[0] for event in counters} == {"gddr", "dram"}
+    at_home = {event["name"]: event["args"]["bytes"] for event in counters if event["name"].startswith("dram")}
+    assert sum(at_home.values()) == result.peak["dram"], "weights stay there all the time"
 
 
 def test_peak_memory_is_what_the_last_tier_holds_and_no_more() -> None:

@@ -46,15 +46,17 @@ def pareto_chart(data: Pareto) -> Any:
     """Runs by their two figures; those that no other beats are joined."""
     fig = chart("")
     x, y = zip(*data.front, strict=True)
+    middle = (min(run.x for run in data.runs) + max(run.x for run in data.runs)) / 2
     fig.add_scatter(x=x, y=y, mode="lines", line={"color": FASTER, "shape": "hv"}, name="not beaten", hoverinfo="skip")
     for best, colour, name in ((True, FASTER, "runs on the front"), (False, "grey", "beaten runs")):
         runs = [run for run in data.runs if run.best is best]
         if runs:
+            sides = ["top left" if run.x > middle else "top right" for run in runs]
             fig.add_scatter(
                 x=[run.x for run in runs], y=[run.y for run in runs], mode="markers+text", name=name,
-                text=[plain(run.label) for run in runs], textposition="top right", marker={"color": colour, "size": 10},
+                text=[plain(run.label) for run in runs], textposition=sides, marker={"color": colour, "size": 10},
                 hovertemplate="%{text}<br>%{x:,.6~g}, %{y:,.6~g}<extra></extra>",
             )  # fmt: skip
-    fig.update_xaxes(title=data.x_label)
-    fig.update_yaxes(title=data.y_label)
+    fig.update_xaxes(title=data.x_label, tickformat="~s" if data.x_unit else ",", ticksuffix=data.x_unit)
+    fig.update_yaxes(title=data.y_label, tickformat="~s" if data.y_unit else ",", ticksuffix=data.y_unit)
     return fig

@@ -11,7 +11,7 @@ from hiersim.decisions.knees import Curve, knee_words
 from hiersim.units import show_bytes, show_capacity, show_ticks
 from hiersim.views.explanation import capacity as cache_size
 from hiersim.views.figures.occupancy import role_colour
-from hiersim.views.interactive.style import bytes_axis, capacity_axis, chart, plain, seconds, time_axis
+from hiersim.views.interactive.style import bytes_axis, capacity_axis, chart, level, plain, seconds, time_axis
 from hiersim.views.palette import HBM, SRAM
 from hiersim.views.series.knees import Knees
 from hiersim.views.series.occupancy import Life, Occupancy
@@ -26,7 +26,8 @@ def occupancy_chart(data: Occupancy, title: str) -> Any:
         held, role = data.live[:, place], data.roles[place]
         fig.add_scatter(
             x=edges, y=np.append(held, held[-1:]).tolist(), name=role, mode="lines", stackgroup="held",
-            line={"shape": "hv", "width": 0, "color": role_colour(role)}, hovertemplate="%{y:.4s}B",
+            line={"shape": "hv", "width": 0, "color": role_colour(role)}, fillcolor=role_colour(role),
+            hovertemplate="%{y:.4s}B",
         )  # fmt: skip
     if data.capacity <= 2 * data.peak_bytes:
         words = f"capacity {show_bytes(data.capacity)}"
@@ -79,7 +80,7 @@ def knees_chart(data: Knees, title: str) -> Any:
     )
     fig.add_hline(y=data.least, line_dash="dot", annotation_text=f"compulsory {show_bytes(data.least)}")
     if data.capacity is not None:
-        fig.add_vline(x=data.capacity, line_color=SRAM, annotation_text=data.cache_words)
+        level(fig, data.capacity, data.cache_words, SRAM)
     fig.update_xaxes(**capacity_axis("capacity of one shared cache", data.capacities))
     fig.update_yaxes(**bytes_axis(f"{written(data.home)} traffic"))
     return fig
@@ -98,7 +99,7 @@ def curve_chart(curve: Curve) -> Any:
     words = [f"{show_bytes(knee.point.capacity)}: {plain(knee_words(knee))}" for knee in curve.knees]
     _numbered(fig, [point.capacity for point in points], [seconds(point.ticks) for point in points], words, "knees")
     present = int(curve.case.design.tier(curve.tier).capacity)
-    fig.add_vline(x=present, line_dash="dot", annotation_text=f"as it is: {show_capacity(present)}")
+    level(fig, present, f"as it is: {show_capacity(present)}", "black", "dot")
     fig.update_xaxes(**capacity_axis(f"capacity of {written(curve.tier)}", sizes))
     fig.update_yaxes(**time_axis(), rangemode="tozero")
     return fig

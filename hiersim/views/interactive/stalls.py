@@ -14,7 +14,7 @@ from hiersim.views.tables import percent
 
 def stalls_chart(stacks: Sequence[Stack], tiers: Sequence[str], title: str) -> Any:
     """One bar per stack, work first; names may come twice, so that bars stand by their number."""
-    fig = chart(title, 190 + 26 * len(stacks), barmode="stack", bargap=0.25)
+    fig = chart(title, 210 + 26 * len(stacks), barmode="stack", bargap=0.25)
     rows = list(range(len(stacks)))
     for cause in ordered({cause for stack in stacks for cause, _ in stack.parts}, tiers):
         ticks = [dict(stack.parts).get(cause, 0) for stack in stacks]
@@ -31,5 +31,6 @@ def stalls_chart(stacks: Sequence[Stack], tiers: Sequence[str], title: str) -> A
     fig.update_xaxes(**time_axis())
     names = [plain(stack.label) for stack in stacks]
     fig.update_yaxes(tickvals=rows, ticktext=names, autorange="reversed", automargin=True)
-    fig.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "traceorder": "normal"})
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "traceorder": "normal"}
+    fig.update_layout(legend=below, margin_b=115)
     return fig

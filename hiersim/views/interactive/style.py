@@ -45,11 +45,19 @@ def bytes_axis(title: str) -> dict[str, Any]:
 
 
 def capacity_axis(title: str, sizes: Iterable[int]) -> dict[str, Any]:
-    """Powers of two, named in binary units; at most about ten of them."""
+    """Powers of two, named in binary units; at most about nine of them."""
     found = list(sizes)
     low, high = math.floor(math.log2(min(found))), math.ceil(math.log2(max(found)))
-    marks = [2**power for power in range(low, high + 1, max((high - low) // 10, 1))]
+    marks = [2**power for power in range(low, high + 1, max(-((low - high) // 8), 1))]
     return {"title": title, "type": "log", "tickvals": marks, "ticktext": [show_capacity(mark) for mark in marks]}
+
+
+def level(fig: Any, capacity: int, words: str, colour: str, dash: str = "solid") -> None:
+    """An upright line at a place of a logarithmic axis, named above it; annotations take the power of ten."""
+    fig.add_vline(x=capacity, line_color=colour, line_dash=dash)
+    fig.add_annotation(
+        x=math.log10(capacity), y=1, yref="paper", yanchor="bottom", text=words, showarrow=False, font={"color": colour}
+    )
 
 
 def log_range(low: float, high: float) -> list[float]:

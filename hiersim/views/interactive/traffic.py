@@ -22,8 +22,9 @@ def traffic_chart(places: Sequence[Place], title: str) -> Any:
 
     readers = [place for place in reversed(places) if place.read]
     writers = [place for place in places if place.write]
-    nodes = [(place.label, tier_colour(place.tier)) for place in readers]
-    nodes += [("cores", _CORES), *((place.label, tier_colour(place.tier)) for place in writers)]
+    nodes = [(f"{place.label}<br>{show_bytes(place.read)}", tier_colour(place.tier)) for place in readers]
+    nodes.append(("cores", _CORES))
+    nodes += [(f"{place.label}<br>{show_bytes(place.write)}", tier_colour(place.tier)) for place in writers]
     cores = len(readers)
     links = [
         (row, row + 1, place.read, _clear(HBM), f"read from {place.label}") for row, place in enumerate(readers)

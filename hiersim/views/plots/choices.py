@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hiersim.decisions.knees import Curve, knee_words
 from hiersim.results import Result
-from hiersim.units import show_bytes, show_capacity, show_ticks
+from hiersim.units import show_bytes, show_capacity, show_seconds, show_ticks
 from hiersim.views.figures.tornado import FASTER, SLOWER
 from hiersim.views.palette import SRAM
 from hiersim.views.plots.style import Backend, Plot, drawing, interactive, plainer, ticks_axis
@@ -15,6 +15,8 @@ from hiersim.views.series.pareto import pareto
 from hiersim.views.series.parts import part_words
 from hiersim.views.tables import written
 from hiersim.what_ifs import FACTOR, what_ifs
+
+_PREFIXED: Final = {"s": lambda value, _: show_seconds(value), "B": lambda value, _: show_bytes(round(value))}
 
 
 def plot_tornado(result: Result, ax: Any = None, backend: Backend = "matplotlib") -> Plot:
@@ -118,6 +120,9 @@ def plot_pareto(
     for run in data.runs:
         ax.plot(run.x, run.y, "o", color=FASTER if run.best else "grey", markersize=8 if run.best else 6)
         ax.annotate(run.label, (run.x, run.y), (6, 6), textcoords="offset points", fontsize="small")
+    for axis, unit in ((ax.xaxis, data.x_unit), (ax.yaxis, data.y_unit)):
+        if unit:
+            axis.set_major_formatter(_PREFIXED[unit])
     ax.set_xlabel(data.x_label)
     ax.set_ylabel(data.y_label)
     plainer(ax)

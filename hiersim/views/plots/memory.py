@@ -12,7 +12,7 @@ from hiersim.units import show_bytes, show_capacity
 from hiersim.views.explanation import capacity as cache_size
 from hiersim.views.figures.occupancy import role_colour
 from hiersim.views.palette import HBM, SRAM
-from hiersim.views.plots.style import Backend, Plot, bytes_axis, drawing, interactive, plainer, ticks_axis
+from hiersim.views.plots.style import Backend, Plot, bytes_axis, drawing, interactive, legend_below, plainer, ticks_axis
 from hiersim.views.series.knees import knees
 from hiersim.views.series.occupancy import lives, occupancy
 from hiersim.views.tables import written
@@ -105,7 +105,7 @@ def plot_knees(result: Result, ax: Any = None, most: int = 6, backend: Backend =
         from hiersim.views.interactive.memory import knees_chart
 
         return knees_chart(data, title)
-    fig, ax = drawing(ax, "plot_knees", (8.5, 5.0))
+    fig, ax = drawing(ax, "plot_knees", (8.5, 6.5))
     ax.plot(data.capacities, data.traffic, color=HBM, linewidth=2.2)
     ax.axhline(data.least, color="black", linestyle=":", label=f"compulsory {show_bytes(data.least)}")
     if data.capacity is not None:
@@ -124,5 +124,5 @@ def plot_knees(result: Result, ax: Any = None, most: int = 6, backend: Backend =
     ax.set_ylabel(f"{written(data.home)} traffic")
     ax.set_title(title)
     plainer(ax)
-    ax.legend(fontsize="x-small")
+    legend_below(fig, ax, columns=1)
     return fig, ax

@@ -78,12 +78,12 @@ def plainer(ax: Any) -> None:
     ax.grid(True, which="major", alpha=0.25, linewidth=0.6)
 
 
-def legend_below(fig: Any, ax: Any) -> None:
+def legend_below(fig: Any, ax: Any, columns: int = 4) -> None:
     """The legend below a plot that has its figure to itself, else inside its axes."""
     if len(fig.axes) == 1 and fig.get_layout_engine() is not None:
-        fig.legend(fontsize="small", ncols=4, loc="outside lower center", frameon=False)
+        fig.legend(fontsize="small", ncols=columns, loc="outside lower center", frameon=False)
     else:
-        ax.legend(fontsize="small", ncols=2)
+        ax.legend(fontsize="small", ncols=min(columns, 2))
 
 
 def ticks_axis(axis: Any) -> None:

@@ -10,13 +10,13 @@ from hiersim.errors import HiersimError, nearest
 from hiersim.results import Result
 from hiersim.views.tables import headings
 
-AXES: Final[Mapping[str, tuple[str, Callable[[Result], float | None]]]] = {
-    "time": ("time in s", lambda result: result.time),
-    "memory_cost": ("memory cost in $", lambda result: result.memory_cost["total"]),
-    "home_bytes": ("bytes at the last tier", lambda result: int(result.home_bytes)),
-    "kernels": ("kernels", lambda result: len(result.program)),
+AXES: Final[Mapping[str, tuple[str, str, Callable[[Result], float | None]]]] = {
+    "time": ("time", "s", lambda result: result.time),
+    "memory_cost": ("memory cost in $", "", lambda result: result.memory_cost["total"]),
+    "home_bytes": ("bytes at the last tier", "B", lambda result: int(result.home_bytes)),
+    "kernels": ("kernels", "", lambda result: len(result.program)),
 }
-"""Name → label and value; less is better of each."""
+"""Name → label, unit that takes a prefix, and value; less is better of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,9 @@ class Pareto:
 
     x_label: str
     y_label: str
+    x_unit: str
+    """What takes a prefix, `s` or `B`; empty for plain numbers."""
+    y_unit: str
     runs: tuple[Run, ...]
     front: tuple[tuple[float, float], ...]
 
@@ -54,7 +57,7 @@ def pareto(results: Sequence[Result], x: str, y: str) -> Pareto:
     points = [
         (of_x, of_y, index)
         for index, result in enumerate(results)
-        if (of_x := AXES[x][1](result)) is not None and (of_y := AXES[y][1](result)) is not None
+        if (of_x := AXES[x][2](result)) is not None and (of_y := AXES[y][2](result)) is not None
     ]
     if not points:
         raise HiersimError(f"no run has both {x} and {y}", expected="designs with prices")
@@ -63,6 +66,8 @@ def pareto(results: Sequence[Result], x: str, y: str) -> Pareto:
     return Pareto(
         x_label=AXES[x][0],
         y_label=AXES[y][0],
+        x_unit=AXES[x][1],
+        y_unit=AXES[y][1],
         runs=tuple(Run(label=labels[p[2]], x=p[0], y=p[1], best=p in front) for p in points),
         front=tuple((point[0], point[1]) for point in front),
     )

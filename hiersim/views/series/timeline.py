@@ -22,6 +22,7 @@ from hiersim.views.figures.bars import cause_words
 
 KERNELS: Final = "kernels"
 CAUSES: Final = "cores: work and waits"
+_MOMENTS: Final = {LedgerPhase.FILL: 1, LedgerPhase.STEADY: 3, LedgerPhase.DRAIN: 4}
 _WINDOWS: Final = 2000
 """Of the makespan, for the bandwidth of ports."""
 
@@ -81,8 +82,7 @@ def causes(result: Result) -> Iterator[Slice]:
     Within it the order is that of the ledger and not of the moments: launches, what fills, work and waits, what drains.
     Where copies run beside kernels, a border may lie by a launch aside of the kernel's end.
     """
-    timeline, names = result.timeline, result.program.kernel_names
-    tiers = result.program.tiers
+    timeline, tiers = result.timeline, result.program.tiers
     rows = timeline.ledger_rows[:, ENGINES.index(MAIN_ENGINE)]
     parts: list[list[tuple[str, int]]] = []
     for row in rows:
@@ -93,7 +93,7 @@ def causes(result: Result) -> Iterator[Slice]:
         for name, ticks in parts[int(timeline.ledger_row[kernel])]:
             yield Slice(name=name, begin=begin, end=begin + ticks, kernel=kernel)
             begin += ticks
-    assert begin == result.makespan and len(names) == len(timeline.end)
+    assert begin == result.makespan, "the ledger tiles the makespan"
 
 
 def _moment(column: int, tiers: int) -> int:
@@ -103,7 +103,7 @@ def _moment(column: int, tiers: int) -> int:
         return 0
     if entry in WORK:
         return 2
-    return {LedgerPhase.FILL: 1, LedgerPhase.STEADY: 3, LedgerPhase.DRAIN: 4}.get(phase, 3)
+    return 3 if phase is None else _MOMENTS[phase]
 
 
 def _cause(column: int, tiers: tuple[str, ...]) -> str:
