@@ -116,7 +116,7 @@ def explore(trace: Trace, design: Design) -> Any:
     try:
         import ipywidgets as widgets
     except ImportError:
-        raise MissingExtraError("explore", "ipywidgets", "notebook") from None
+        raise MissingExtraError("explore", "ipywidgets", "explore") from None
     found = explorer(trace, design)
     wide = {"description_width": "9em"}
     sliders = {
