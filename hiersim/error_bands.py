@@ -124,14 +124,15 @@ def error_band(
     """
     bands, hosts = load_bands()
     ticks = timeline.end - timeline.start
-    if not bands or not int(ticks.sum()):
+    whole = int(ticks.sum())
+    if not bands or not whole:
         return None
     changed = is_changed(design)
     classes, owner = graph.derived(_classes), program.graph_kernel
     place = classes.place if owner is None else np.where(owner >= 0, classes.place[np.maximum(owner, 0)], classes.copy)
     place = 2 * place + (ticks < SHORT_TICKS)
     counts = np.bincount(place)
-    shares = (np.bincount(place, weights=ticks) / int(ticks.sum())).tolist()
+    shares = (np.bincount(place, weights=ticks) / whole).tolist()
     rows = [
         _class_band(
             bands, None if changed else design.name, class_name(classes.codes[key // 2], bool(key % 2)), count,
