@@ -6,9 +6,10 @@
 
 The same sweep runs once for each crew, in a process of its own: `local` (two processes of this machine), `dask` (a
 `LocalCluster` of three workers) and `dask-killed` (the same, one worker gets SIGKILL half way). Said of each: wall and
-processor time from the call to the result, of the process and all that it started (a cluster is up before the call, as
-with `--dask ADDRESS`; what it takes by the second when it idles is measured before, told, and taken off), the most memory that each process had, and the axes that xarray finds in the file. Files must
-be equal byte for byte. The difference between `dask` and `local`, by points, is the overhead of the cluster.
+processor time from the call to the result, of the process and all that it started; the most memory that each process
+had; and the axes that xarray finds in the file. A cluster is up before the call, as with `--dask ADDRESS`; what it
+takes by the second when it idles is measured before, told, and taken off. Files must be equal byte for byte. The
+difference between `dask` and `local`, by points, is the overhead of the cluster.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -124,14 +124,15 @@ def error_band(
     """
     bands, hosts = load_bands()
     ticks = timeline.end - timeline.start
-    if not bands or not int(ticks.sum()):
+    whole = int(ticks.sum())
+    if not bands or not whole:
         return None
     changed = is_changed(design)
     classes, owner = graph.derived(_classes), program.graph_kernel
     place = classes.place if owner is None else np.where(owner >= 0, classes.place[np.maximum(owner, 0)], classes.copy)
     place = 2 * place + (ticks < SHORT_TICKS)
     counts = np.bincount(place)
-    shares = (np.bincount(place, weights=ticks) / int(ticks.sum())).tolist()
+    shares = (np.bincount(place, weights=ticks) / whole).tolist()
     rows = [
         _class_band(
             bands, None if changed else design.name, class_name(classes.codes[key // 2], bool(key % 2)), count,
@@ -147,7 +148,7 @@ def is_changed(design: Design) -> bool:
     """Whether a value that kernels depend on was set after the design was read: then it is none that was measured."""
     return any(
         source.startswith(CHANGED) and not path.startswith(HARMLESS) and not path.endswith(".start")
-        for path, source in reversed(list(design.sources.items()))  # the last change comes last
+        for path, source in reversed(tuple(design.sources.items()))  # the last change comes last
     )
 
 
@@ -278,8 +279,8 @@ def load_bands() -> tuple[Mapping[tuple[str, str], Band], Mapping[str, float]]:
     return {(band.design, band.name): band for band in bands}, {row["mode"]: row["launch_s"] for row in data["hosts"]}
 
 
-_CLASS_BAND: Final = tuple(item.name for item in fields(ClassBand))
-
-
 def _row_dict(row: ClassBand) -> dict[str, Any]:
-    return {"class" if name == "name" else name: getattr(row, name) for name in _CLASS_BAND}
+    return {
+        "class": row.name, "kernels": row.kernels, "share": row.share, "n": row.n, "mape": row.mape, "p90": row.p90,
+        "geo": row.geo, "extrapolated": row.extrapolated,
+    }  # fmt: skip

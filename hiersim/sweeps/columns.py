@@ -19,7 +19,9 @@ Columns = dict[str, Array]
 
 def columns_of(rows: Sequence[Row]) -> Columns:
     """Columns of some rows, in the order in which the rows bring them."""
-    names = dict.fromkeys(name for row in rows for name in row)
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
     return {name: array_of([row.get(name) for row in rows], kind_of(name)) for name in names}
 
 

@@ -79,7 +79,10 @@ class Grid:
 
     def given(self, point: int) -> dict[str, Any]:
         """Axis → value as it was written."""
-        at = self.at(point)
+        return self.values_at(self.at(point))
+
+    def values_at(self, at: Mapping[str, int]) -> dict[str, Any]:
+        """Axis → value as it was written, of positions as `at` gives them."""
         return {axis.name: axis.given[at[axis.name]] for axis in self.axes}
 
     def ends(self) -> Iterator[int]:

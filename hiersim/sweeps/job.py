@@ -104,10 +104,11 @@ class Bench:
 
     def result(self, point: int) -> Result:
         """One point, run; raises what keeps it from running."""
-        job, given = self.job, self.job.grid.given(point)
+        job, at = self.job, self.job.grid.at(point)
+        given = job.grid.values_at(at)
         return simulate(
-            self.trace(point),
-            self.design(point),
+            self._trace_of(at, given),
+            self._design_of(at, given),
             given[FUSION],
             engine_name=job.engine,
             changes={**job.changes, **{path: str(value) for path, value in paths_of(given).items()}},
@@ -116,15 +117,19 @@ class Bench:
 
     def design(self, point: int) -> Design:
         """The design of one point."""
-        design = self.job.designs[self.job.grid.at(point)[DESIGN]]
-        changes = paths_of(self.job.grid.given(point))
+        return self._design_of(self.job.grid.at(point), self.job.grid.given(point))
+
+    def _design_of(self, at: Mapping[str, int], given: Mapping[str, Any]) -> Design:
+        design, changes = self.job.designs[at[DESIGN]], paths_of(given)
         return design.replace(changes) if changes else design
 
     def trace(self, point: int) -> Trace:
         """The trace of one point, or its variant."""
-        given = self.job.grid.given(point)
+        return self._trace_of(self.job.grid.at(point), self.job.grid.given(point))
+
+    def _trace_of(self, at: Mapping[str, int], given: Mapping[str, Any]) -> Trace:
         workload = {name: value for name, value in given.items() if name in WORKLOAD}
-        return self._variant(self.job.grid.at(point)[TRACE], workload)
+        return self._variant(at[TRACE], workload) if workload else self.job.traces[at[TRACE]]
 
     def _variant(self, index: int, workload: Mapping[str, Any]) -> Trace:
         """A trace, or its variant; weights in the dtype that it has are those it has."""

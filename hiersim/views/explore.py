@@ -118,7 +118,7 @@ def explore(trace: Trace, design: Design) -> Any:
     try:
         import ipywidgets as widgets
     except ImportError:
-        raise MissingExtraError("explore", "ipywidgets", "notebook") from None
+        raise MissingExtraError("explore", "ipywidgets", "explore") from None
     found = explorer(trace, design)
     wide, long = {"description_width": "9em"}, {"width": "30em"}
     sliders = {

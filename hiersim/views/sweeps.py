@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from hiersim.sweeps.columns import cell
+from hiersim.sweeps.grid import Axis
 from hiersim.sweeps.rows import ERROR
 from hiersim.sweeps.table import Sweep
-from hiersim.units import show_bandwidth, show_bytes, show_capacity, show_flops, show_seconds, show_ticks
+from hiersim.units import (
+    show_bandwidth,
+    show_bytes,
+    show_capacity,
+    show_flops,
+    show_frequency,
+    show_rate,
+    show_seconds,
+    show_ticks,
+)
 from hiersim.views.tables import dollars, percent, plain_table
 
 if TYPE_CHECKING:
@@ -26,8 +37,11 @@ HEADS: Final = {
 MOST_ROWS: Final = 60
 _SHOWN: Final[dict[str, Callable[[Any], str]]] = {
     "s": show_seconds, "ps": show_ticks, "bytes": show_bytes, "B": show_capacity, "B/s": show_bandwidth,
-    "FLOP": show_flops, "0-1": percent, "$": dollars, "J": lambda joules: f"{joules:.4g} J",
+    "FLOP": show_flops, "FLOP/s": show_rate, "Hz": show_frequency, "0-1": percent, "$": dollars,
+    "J": lambda joules: f"{joules:.4g} J",
 }  # fmt: skip
+_LONG: Final = re.compile(r"\d{6,} (B|B/s|ps|FLOP/s|Hz)", re.ASCII)
+"""What a range writes of a value that has no short name: `7812500 B`."""
 
 
 def figures(sweep: Sweep) -> list[str]:
@@ -65,9 +79,10 @@ def sweep_table(sweep: Sweep, names: Sequence[str] = (), most: int = MOST_ROWS) 
     if lost:
         table.add_column("could not run", overflow="fold")
     columns = [(sweep.values(name), sweep.unit(name)) for name in shown]
+    labels = {axis.name: axis_labels(axis) for axis in axes}
     for row in range(min(len(sweep), most)):
-        given = sweep.grid.given(int(sweep.points[row]))
-        cells = [str(given[axis.name]) for axis in axes]
+        at = sweep.grid.at(int(sweep.points[row]))
+        cells = [labels[axis.name][at[axis.name]] for axis in axes]
         cells += [_cell(values, unit, row) for values, unit in columns]
         table.add_row(*cells, *([sweep.columns[ERROR][row] or ""] if lost else []))
     return table
@@ -77,6 +92,18 @@ def _title(sweep: Sweep) -> str:
     """What does not vary."""
     fixed = [str(axis.given[0]) for axis in sweep.axes if len(axis) == 1]
     return ", ".join(fixed) or f"{len(sweep):,} points"
+
+
+def axis_labels(axis: Axis) -> tuple[str, ...]:
+    """The values of an axis as people read them: as they were written, but `7.812 MB` for `7812500 B`.
+
+    Exact where fewer digits would make two of them the same; files and JSON always are.
+    """
+    shown = tuple(
+        figure_text(value, axis.unit) if _LONG.fullmatch(text) and not isinstance(value, str) else text
+        for text, value in zip(axis.labels, axis.values, strict=True)
+    )
+    return shown if len(set(shown)) == len(set(axis.labels)) else axis.labels
 
 
 def heading(name: str) -> str:

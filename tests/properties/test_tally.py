@@ -57,6 +57,7 @@ def test_sums_and_chains_equal_those_of_the_unrolled_program(program: Program) -
         assert sums.least[program.nest].tolist() == least
         assert module.longest_chain(program, sums.least) == path
     assert [part.tolist() for part in program.traffic()] == moved
+    assert program.tile_total() == sum(1 for kernel in range(len(program)) for _ in program.tiles(kernel))
     assert kernel_bounds(program).tolist() == least
     assert critical_path(program) == path
 

@@ -64,5 +64,5 @@ def test_widgets_show_what_they_say(small: Explorer) -> None:
 
 def test_without_widgets_the_extra_is_named(small: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
-    with pytest.raises(hs.MissingExtraError, match=r"hiersim\[notebook\]"):
+    with pytest.raises(hs.MissingExtraError, match=r"hiersim\[explore\]"):
         hs.explore(small.trace, small.design)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import hiersim as hs
 from hiersim.errors import UnitError
+from hiersim.sweeps.grid import Axis
 from hiersim.sweeps.ranges import listed
 from hiersim.units import Bytes, BytesPerSecond, parse
+from hiersim.views.sweeps import axis_labels
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,17 @@ def test_a_long_geometric_range_does_not_drift() -> None:
     for index in (0, 1, 100, 1000, 2773):
         exact = 2**20 * 1001**index
         assert abs(2 * values[index] * 1000**index - 2 * exact) <= 1000**index
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "shown"),
+    [
+        (("7812500 B", "1 MiB"), (7812500, 1048576), ("7.812 MB", "1 MiB")),
+        (("7812600 B", "7812700 B"), (7812600, 7812700), ("7812600 B", "7812700 B")),
+        (("0.5x", "2x"), (0.5, 2.0), ("0.5x", "2x")),
+    ],
+)
+def test_tables_round_what_ranges_wrote_where_it_stays_apart(
+    given: tuple[str, ...], values: tuple[float, ...], shown: tuple[str, ...]
+) -> None:
+    assert axis_labels(Axis(name="memory.l2.capacity", given=given, values=values, unit="B")) == shown

@@ -20,7 +20,7 @@ from hiersim.views.report.parts import Cell, Column, Words, drawn, legend, sente
 from hiersim.views.report.runs import Group, Run, grouped, replayed
 from hiersim.views.report.saved import checked
 from hiersim.views.report.summary import Figure, Sentence
-from hiersim.views.sweeps import figure_text, figures, heading
+from hiersim.views.sweeps import axis_labels, figure_text, figures, heading
 from hiersim.views.tables import dollars, written
 
 MAKESPAN: Final = "makespan_ticks"
@@ -60,12 +60,12 @@ def _varied(sweep: Sweep) -> list[GridAxis]:
 
 def label_of(sweep: Sweep, row: int) -> str:
     """What tells a point from the others: its values on the axes that vary."""
-    given = _given(sweep, row)
-    words = [
-        str(given[axis.name]) if axis.is_text and "." not in axis.name else f"{axis.name}={given[axis.name]}"
-        for axis in _varied(sweep)
-    ]
-    return ", ".join(words) or str(given["trace"])
+    at = sweep.grid.at(int(sweep.points[row]))
+    words = []
+    for axis in _varied(sweep):
+        value = axis_labels(axis)[at[axis.name]]
+        words.append(value if axis.is_text and "." not in axis.name else f"{axis.name}={value}")
+    return ", ".join(words) or str(_given(sweep, row)["trace"])
 
 
 def sweep_sections(words: Words, sweep: Sweep) -> Iterator[Element]:
@@ -160,11 +160,12 @@ def _points(words: Words, sweep: Sweep) -> Element:
     values = [(sweep.values(name), sweep.unit(name)) for name in names]
     rows = []
     for row in order:
-        at, given = sweep.grid.at(int(sweep.points[row])), _given(sweep, row)
+        at = sweep.grid.at(int(sweep.points[row]))
         cells = [Cell(text=str(int(sweep.points[row])), value=int(sweep.points[row]))]
         for axis in axes:
             number = axis.values[at[axis.name]]
-            cells.append(Cell(text=str(given[axis.name]), value=None if isinstance(number, str) else number))
+            text = axis_labels(axis)[at[axis.name]]
+            cells.append(Cell(text=text, value=None if isinstance(number, str) else number))
         cells += [_number(array, unit, row) for array, unit in values]
         cells += [Cell(text=str(sweep.columns["error"][row] or ""))] if lost else []
         rows.append(cells)
