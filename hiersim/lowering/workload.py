@@ -9,6 +9,7 @@ import numpy as np
 
 from hiersim.lowering.classes import Ragged, equal_rows
 from hiersim.lowering.coalescing import address_flops, transposed_runs
+from hiersim.lowering.functions import function_flops
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.placement import occupancy
 from hiersim.lowering.residency import ReuseProfile, profile_reuse
@@ -172,7 +173,7 @@ def _kernel_classes(
     bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
-    addresses = address_flops(graph, run)
+    addresses = address_flops(graph, run) + function_flops(graph)
     rows = rows_of_kernels(graph)
     teams = {name: getattr(rows, name) for name in COLUMNS}
     patterned = (write, run, addresses, runs, scattered, scattered_run)
