@@ -34,7 +34,7 @@ COMPILED: Final = ("layernorm", "gelu", "norm", "norm again")
 """Cases that the artifact calls through `torch.compile`."""
 LAUNCH_COMPILED_S: Final = 40e-6
 """The host's share of such a call. From 16 to 256 million elements GELU and LayerNorm take 41 us more than their bytes
-at the rate between that size and the next; 1 us of that is the device's. Up to 4 million elements both take 47 to 53 us,
+at the rate between that size and the next; 1 us of that is the device's. To 4 million elements both take 47 to 53 us,
 whatever the size. pytorch/pytorch#190390 reports 35 to 40 us for a call of a trivial compiled function."""
 _COLUMNS: Final = {
     "matmul": ("m", "n", "k", "time", "rate"), "softmax": ("rows", "columns", "rate"),
