@@ -20,6 +20,8 @@ cdef class Figures:
     cdef long long sectors(self, long long run)
     cdef long long unit(self, long long dtype)
     cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
+    cdef long long port_ticks(self, long long level, long long access, long long size)
+    cdef long long load_ticks(self, long long size, long long active)
     cdef long long fill_ticks(self)
     cdef double write_time(self, long long level, double size, double active)
     cdef long long fetched(self, long long pattern, long long level, long long size)

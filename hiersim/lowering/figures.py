@@ -119,14 +119,22 @@ class Figures:
     def move_ticks(
         self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
     ) -> cython.longlong:
-        """Ticks to move `size` bytes through a port with `active` cores asking: bytes ÷ rate, rounded up."""
+        """Ticks to move `size` bytes through a port with `active` cores asking."""
+        ticks: cython.longlong = self.port_ticks(level, access, size)
+        return max(ticks, self.load_ticks(size, active)) if level == 0 else ticks
+
+    @cython.cfunc
+    def port_ticks(self, level: cython.longlong, access: cython.longlong, size: cython.longlong) -> cython.longlong:
+        """Ticks to move `size` bytes through a port: bytes ÷ rate, rounded up."""
         rate: cython.longlong = self.level_table[level * LEVEL + (1 if access == READ else 2)]
-        ticks: cython.longlong = 0
-        if rate < UNLIMITED:
-            ticks = ceil_share(size, SECOND, rate)
-        if level == 0 and active <= (UNLIMITED - 1) // self.load_rate:
-            ticks = max(ticks, ceil_share(size, SECOND, self.load_rate * active))
-        return ticks
+        return ceil_share(size, SECOND, rate) if rate < UNLIMITED else 0
+
+    @cython.cfunc
+    def load_ticks(self, size: cython.longlong, active: cython.longlong) -> cython.longlong:
+        """Ticks in which `active` cores load or store `size` bytes of the nearest shared tier."""
+        if active > (UNLIMITED - 1) // self.load_rate:
+            return 0
+        return ceil_share(size, SECOND, self.load_rate * active)
 
     @cython.cfunc
     def fill_ticks(self) -> cython.longlong:

@@ -8,4 +8,6 @@ cdef class RowPasses(NestMaker):
     cdef long long read_again(self, long long level)
     cdef long long row_ticks(self, long long active)
     cdef double row_wait(self)
-    cdef long long port_ticks(self, long long active)
+    cdef double closed(self, double rows, double service, double wait)
+    cdef long long core_ticks(self, long long active)
+    cdef long long tier_ticks(self)

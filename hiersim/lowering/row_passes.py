@@ -48,10 +48,17 @@ class RowPasses(NestMaker):
 
     @cython.cfunc
     def rows_in_use(self) -> cython.double:
-        """Bytes that the rows at work read and write."""
+        """Bytes that the rows at work touch between the first touch of an element and one of its further touches.
+
+        In a pass they touch all that they read and, being in different passes, an equal share of what they write. A
+        line stays as long as if it had not been found again, so that the last of P passes finds it P - 1 passes after
+        it came, on average P ÷ 2.
+        """
         work: Work = self.work
         resident: cython.double = float(self.resident_rows()) / float(work.rows)
-        return (float(work.read_total) + float(work.write_size)) * resident
+        passes: cython.double = float(work.passes)
+        touched: cython.double = float(work.read_total) + float(work.write_size) / passes
+        return touched * resident * max(1.0, 0.5 * passes)
 
     @cython.cfunc
     def read_again(self, level: cython.longlong) -> cython.longlong:
@@ -75,22 +82,32 @@ class RowPasses(NestMaker):
     def row_ticks(self, active: cython.longlong) -> cython.longlong:
         """Ticks that the nearest tier takes at least to read the rows of a reduction, on `active` cores.
 
-        Each of the N rows that a core has room for waits `wait` ticks and is served by the memory for `service` ticks
-        in turn: a closed queue of N customers. With R the time of a service with its queue, R = service · (1 + (N - 1)
-        · R ÷ (R + wait)) [Schweitzer, approximate mean value analysis, 1979]; N rows take R + wait, at least N ·
-        service and at least service + wait.
+        A row waits for loads and exchanges, is served by its core, which the rows that it has room for share, and by
+        the busiest tier, which the rows of all cores share: a core whose rows wait leaves that to the others.
         """
         work: Work = self.work
         rows: cython.double = float(work.rows)
         share: cython.double = max(1.0, float(self.resident_rows()) / float(active))
-        service: cython.double = float(self.port_ticks(active)) * float(active) / rows
+        crowd: cython.double = share * float(active)
         wait: cython.double = self.row_wait()
-        gap: cython.double = share * service - wait
-        cycle: cython.double = wait + 0.5 * (gap + sqrt(gap * gap + 4.0 * service * wait))
-        ticks: cython.double = ceil(cycle * (rows / (float(active) * share)))
+        own: cython.double = float(self.core_ticks(active)) * float(active) / rows
+        common: cython.double = float(self.tier_ticks()) / rows
+        cycle: cython.double = max(self.closed(share, own, wait), self.closed(crowd, common, wait + own))
+        ticks: cython.double = ceil(cycle * (rows / crowd))
         if ticks >= MOST:
             raise OverflowError("2^62 or more")
         return max(0, cython.cast(cython.longlong, ticks) - self.figures.move_ticks(0, WRITE, self.stores[0], active))
+
+    @cython.cfunc
+    def closed(self, rows: cython.double, service: cython.double, wait: cython.double) -> cython.double:
+        """Ticks until each of `rows` customers of one server has waited `wait` ticks and was served for `service`.
+
+        A closed queue of N customers. With R the time of a service with its queue, R = service · (1 + (N - 1) · R ÷
+        (R + wait)) [Schweitzer, approximate mean value analysis, 1979]; all take R + wait, at least N · service and at
+        least service + wait.
+        """
+        gap: cython.double = rows * service - wait
+        return wait + 0.5 * (gap + sqrt(gap * gap + 4.0 * service * wait))
 
     @cython.cfunc
     def row_wait(self) -> cython.double:
@@ -111,16 +128,24 @@ class RowPasses(NestMaker):
         return DEPENDENT * near + float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
 
     @cython.cfunc
-    def port_ticks(self, active: cython.longlong) -> cython.longlong:
-        """Ticks of the busiest port, or of the vector unit, for the whole kernel."""
+    def core_ticks(self, active: cython.longlong) -> cython.longlong:
+        """Ticks of the vector unit, or of what the cores load or store, for the whole kernel on `active` cores."""
         figures: Figures = self.figures
         busiest: cython.longlong = 0
         if not figures.vector_unlimited:
-            busiest = ceil_div(self.work.vector_core_ticks, active)
+            busiest = ceil_div(self.work.vector_core_ticks + self.work.overhead_ticks, active)
+        busiest = max(busiest, figures.load_ticks(self.loads[0], active))
+        return max(busiest, figures.load_ticks(self.stores[0], active))
+
+    @cython.cfunc
+    def tier_ticks(self) -> cython.longlong:
+        """Ticks of the busiest port for the whole kernel, as fast as all cores can ask."""
+        figures: Figures = self.figures
+        busiest: cython.longlong = 0
         level: cython.longlong
         for level in range(self.levels):
-            read: cython.longlong = figures.move_ticks(level, READ, self.loads[level], active)
-            written: cython.longlong = figures.move_ticks(level, WRITE, self.stores[level], active)
+            read: cython.longlong = figures.port_ticks(level, READ, self.loads[level])
+            written: cython.longlong = figures.port_ticks(level, WRITE, self.stores[level])
             both: cython.longlong = total(read, written) if figures.one_port(level) else max(read, written)
             busiest = max(busiest, both)
         return busiest

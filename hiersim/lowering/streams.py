@@ -140,6 +140,6 @@ class Streams(RowPasses):
         if not self.figures.vector_unlimited:
             own: cython.longlong = max(1, ceil_div(ticks, active))  # moving data takes one tick at least
             useful: cython.longlong = own - self.idle_share(own, active)
-            ticks = max(1, ceil_div(ticks + self.part_of(self.work.address_ticks, tiles, last), active))
+            ticks = max(1, ceil_div(ticks + self.part_of(self.work.overhead_ticks, tiles, last), active))
             sheet.add_work(self.figures.vector_unit, ticks, useful, self.idle_share(ticks, active))
         return sheet.add_tile(count, active)

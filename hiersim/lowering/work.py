@@ -67,6 +67,7 @@ class KernelClasses:
             loaded(columns["shape_ordered"]),
         )
         self.shape_address = loaded(columns["shape_address"])
+        self.shape_function = loaded(columns["shape_function"])
         self.shape_rows, self.shape_threads = loaded(columns["shape_rows"]), loaded(columns["shape_threads"])
         self.shape_near_waits = loaded(columns["shape_near_waits"])
         self.shape_far_bytes = loaded(columns["shape_far_bytes"])
@@ -158,9 +159,12 @@ class Work:
         place: cython.longlong
         for place in range(self.reads):
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
-        self.rows = self.passes = self.address_ticks = 0
-        if self.figures.threads > 0 and classes.shape_address[shape] > 0:
-            self.address_ticks = self.figures.vector_core_ticks(INT32, classes.shape_address[shape], 0)
+        self.rows = self.passes = self.overhead_ticks = 0
+        if self.figures.threads > 0:
+            self.overhead_ticks = total(
+                self.figures.vector_core_ticks(INT32, classes.shape_address[shape], 0),
+                self.figures.vector_core_ticks(FP32, classes.shape_function[shape], 0),
+            )
         if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
             self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]
         self.near_read = self.read_total

@@ -59,6 +59,16 @@ def host_constants(measured: Measured) -> HostConstants:
     )
 
 
+def stated_constants(measured: Measured) -> HostConstants | None:
+    """The constants that a file states among its settings, as `<name>_s`; None where it states none.
+
+    Published tables have no suite `launch`: what is known of their host stands with their reader.
+    """
+    settings = measured.header.settings
+    names = [item.name for item in fields(HostConstants) if f"{item.name}_s" in settings]
+    return HostConstants(**{name: float(settings[f"{name}_s"]) for name in names}) if names else None
+
+
 def shown(constants: HostConstants) -> dict[str, float]:
     """Those that are known, by name."""
     values = {item.name: getattr(constants, item.name) for item in fields(constants)}

@@ -17,7 +17,7 @@ from hiersim.errors import MeasurementError, nearest
 from hiersim.frontends import neusight
 from hiersim.frontends.measured import Measured, is_foreign, load_measured
 from hiersim.frontends.published.recognize import published
-from hiersim.measure.constants import HostConstants, host_constants
+from hiersim.measure.constants import HostConstants, host_constants, stated_constants
 from hiersim.model.design import Design
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
 from hiersim.validation.devices import DEVICES, design_name
@@ -220,7 +220,8 @@ def validate(
     counters: list[CounterRow] = []
     for found in files:
         measured, machine = found.measured, designs[found.device]
-        host = measured_host(other.measured for other in files if other.device == found.device)
+        others = (other.measured for other in files if other.device == found.device)
+        host = stated_constants(measured) or measured_host(others)
         operators += replay_operators(measured, machine, clocks, match, skips, tell, host)
         models += replay_models(measured, machine, host, match, skips, tell)
         counters += replay_counters(measured, machine, match, skips, tell)

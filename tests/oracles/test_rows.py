@@ -46,16 +46,20 @@ def machine(**changes: Any) -> Design:
     return design.replace(changes) if changes else design
 
 
-def reduction(rows: int, columns: int, folder: Path, whole: bool = False) -> Trace:
-    """A sum of each row, or a norm."""
+def reduction(
+    rows: int, columns: int, folder: Path, whole: bool = False, special: bool = False, kind: str = "reduction"
+) -> Trace:
+    """A sum of each row, or a norm, or with a special function per element softmax."""
     written = [rows, columns] if whole else [rows]
+    flops = {"vector": rows * columns, "special": rows * columns if special else 0}
+    dims = {"dims": {"rows": rows, "columns": columns}} if kind == "reduction" else {}
     return trace_of(
         [
             {"tensor": "x", "shape": [rows, columns], "dtype": "fp32", "role": "input"},
             {"tensor": "y", "shape": written, "dtype": "fp32", "role": "activation", "output": True},
             {
-                "operator": "aten.sum.dim_IntList", "kind": "reduction", "dtype": "fp32", "reads": ["x"],
-                "writes": ["y"], "dims": {"rows": rows, "columns": columns}, "flops": {"vector": rows * columns},
+                "operator": "aten.sum.dim_IntList", "kind": kind, "dtype": "fp32", "reads": ["x"],
+                "writes": ["y"], **dims, "flops": flops,
             },
         ],
         folder,
@@ -78,12 +82,24 @@ def played(result: Result) -> int:
 def test_sums_of_rows_take_the_time_of_a_closed_queue(rows: int, columns: int, tmp_path: Path) -> None:
     """A warp per row; eight warps fit a core; a step is 512 bytes and one wait; then two exchanges."""
     wait = 1.2 * math.ceil(columns / 128) * LATENCY + 2 * EXCHANGE
-    active = min(CORES, rows)
-    together = max(1.0, min(rows, CORES * THREADS // 32) / active)
-    service = columns * 4 * 1000 * active  # all active cores ask for a row each
-    expected = cycle(together, service, wait) * rows / (active * together)
+    together = max(min(CORES, rows), min(rows, CORES * THREADS // 32))
+    service = columns * 4 * 1000  # rows of all cores share the cache
+    expected = cycle(together, service, wait) * rows / together
     found = played(simulate(reduction(rows, columns, tmp_path), machine()))
     assert 0 <= found - expected <= 2 * LATENCY + 64  # the last tile arrives, and its results
+
+
+@pytest.mark.parametrize("rows", [1, 4, 100, 4096])
+def test_rows_take_turns_in_their_core_before_they_ask_a_tier_that_all_cores_share(rows: int, tmp_path: Path) -> None:
+    """What a core loads serves the rows of that core alone, at 2 GB/s: half of what the cache can give in all."""
+    columns, design = 4096, machine(**{"memory.l2.read_bandwidth": 4 * RATE, "compute.load_bandwidth": 2 * RATE})
+    wait, own, common = 1.2 * 32 * LATENCY + 2 * EXCHANGE, columns * 4 * 500, columns * 4 * 250
+    active = min(CORES, rows)
+    together = max(active, min(rows, CORES * THREADS // 32))
+    ticks = max(cycle(together / active, own, wait), cycle(together, common, wait + own)) * rows / together
+    found = played(simulate(reduction(rows, columns, tmp_path), design))
+    stored = rows * 4 * 500 / active  # the last results leave while others are still read
+    assert -stored <= found - ticks <= 2 * LATENCY + 64
 
 
 def test_without_threads_a_reduction_is_a_stream(tmp_path: Path) -> None:
@@ -100,22 +116,27 @@ def design_without_threads(design: Design) -> Design:
 
 
 @pytest.mark.parametrize("rows", [8, 64, 4096])
-@pytest.mark.parametrize("columns", [2048, 16384])
-def test_a_second_pass_over_rows_that_a_cache_cannot_hold_goes_to_memory_again(
-    rows: int, columns: int, tmp_path: Path
+@pytest.mark.parametrize(("columns", "passes"), [(2048, 2), (16384, 2), (16384, 3)])
+def test_further_passes_over_rows_that_a_cache_cannot_hold_go_to_memory_again(
+    rows: int, columns: int, passes: int, tmp_path: Path
 ) -> None:
-    """A norm: 128 threads per row, two rows on each of four cores; reuse distances are 0.5 to 1.5 times their bytes."""
+    """A norm: 128 threads per row, two rows on each of four cores. Softmax: 1024 threads, one row on each.
+
+    Reuse distances are 0.5 to 1.5 times what they touch in passes ÷ 2: what they read, and a share of what they write.
+    """
     size = rows * columns * 4
-    use = 2 * size * min(rows, 8) // rows
+    use = size * (passes + 1) // 2 * min(rows, 8 if passes == 2 else 4) // rows
     moved = []
+    design = machine() if passes == 2 else machine(**{"compute.threads": 1024})
     for capacity in (use // 8, use // 2, use, 3 * use // 2, 2 * use):
         kept = min(1.0, max(0.0, (capacity - use / 2) / use))
-        result = simulate(reduction(rows, columns, tmp_path, whole=True), machine(**{"memory.l2.capacity": capacity}))
-        assert result.traffic["l2"]["read"] == 2 * size
-        assert result.traffic["dram"]["read"] == pytest.approx(size * (2 - kept), rel=1e-6)
+        trace = reduction(rows, columns, tmp_path, whole=True, special=passes == 3)
+        result = simulate(trace, design.replace({"memory.l2.capacity": capacity}))
+        assert result.traffic["l2"]["read"] == passes * size
+        assert result.traffic["dram"]["read"] == pytest.approx(size * (passes - (passes - 1) * kept), rel=1e-6)
         moved.append(result.traffic["dram"]["read"])
     assert all(more >= fewer for more, fewer in pairwise(moved))
-    assert (moved[0], moved[-1]) == (2 * size, size)
+    assert (moved[0], moved[-1]) == (passes * size, size)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +174,17 @@ def test_more_threads_bandwidth_or_cache_cost_no_time(
     assert simulate(trace, slow.replace({path: "2x"})).makespan <= tiles.makespan + int(
         tiles.program.stage_counts().sum()
     )
+
+
+@pytest.mark.parametrize("evaluated", [1, 2])
+def test_a_special_function_costs_its_instructions_each_time_it_is_evaluated(evaluated: int, tmp_path: Path) -> None:
+    """28 FLOPs in FP32 beside the one of each element: once in an element-wise kernel, twice in softmax."""
+    rows, columns, peak = 512, 2048, 10**9
+    design = machine(**{"compute.vector.peak.fp32": peak, "memory.l2.read_bandwidth": 10**12})
+    kind = "pointwise" if evaluated == 1 else "reduction"
+    trace = reduction(rows, columns, tmp_path, whole=True, special=True, kind=kind)
+    seconds = rows * columns * (2 + 28 * evaluated) / peak  # a special function takes a slot of the vector unit too
+    assert simulate(trace, design).time == pytest.approx(seconds, rel=0.03)
 
 
 def test_few_rows_use_few_cores(tmp_path: Path) -> None:

@@ -131,10 +131,12 @@ def parquet_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
 class Sheaf:
     """Cases and times of one device, as they are read."""
 
-    def __init__(self, device: str, command: str, date: str, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, device: str, command: str, date: str, notes: Sequence[str] = (), settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.header = MeasuredHeader(
             date=date, command=command, device={"kind": "cuda", "name": device}, host={}, software={},
-            notes=tuple(notes),
+            settings=settings or {}, notes=tuple(notes),
         )  # fmt: skip
         self._seen: dict[str, int] = {}
         self.cases: dict[str, Case] = {}
