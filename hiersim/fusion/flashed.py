@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _spread(access: Accesses, kernel: IntArray) -> Accesses:
 
 def _stacked(one: OperatorTable, other: OperatorTable) -> OperatorTable:
     """The rows of both tables, which share their texts."""
-    columns = {
+    columns: dict[str, Any] = {
         item.name: np.concatenate([getattr(one, item.name), getattr(other, item.name)])
         for item in dataclasses.fields(one)
         if item.name not in ("strings", "dims_ptr")
