@@ -338,3 +338,13 @@ def test_recognised_attention_is_something_to_search_from(train: bool) -> None:
     assert int(found.recomputed.sum()) == int(known.recomputed.sum()) == int(train)
     times = [float(hs.simulate(trace, machine, policy).time) for policy in ("optimal", "attention")]
     assert times[0] == pytest.approx(times[1], rel=0.05)
+
+
+@few
+@given(dags(12), st.sampled_from(("tiny", "tpu-v4")))
+def test_no_policy_asks_for_fewer_bytes_of_any_graph(trace: Trace, design: str) -> None:
+    machine = hs.load_design(design)
+    found = optimal(trace, machine)
+    check_policy(trace, found)
+    for name in ("eager", "pointwise", "epilogue", "attention", "depth-first", "inductor-rules"):
+        assert asked_bytes(found) <= asked_bytes(policies()[name](trace, machine)), name
