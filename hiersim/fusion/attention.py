@@ -17,13 +17,13 @@ import numpy as np
 from hiersim.fusion.attention_chains import Chain, chains
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
-from hiersim.fusion.dependences import dependences
+from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.eager import take_operators
 from hiersim.fusion.partition import of_groups, ordered
 from hiersim.fusion.pointwise import contracted, labels
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import BITS, Accesses, DType, IntArray, Kind, OperatorTable, TensorTable, csr
+from hiersim.model.operators import BITS, Accesses, DType, IntArray, Kind, OperatorTable, TensorTable, gather
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph, Trace
 
@@ -103,18 +103,38 @@ def grouped(graph: OperatorGraph, found: list[Chain]) -> tuple[Partition, list[C
     The kernel of backward computes the scores again, so that it reads queries and keys instead of weights.
     """
     links, kept = dependences(graph), list(found)
+    label = np.arange(len(graph.operators))
+    for chain in kept:
+        for rows in (chain.rows, chain.backward):
+            label[list(rows)] = rows[0] if rows else 0
+    if not _straight(links, label):
+        label, kept = _one_by_one(graph, links, kept)
+    inside = np.zeros(len(graph.operators), np.int64)
+    for chain in kept:
+        inside[[*chain.rows, *chain.backward]] = 1
+    partition = of_groups(graph, label, inside)
+    partition = dataclasses.replace(partition, eager=np.ones(len(partition), np.int64))
+    return with_copies(partition, {chain.backward[0]: chain.again for chain in kept if chain.backward}), kept
+
+
+def _straight(links: Dependences, label: IntArray) -> bool:
+    """Whether groups can run in the order of their last operators, so that none waits for itself."""
+    last = np.zeros(len(label), np.int64)
+    np.maximum.at(last, label, np.arange(len(label)))
+    first, second = np.concatenate([links.source, links.before]), np.concatenate([links.target, links.after])
+    first, second = label[first], label[second]
+    return bool(np.all((last[first] < last[second]) | (first == second)))
+
+
+def _one_by_one(graph: OperatorGraph, links: Dependences, found: list[Chain]) -> tuple[IntArray, list[Chain]]:
+    """(N,) the group of each operator, and the chains that are convex."""
+    kept = list(found)
     while True:
         groups = contracted(graph, links)
         failed = next((chain for chain in kept if not _merge(groups, chain)), None)
         if failed is None:
-            break
+            return labels(groups), kept
         kept.remove(failed)
-    inside = np.zeros(len(graph.operators), np.int64)
-    for chain in kept:
-        inside[[*chain.rows, *chain.backward]] = 1
-    partition = of_groups(graph, labels(groups), inside)
-    partition = dataclasses.replace(partition, eager=np.ones(len(partition), np.int64))
-    return with_copies(partition, {chain.backward[0]: chain.again for chain in kept if chain.backward}), kept
 
 
 def _merge(groups: Contraction, chain: Chain) -> bool:
@@ -133,19 +153,22 @@ def _join(groups: Contraction, rows: tuple[int, ...]) -> bool:
 
 def with_copies(partition: Partition, again: dict[int, tuple[int, ...]]) -> Partition:
     """`partition` with copies of operators in the kernels of those that need them, in front."""
-    ptr, rows, copy = [0], list[int](), list[int]()
-    bounds, operators = partition.ptr.tolist(), partition.operators.tolist()
-    for kernel in range(len(partition)):
-        members = operators[bounds[kernel] : bounds[kernel + 1]]
-        copies = sorted(row for member in members for row in again.get(member, ()))
-        rows += [*copies, *members]
-        copy += [1] * len(copies) + [0] * len(members)
-        ptr.append(len(rows))
+    if not again:
+        return partition
+    kernel = np.zeros(int(partition.operators.max(initial=0)) + 1, np.int64)
+    kernel[partition.operators] = partition.kernels()
+    wanted = sorted((int(kernel[row]), row) for row in again)
+    counts = np.array([len(again[row]) for _, row in wanted], np.int64)
+    where = np.array([number for number, _ in wanted], np.int64)
+    copies = np.array([copy for _, row in wanted for copy in sorted(again[row])], np.int64)
+    at = np.repeat(partition.ptr[where], counts)
+    sizes = np.diff(partition.ptr)
+    sizes[where] += counts
     return dataclasses.replace(
         partition,
-        ptr=np.array(ptr, np.int64),
-        operators=np.array(rows, np.int64),
-        copy=np.array(copy, np.int64),
+        ptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        operators=np.insert(partition.operators, at, copies),
+        copy=np.insert(partition.copy, at, 1),
     )
 
 
@@ -155,97 +178,85 @@ def merged(
     """`made` of `partition` in launch order, with each pass of a chain as one operator that does all its work.
 
     Backward has two: what it computes again, and its own. It also reads the results, whose products with their
-    gradients stand for those of the weights. `library`: forward is a call of a library's attention.
+    gradients stand for those of the weights. `library`: chains without backward become calls of a library's attention.
     """
-    forward = {chain.weigh: chain for chain in kept}
-    backward = {chain.backward[0]: chain for chain in kept if chain.backward}
-    starts, recomputed, kernels = list[int](), list[int](), [0]
-    dims, labelled = list[list[int]](), dict[int, str]()
-    results = dict[int, int]()
-    names = list(made.names)
-    bounds, operators = made.operator_ptr.tolist(), partition.operators.tolist()
-    for kernel in range(len(made)):
-        low, high = bounds[kernel], bounds[kernel + 1]
-        members = operators[low:high]
-        chain = next((forward[row] for row in members if row in forward), None)
-        split = low
-        label = CALLED if library else LABEL
-        if chain is None:
-            chain = next((backward[row] for row in members if row in backward), None)
-            if chain is not None:
-                split, label = low + len(chain.again), BACKWARD
-                results[kernel] = chain.weigh
-        for start in sorted({low, split}):
-            starts.append(start)
-            recomputed.append(1 if start < split else int(made.recomputed[start]))
-            dims.append(_dims(made.operators, start) if chain is None else _sides(chain, label))
-            if chain is not None:
-                labelled[len(starts) - 1] = label
-        if chain is not None:
-            names[kernel] = label
-        kernels.append(len(starts))
-    first = np.array(starts, np.int64)
-    tensors, reads = _with_results(graph, made, results)
+    kernel = np.zeros(len(graph.operators), np.int64)
+    own = partition.copy == 0
+    kernel[partition.operators[own]] = partition.kernels()[own]
+    trained = [chain for chain in kept if chain.backward]
+    forward = kernel[[chain.weigh for chain in kept]]
+    backward = kernel[np.array([chain.backward[0] for chain in trained], np.int64)]
+    lows = made.operator_ptr[:-1]
+    splits = lows[backward] + np.array([len(chain.again) for chain in trained], np.int64)
+    first = np.sort(np.concatenate([lows, splits]))
+    labelled = np.concatenate([lows[forward], lows[backward], splits])
+    passes = ((0, kept), (1, trained), (1, trained))
+    dims = np.array([_sides(chain, back, library) for back, some in passes for chain in some], np.int64)
+    recomputed = made.recomputed[first]
+    recomputed[np.searchsorted(first, lows[backward])] = 1
+    names = np.array(made.names, np.object_)
+    names[forward], names[backward] = CALLED if library else LABEL, BACKWARD
+    counts = np.ones(len(made), np.int64)
+    counts[backward] += 1
+    tensors, reads = _with_results(graph, made, backward, [chain.weigh for chain in trained])
     return dataclasses.replace(
         made,
         tensors=tensors,
         reads=reads,
-        operators=_summed(made.operators, first, dims, labelled, library),
-        recomputed=np.array(recomputed, np.int64),
-        operator_ptr=np.array(kernels, np.int64),
-        names=tuple(names),
+        operators=_summed(made.operators, first, np.searchsorted(first, labelled), dims, library),
+        recomputed=recomputed,
+        operator_ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        names=tuple(names.tolist()),
     )
 
 
-def _sides(chain: Chain, label: str) -> list[int]:
+def _sides(chain: Chain, back: int, library: bool) -> list[int]:
     """Dims of the operator that stands for a pass: of `Kind.ATTENTION` for a library's, else of `Kind.FLASH`."""
-    if label != CALLED:
-        return [*chain.dims, int(label == BACKWARD)]
+    if not library:
+        return [*chain.dims, back]
     heads, *sides = chain.dims
     return [heads, 1, 1, *sides, 0]
 
 
-def _dims(table: OperatorTable, row: int) -> list[int]:
-    found: list[int] = table.dims[table.dims_ptr[row] : table.dims_ptr[row + 1]].tolist()
-    return found
-
-
 def _summed(
-    table: OperatorTable, first: IntArray, dims: list[list[int]], labelled: dict[int, str], library: bool
-) -> OperatorTable:
-    """One operator for all from each of `first` to the next; those of attention by their labels."""
+    table: OperatorTable, first: IntArray, labelled: IntArray, dims: IntArray, library: bool
+) -> OperatorTable:  # fmt: skip
+    """One operator for all from each of `first` to the next; `labelled` ones are attention, with these `dims`."""
     columns: dict[str, IntArray] = {name: getattr(table, name)[first] for name in ("kind", "name", "dtype")}
     for name in WORK:
         columns[name] = np.add.reduceat(getattr(table, name), first)
-    ends = [*first.tolist()[1:], len(table)]
-    for place, label in labelled.items():
-        products = np.flatnonzero(table.kind[first[place] : ends[place]] == Kind.GEMM)
-        columns["kind"][place] = int(Kind.ATTENTION if library else Kind.FLASH)
-        columns["name"][place] = len(table.strings) + (label == BACKWARD)
-        columns["dtype"][place] = table.dtype[first[place] + products[0]]
-    ptr, values = csr(dims)
+    products = np.flatnonzero(table.kind == Kind.GEMM)
+    columns["kind"][labelled] = int(Kind.ATTENTION if library else Kind.FLASH)
+    columns["name"][labelled] = len(table.strings) + dims[:, -1]
+    columns["dtype"][labelled] = table.dtype[products[np.searchsorted(products, first[labelled])]]
+    plain, counts = np.ones(len(first), np.bool_), np.diff(table.dims_ptr)[first]
+    plain[labelled] = False
+    counts[labelled] = dims.shape[1]
+    ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    values = np.zeros(int(ptr[-1]), np.int64)
+    values[np.repeat(plain, counts)] = gather(table.dims_ptr, first[plain], table.dims)[1]
+    values[ptr[labelled][:, None] + np.arange(dims.shape[1])] = dims
     strings = (*table.strings, CALLED if library else LABEL, BACKWARD)
     return dataclasses.replace(take_operators(table, first), strings=strings, dims_ptr=ptr, dims=values, **columns)
 
 
-def _with_results(graph: OperatorGraph, made: KernelGraph, results: dict[int, int]) -> tuple[TensorTable, Accesses]:
-    """Kernels of `results` also read what an operator of `graph` wrote, which lives until then."""
-    if not results:
-        return made.tensors, made.reads
-    free = made.tensors.storage_free.copy()
-    ptr, tensor, size = [0], list[int](), list[int]()
-    bounds, tensors, sizes = made.reads.ptr.tolist(), made.reads.tensor.tolist(), made.reads.size.tolist()
-    for kernel in range(len(made)):
-        tensor += tensors[bounds[kernel] : bounds[kernel + 1]]
-        size += sizes[bounds[kernel] : bounds[kernel + 1]]
-        if kernel in results:
-            write = int(graph.writes.ptr[results[kernel]])
-            tensor.append(int(graph.writes.tensor[write]))
-            size.append(int(graph.writes.size[write]))
-            storage = graph.tensors.tensor_storage[tensor[-1]]
-            free[storage] = max(free[storage], kernel) if free[storage] >= 0 else -1
-        ptr.append(len(tensor))
+def _with_results(
+    graph: OperatorGraph, made: KernelGraph, kernels: IntArray, results: list[int]
+) -> tuple[TensorTable, Accesses]:
+    """Each of `kernels` also reads what an operator of `graph` wrote, which lives until then."""
+    order = np.argsort(kernels, kind="stable")
+    kernels, write = kernels[order], graph.writes.ptr[np.array(results, np.int64)[order]]
+    tensor = graph.writes.tensor[write]
+    free, storage = made.tensors.storage_free.copy(), graph.tensors.tensor_storage[tensor]
+    ends = free[storage] >= 0
+    np.maximum.at(free, storage[ends], kernels[ends])
+    at, counts = made.reads.ptr[kernels + 1], np.diff(made.reads.ptr)
+    np.add.at(counts, kernels, 1)
     return (
         dataclasses.replace(made.tensors, storage_free=free),
-        Accesses(ptr=np.array(ptr, np.int64), tensor=np.array(tensor, np.int64), size=np.array(size, np.int64)),
+        Accesses(
+            ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            tensor=np.insert(made.reads.tensor, at, tensor),
+            size=np.insert(made.reads.size, at, graph.writes.size[write]),
+        ),
     )

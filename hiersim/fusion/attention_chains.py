@@ -15,7 +15,7 @@ from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import Kind, Phase
+from hiersim.model.operators import BoolArray, IntArray, Kind, Phase
 from hiersim.model.trace import OperatorGraph
 
 
@@ -33,11 +33,8 @@ class Chain:
     """Heads, queries, keys, head dimension; every pair of batch and head is a head."""
     backward: tuple[int, ...] = ()
     """All operators of backward in issue order; none where the model is not trained."""
-
-    @property
-    def again(self) -> tuple[int, ...]:
-        """What backward computes again instead of reading it: all of forward but the last product."""
-        return tuple(row for row in self.rows if row != self.weigh) if self.backward else ()
+    again: tuple[int, ...] = ()
+    """What backward computes again instead of reading it: all of forward but the last product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,10 +57,12 @@ class Ways:
     """CSR: storages that each operator reads."""
     writes: tuple[list[int], list[int]]
     """CSR: storages that each operator writes."""
-    before: dict[int, list[tuple[int, bool]]]
-    """consumer → (producer, whether it takes the whole result)."""
-    after: dict[int, list[tuple[int, bool]]]
-    """producer → (consumer, whether it takes the whole result)."""
+    producers: tuple[list[int], list[tuple[int, bool]]]
+    """CSR: of each consumer (producer, whether it takes the whole result)."""
+    consumers: tuple[list[int], list[tuple[int, bool]]]
+    """CSR: of each producer (consumer, whether it takes the whole result)."""
+    writers: tuple[list[int], list[int]]
+    """CSR: operators that write each storage, in issue order."""
     kept: frozenset[int]
     """Operators that write a result of the model."""
 
@@ -75,9 +74,19 @@ class Ways:
         """Its dims."""
         return tuple(self.dims[self.dims_ptr[row] : self.dims_ptr[row + 1]])
 
+    def before(self, row: int) -> list[tuple[int, bool]]:
+        """Producers of a row, and whether it takes all that they write."""
+        ptr, pairs = self.producers
+        return pairs[ptr[row] : ptr[row + 1]]
+
+    def after(self, row: int) -> list[tuple[int, bool]]:
+        """Consumers of a row, and whether they take all that it writes."""
+        ptr, pairs = self.consumers
+        return pairs[ptr[row] : ptr[row + 1]]
+
     def readers(self, row: int, phase: int | None = None) -> list[int]:
         """Who reads what a row writes, in that phase or in any."""
-        return [other for other, _ in self.after.get(row, ()) if phase is None or self.phase(other) == phase]
+        return [other for other, _ in self.after(row) if phase is None or self.phases[other] == phase]
 
 
 def chains(graph: OperatorGraph) -> list[Chain]:
@@ -101,15 +110,14 @@ def _softmaxes(graph: OperatorGraph, facts: Traits) -> list[int]:
 
 def _ways(graph: OperatorGraph, facts: Traits, links: Dependences) -> Ways:
     """Adjacency lists of the true dependences; a pair takes the whole result where all its reads do."""
-    count = max(len(graph.operators), 1)
-    pairs, where = np.unique(links.source * count + links.target, return_inverse=True)
-    whole = np.ones(len(pairs), np.int64)
-    np.minimum.at(whole, where, whole_results(graph, links))
-    before: dict[int, list[tuple[int, bool]]] = {}
-    after: dict[int, list[tuple[int, bool]]] = {}
-    for pair, takes in zip(pairs.tolist(), (whole == 1).tolist(), strict=True):
-        after.setdefault(pair // count, []).append((pair % count, takes))
-        before.setdefault(pair % count, []).append((pair // count, takes))
+    count = len(graph.operators)
+    pairs, where = np.unique(links.source * max(count, 1) + links.target, return_inverse=True)
+    takes = np.ones(len(pairs), np.int64)
+    np.minimum.at(takes, where, whole_results(graph, links))
+    first, second, whole = pairs // max(count, 1), pairs % max(count, 1), takes == 1
+    by_consumer = np.argsort(second, kind="stable")
+    written = graph.tensors.tensor_storage[graph.writes.tensor]
+    by_storage = np.argsort(written, kind="stable")
     tensors = graph.tensors
     kept = rows_of(graph.writes)[tensors.storage_output[tensors.tensor_storage[graph.writes.tensor]] == 1]
     table, storage = graph.operators, tensors.tensor_storage
@@ -127,10 +135,20 @@ def _ways(graph: OperatorGraph, facts: Traits, links: Dependences) -> Ways:
         dims=table.dims.tolist(),
         reads=(graph.reads.ptr.tolist(), storage[graph.reads.tensor].tolist()),
         writes=(graph.writes.ptr.tolist(), storage[graph.writes.tensor].tolist()),
-        before=before,
-        after=after,
+        producers=_listed(second[by_consumer], count, first[by_consumer], whole[by_consumer]),
+        consumers=_listed(first, count, second, whole),
+        writers=(
+            np.searchsorted(written[by_storage], np.arange(len(tensors.storage_bytes) + 1)).tolist(),
+            rows_of(graph.writes)[by_storage].tolist(),
+        ),
         kept=frozenset(kept.tolist()),
     )
+
+
+def _listed(of: IntArray, count: int, other: IntArray, whole: BoolArray) -> tuple[list[int], list[tuple[int, bool]]]:
+    """Pairs by their first side, which rises."""
+    ptr: list[int] = np.searchsorted(of, np.arange(count + 1)).tolist()
+    return ptr, list(zip(other.tolist(), whole.tolist(), strict=True))
 
 
 def _chain(ways: Ways, softmax: int) -> Chain | None:
@@ -148,7 +166,8 @@ def _chain(ways: Ways, softmax: int) -> Chain | None:
         stored = ahead[-1] in ways.kept or ways.readers(ahead[-1])
         if not open_rows <= set(backward) or not stored:
             return None
-    chain = Chain(scores=back[-1], weigh=ahead[-1], rows=rows, dims=dims, backward=backward)
+    again = tuple([row for row in rows if row != ahead[-1]]) if backward else ()
+    chain = Chain(scores=back[-1], weigh=ahead[-1], rows=rows, dims=dims, backward=backward, again=again)
     return chain if _may_be_one(ways, chain) else None
 
 
@@ -161,7 +180,7 @@ def _back(ways: Ways, row: int, known: frozenset[int]) -> list[int]:
             return found
         producers = [
             (ways.results[other], -other)
-            for other, whole in ways.before.get(last, ())
+            for other, whole in ways.before(last)
             if whole and other not in known and ways.phase(other) == ways.phase(row)
         ]
         if not producers:
@@ -173,7 +192,7 @@ def _ahead(ways: Ways, row: int) -> list[int]:
     """From a row along its only readers in the same phase to the first that is not element-wise."""
     found = [row]
     while len(found) == 1 or ways.elementwise[found[-1]]:
-        readers = [pair for pair in ways.after.get(found[-1], ()) if ways.phase(pair[0]) == ways.phase(row)]
+        readers = [pair for pair in ways.after(found[-1]) if ways.phase(pair[0]) == ways.phase(row)]
         if len(readers) != 1 or not readers[0][1]:
             return found
         found.append(readers[0][0])
@@ -215,7 +234,7 @@ def _to_products(ways: Ways, row: int) -> list[int]:
     """From the softmax's backward along only readers that are element-wise."""
     found = [row]
     while True:
-        readers = ways.after.get(found[-1], ())
+        readers = ways.after(found[-1])
         if len(readers) != 1 or not readers[0][1] or not ways.elementwise[readers[0][0]]:
             return found
         found.append(readers[0][0])
@@ -231,7 +250,7 @@ def _fits(ways: Ways, row: int, dims: tuple[int, ...]) -> bool:
 
 def _scaled(ways: Ways, row: int) -> list[int]:
     """The only reader of a gradient, where it does no more than scale it."""
-    readers = ways.after.get(row, [])
+    readers = ways.after(row)
     if len(readers) != 1 or row in ways.kept or not readers[0][1]:
         return []
     other, reads = readers[0][0], ways.reads[0]
@@ -256,5 +275,7 @@ def _overwritten(ways: Ways, chain: Chain) -> bool:
     held = {storage for row in chain.again for storage in read[read_ptr[row] : read_ptr[row + 1]]}
     held -= {storage for row in chain.again for storage in written[write_ptr[row] : write_ptr[row + 1]]}
     held |= set(written[write_ptr[chain.weigh] : write_ptr[chain.weigh + 1]])
-    others = (row for row in range(min(inside), max(chain.backward) + 1) if row not in inside)
-    return any(not held.isdisjoint(written[write_ptr[row] : write_ptr[row + 1]]) for row in others)
+    low, high = min(inside), max(chain.backward)
+    ptr, rows = ways.writers
+    writers = (row for storage in held for row in rows[ptr[storage] : ptr[storage + 1]])
+    return any(low <= row <= high and row not in inside for row in writers)

@@ -8,6 +8,7 @@ those of `depth-first`, and needs room for its weights and one window.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import numpy as np
 
 from hiersim.errors import FusionError
 from hiersim.fusion import epilogue, pointwise
-from hiersim.fusion.build import kernel_graph
+from hiersim.fusion.build import kernel_graph, partition_of
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.depth_first import grow
+from hiersim.fusion.flashed import flashed
 from hiersim.fusion.halos import with_halos
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
@@ -73,12 +75,43 @@ class Solution:
 def optimal(trace: Trace, design: Design) -> KernelGraph:
     """The fewest bytes that kernels can ask for; where that is not certain, the policy's name states the gap.
 
+    Where TorchInductor's rules ask for fewer, as they compute values again instead of reading them, theirs are taken.
+    Written-out attention is searched as it is written, and with each pass as the one operator that `attention` makes.
+
     Raises
     ------
     FusionError
         When nothing is launched.
     """
-    found = solve(trace.graph, room(design), Chains(trace.graph, design))
+    found, again = _searched(trace, design), inductor.inductor_rules(trace)
+    if _asked(again) >= _asked(found):
+        return found
+    partition = again.derived(partition_of)
+    named = dataclasses.replace(again, policy=f"{NAME} (recomputing)")
+    named.derived(partition_of, partition)
+    return named
+
+
+def _asked(kernels: KernelGraph) -> int:
+    return int(kernels.reads.size.sum() + kernels.writes.size.sum())
+
+
+def _searched(trace: Trace, design: Design) -> KernelGraph:
+    """The best that is found without computing anything twice but halos and recognised attention."""
+    capacity = room(design)
+    found = solve(trace.graph, capacity, Chains(trace.graph, design))
+    other = flashed(trace, design)
+    if other is not None:
+        searched = other.searched()
+        fused = solve(searched, capacity, Chains(searched, design))
+        least = min(found.least, fused.least)
+        if fused.bytes < found.bytes:
+            named = title(dataclasses.replace(fused, least=least))
+            made = kernel_graph(other.trace, fused.partition, named)
+            kept = made.derived(partition_of)
+            assert kept is not None
+            return other.unfolded(with_halos(searched, made, fused.sliding), kept)
+        found = dataclasses.replace(found, least=least)
     return with_halos(trace.graph, kernel_graph(trace, found.partition, title(found)), found.sliding)
 
 

@@ -30,6 +30,7 @@ UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
+FP32 = cython.declare(cython.longlong, int(DType.FP32))
 INT32 = cython.declare(cython.longlong, int(DType.INT32))
 ATTENTION = cython.declare(cython.longlong, int(Kind.ATTENTION))
 FLASH = cython.declare(cython.longlong, int(Kind.FLASH))
@@ -104,8 +105,8 @@ class Work:
     them must supply (what nearer caches miss), `write_far` (levels,) those written back to it; both come from the LRU
     distances of the class unless the class says them explicitly. `vector_core_ticks` are the
     ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
-    the contraction that shapes the tiles, -1 where there is none. `address_ticks` are those of one core for addresses,
-    where cores run threads.
+    the contraction that shapes the tiles, -1 where there is none. `overhead_ticks` are those of one core for
+    addresses and for what special functions take beside their own unit, where cores run threads.
     """
 
     def __init__(self, classes: KernelClasses, figures: Figures) -> None:

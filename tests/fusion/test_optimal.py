@@ -33,6 +33,7 @@ from hiersim.fusion.slides import Chains
 from hiersim.fusion.window import Window
 from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
+from hiersim.testing.attention import written_attention
 from hiersim.testing.contracts import asked_bytes, check_policy
 from hiersim.testing.strategies import dags
 
@@ -324,3 +325,26 @@ def test_room_for_values_saves_bytes_on_a_real_model(design: str) -> None:
     graph = optimal(trace, machine)
     check_policy(trace, graph)
     assert asked_bytes(graph) < asked_bytes(eager(trace))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_recognised_attention_is_something_to_search_from(train: bool) -> None:
+    """Where cores hold no scores, each pass is the one operator that `attention` makes, and the rest is searched."""
+    trace, machine = written_attention(batch=2, heads=3, length=512, head=32, train=train), hs.load_design("tiny")
+    found, known = optimal(trace, machine), policies()["attention"](trace, machine)
+    check_policy(trace, found)
+    assert asked_bytes(found) <= asked_bytes(known) < solve(trace.graph, room(machine)).bytes
+    assert set(found.names) >= set(known.names)
+    assert int(found.recomputed.sum()) == int(known.recomputed.sum()) == int(train)
+    times = [float(hs.simulate(trace, machine, policy).time) for policy in ("optimal", "attention")]
+    assert times[0] == pytest.approx(times[1], rel=0.05)
+
+
+@few
+@given(dags(12), st.sampled_from(("tiny", "tpu-v4")))
+def test_no_policy_asks_for_fewer_bytes_of_any_graph(trace: Trace, design: str) -> None:
+    machine = hs.load_design(design)
+    found = optimal(trace, machine)
+    check_policy(trace, found)
+    for name in ("eager", "pointwise", "epilogue", "attention", "depth-first", "inductor-rules"):
+        assert asked_bytes(found) <= asked_bytes(policies()[name](trace, machine)), name

@@ -42,8 +42,9 @@ class Stored(IntEnum):
     ACCUMULATED = 6
     """It reads more buffers than `realize_acc_reads_threshold`."""
     TRAFFIC = 7
-    """Computing it again for each user would move more bytes than all inlining has saved against eager mode so far; only
-    where inlining as TorchInductor does it would move more bytes than eager mode altogether.
+    """Computing it again for each user would move more bytes than all inlining has saved against eager mode so far.
+
+    Only where inlining as TorchInductor does it would move more bytes than eager mode altogether.
 
     TorchInductor has no such rule; it keeps the promise that a fused run asks for no more bytes than an eager one."""
     RANDOM = 8
@@ -222,8 +223,8 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[in
 def _several(graph: OperatorGraph) -> list[int]:
     """Operators that write into several storages where others wrote before.
 
-    One that overwrites a single result is an expression as any other: the compiler sees graphs without side effects, and
-    what it overwrites stays as it was until the last of them that is stored (`stale`).
+    One that overwrites a single result is an expression as any other: the compiler sees graphs without side effects,
+    and what it overwrites stays as it was until the last of them that is stored.
     """
     rows, storage = rows_of(graph.writes), graph.tensors.tensor_storage[graph.writes.tensor]
     order = np.lexsort((rows, storage))

@@ -32,6 +32,8 @@ class Group:
     """Keys that it reads, its own results among them."""
     made: set[int]
     """Keys of its own results, as others read them."""
+    touched: set[int]
+    """Both."""
     first: int
     last: int
     """Least and largest number of a buffer in it, in launch order."""
@@ -61,14 +63,16 @@ class Scheduler:
         """A buffer as a group."""
         alone = self.alone
         head, known = int(alone.head[number]), self.buffers.loads
+        loads, made = set(self.buffers.reads[head]), set(known.made[known.made_ptr[head] : known.made_ptr[head + 1]])
         return Group(
             buffers=1,
             library=bool(alone.library[number]),
             place=(int(alone.stretch[number]), int(alone.phase[number])),
             points=int(alone.points[number]),
             inner=int(alone.inner[number]),
-            loads=set(self.buffers.reads[head]),
-            made=set(known.made[known.made_ptr[head] : known.made_ptr[head + 1]]),
+            loads=loads,
+            made=made,
+            touched=loads | made,
             first=number,
             last=number,
         )
@@ -100,7 +104,7 @@ class Scheduler:
         found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
         seen: set[tuple[int, int]] = set()
         most = self.rules.max_fusion_buffer_group_pairwise_attempts
-        keys = {key for name in changed for key in (*self.of(name).loads, *self.of(name).made)}
+        keys = set[int]().union(*[self.of(name).touched for name in changed])
         made = set(self.alone.key[self.alone.makes].tolist()) & keys
         for key in sorted(keys):
             names = self._touching(key)
@@ -136,8 +140,7 @@ class Scheduler:
     def shared_bytes(self, one: Group, other: Group) -> int:
         """Bytes that both touch."""
         size = self.buffers.loads.size
-        common = (one.loads | one.made) & (other.loads | other.made)
-        return sum(size[key] for key in common)
+        return sum([size[key] for key in one.touched & other.touched])
 
     def refusal(self, one: int, other: int) -> Reason | None:
         """Why two groups may not share a kernel; None where they may."""
@@ -200,6 +203,7 @@ class Scheduler:
             inner=reduces.inner,
             loads=first.loads | second.loads,
             made=first.made | second.made,
+            touched=first.touched | second.touched,
             first=min(first.first, second.first),
             last=max(first.last, second.last),
         )
