@@ -173,7 +173,8 @@ class Machine:
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
-        return Figures(numbers, levels, self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units), arrays, patterns)
+        rates = self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units)
+        return Figures(numbers, levels, rates, arrays, patterns)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""

@@ -124,9 +124,7 @@ def _sums(values: IntArray, ptr: IntArray) -> IntArray:
     return np.diff(np.concatenate(([0], np.cumsum(values)))[ptr])
 
 
-def _row(
-    rows: int, columns: int, read: int, written: int, special: int, flops: int, generated: int
-) -> tuple[int, ...]:
+def _row(rows: int, columns: int, read: int, written: int, special: int, flops: int, generated: int) -> tuple[int, ...]:
     """`COLUMNS` of a kernel whose largest read has `read` bytes."""
     elements = rows * columns
     element = max(1, read // elements)

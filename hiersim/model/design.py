@@ -145,7 +145,8 @@ class Compute:
     exchange: Ticks = Ticks(0)
     """From the sums that the threads of a block have to their total, which all of them know: barriers included."""
     window_set_up: Ticks = Ticks(0)
-    """What a kernel that gathers the windows of a convolution takes before its first block, beside `start_up`."""
+    """What a library's kernel that gathers the windows of a convolution, or attends, takes before its first block,
+    beside `start_up`."""
     energy: PicojoulesPerFlop | None = None
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from build import design_from, trace_of
 from hiersim.config.load import load_design
-from hiersim.lowering.rows import Team, team_of
+from hiersim.lowering.rows import Team, generated_team, team_of
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.results import Result
@@ -159,6 +159,20 @@ def test_teams_are_those_of_the_table(
     columns: int, element: int, whole: bool, special: bool, welford: bool, team: Team
 ) -> None:
     assert team_of(columns, element, whole, special, welford) == team
+
+
+@pytest.mark.parametrize(
+    ("columns", "special", "team"),
+    [
+        (8, False, Team(1, 1)),
+        (100, True, Team(32, 128)),
+        (1024, False, Team(256, 1024)),
+        (1025, False, Team(512, 2048, passes=2)),
+        (65536, True, Team(512, 2048, passes=3)),
+    ],
+)
+def test_teams_of_generated_code_keep_a_row_or_loop_over_it(columns: int, special: bool, team: Team) -> None:
+    assert generated_team(columns, special) == team
 
 
 @given(

@@ -365,3 +365,37 @@ def test_a_sketch_is_what_a_capture_would_be() -> None:
     assert (case.read_bytes, case.written_bytes, case.kind) == (2 * (32 + 16), 2 * 8, Kind.GEMM)
     assert int(graph.tensors.storage_output.sum()) == 1
     assert [int(size) for size in graph.reads.size] == [64, 32, 16]
+
+
+# --- KernelBench -----------------------------------------------------------------------------------
+
+PROBLEM = {
+    "device": "NVIDIA H100 PCIe", "level": "level1", "problem": "1_Scaled_.py", "eager_mean_ms": 2.0, "eager_std": 0.1,
+    "inductor_mean_ms": 1.0, "inductor_std": 0.1,
+}  # fmt: skip
+CALLS = (
+    '{"problem": "1_Scaled_.py", "ops": ['
+    '{"op": "aten.view.default", "view": true, "inp": [[0, [8, 64, 32], "float32"]],'
+    ' "out": [[1, [512, 32], "float32"]]},'
+    '{"op": "aten._softmax.default", "inp": [[1, [512, 32], "float32"]], "out": [[2, [512, 32], "float32"]]},'
+    '{"op": "aten.mul.Tensor", "inp": [[2, [512, 32], "float32"]], "out": [[3, [512, 32], "float32"]]}]}',
+    '{"problem": "2_Slides.py", "ops": [{"op": "aten.convolution.default", "inp": [], "out": []}]}',
+)  # fmt: skip
+
+
+def test_kernelbench_pairs_eager_and_compiled_runs(tmp_path: Path) -> None:
+    others = ({**PROBLEM, "problem": "2_Slides.py"}, {**PROBLEM, "problem": "3_Lost.py"})
+    path = table(tmp_path / "level1.csv", PROBLEM, *others)
+    write(tmp_path / "aten_ops_level1.jsonl", *CALLS)
+    found = validate(tmp_path)
+    assert [(row.mode, row.kernels) for row in found.operators] == [("eager", 2), ("compiled", 1)]
+    (gain,) = found.speed_ups
+    assert (gain.pair.measured, gain.case) == (2.0, "kernelbench/1_Scaled/fp32")
+    assert found.skipped["not measured: the shapes do not tell the work of convolution"] == 1
+    assert found.skipped["not measured: no list of the problem's calls"] == 1
+    write(tmp_path / "aten_ops_level1.jsonl", CALLS[0].replace('"float32"', '"float7"'))
+    with pytest.raises(MeasurementError, match=r"level1.csv:2: problem: 'float7' is no dtype"):
+        validate(path)
+    write(tmp_path / "aten_ops_level1.jsonl", CALLS[0], "[]")
+    with pytest.raises(MeasurementError, match=r"aten_ops_level1.jsonl:2: is no list of calls"):
+        validate(path)

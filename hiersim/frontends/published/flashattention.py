@@ -3,8 +3,8 @@
 `flashattention_tables18_20.csv`: tables 18 to 20, FP16 without mask and dropout, forward and backward, ms.
 `flashattention_fig2_v1.csv`: figure 2, left, of version 1: GPT-2 medium with a padding mask, forward and backward, GB
 read and written and ms. Fused attention is replayed by the policy `attention`, which takes the paper's algorithm.
-Fused backward alone, and Megatron's partly fused kernels, are not rebuilt. Times are the host's, launches included, with the
-same tensors again and again.
+Fused backward alone, and Megatron's partly fused kernels, are not rebuilt. Times are the host's, launches included,
+with the same tensors again and again.
 
 References
 ----------

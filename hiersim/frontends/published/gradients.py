@@ -82,10 +82,7 @@ class _Walk:
         if gradient is None:
             return
         name = packet(call.operator)
-        if name in _FORMULAS:
-            found = _FORMULAS[name](self, call, gradient)
-        else:
-            found = self.through(call, gradient, name)
+        found = _FORMULAS[name](self, call, gradient) if name in _FORMULAS else self.through(call, gradient, name)
         for sheet, own in zip(call.reads, found, strict=True):
             if own is not None and self.needs(sheet):
                 self.add(sheet, own)

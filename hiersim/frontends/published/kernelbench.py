@@ -77,16 +77,17 @@ def _calls(folder: Path) -> Mapping[str, list[dict[str, Any]]]:
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    number = 0
+    line = 0
     try:
-        for number, text in enumerate(lines(path, str(path)), start=1):
+        for text in lines(path, str(path)):
+            line += 1
             entry = json.loads(text)
             if not isinstance(entry, dict) or not isinstance(entry.get("ops"), list) or "problem" not in entry:
                 raise ValueError("is no list of calls")
             yield entry
     except (HiersimError, ValueError, OSError, EOFError) as error:
         reason = error.problem if isinstance(error, HiersimError) else str(error)
-        raise MeasurementError(reason, file=str(path), line=number, expected="JSON lines: problem, ops") from None
+        raise MeasurementError(reason, file=str(path), line=line, expected="JSON lines: problem, ops") from None
 
 
 def _packet(call: Mapping[str, Any]) -> str:

@@ -13,7 +13,15 @@ from hiersim.errors import HiersimError
 from hiersim.frontends import neusight
 from hiersim.frontends.lines import lines
 from hiersim.frontends.measured import Measured
-from hiersim.frontends.published import aiconfigurator, flashattention, kernelbench, liger, llmcompass, neusight_models, vidur
+from hiersim.frontends.published import (
+    aiconfigurator,
+    flashattention,
+    kernelbench,
+    liger,
+    llmcompass,
+    neusight_models,
+    vidur,
+)
 
 Load = Callable[[Path], tuple[Measured, ...]]
 """Reads a file; one `Measured` for each device in it."""
