@@ -185,7 +185,7 @@ ENTRY main {{
         ("index=0\n  one.1", "index=8\n  one.1", "takes a part that its operand lacks", 13),
         ("body=body.2", "body=body.9", "computation 'body.9' is not in the file", 36),
         ("next.1 = s32[]", "count.1 = s32[]", "'count.1' is there twice", 15),
-        ("add(count.1, one.1)", "subtract(count.1, one.1)", "runs more than", None),
+        ("add(count.1, one.1)", "subtract(count.1, one.1)", "walks more than", None),
         ("to_apply=dynamic_index.1", "to_apply=body.2", "takes a part that its operand lacks", 13),
         ("reshape(part.1)", "call(held.1, at.1), to_apply=dynamic_index.1", "nest too deeply", None),
         ("parameter(1), metadata", "parameter(5), metadata", "is not among", None),

@@ -30,7 +30,7 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
     dtype = getattr(torch, workload.torch_dtype)
     kwargs: dict[str, Any] = {}
     words: list[str] = []
-    bytewise = main == "inputs" and getattr(config, "vocab_size", 0)  # Perceiver: tokens by another name
+    bytewise = main == "inputs" and hasattr(config, "vocab_size")  # Perceiver: tokens by another name
     asked = "input_ids" in names and (_contrastive(config) or names["input_ids"].default is inspect.Parameter.empty)
     if main == "input_ids" or bytewise or asked:
         tokens = _tokens(config, workload)
