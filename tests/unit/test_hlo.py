@@ -185,7 +185,7 @@ ENTRY main {{
         ("index=0\n  one.1", "index=8\n  one.1", "takes a part that its operand lacks", 13),
         ("body=body.2", "body=body.9", "computation 'body.9' is not in the file", 36),
         ("next.1 = s32[]", "count.1 = s32[]", "'count.1' is there twice", 15),
-        ("add(count.1, one.1)", "subtract(count.1, one.1)", "runs more than", None),
+        ("add(count.1, one.1)", "subtract(count.1, one.1)", "walks more than", None),
         ("to_apply=dynamic_index.1", "to_apply=body.2", "takes a part that its operand lacks", 13),
         ("reshape(part.1)", "call(held.1, at.1), to_apply=dynamic_index.1", "nest too deeply", None),
         ("parameter(1), metadata", "parameter(5), metadata", "is not among", None),
@@ -228,3 +228,19 @@ def test_the_command_imports_a_module(tmp_path: Path) -> None:
     run = CliRunner().invoke(main, ["compare", str(target), "-d", "tpu-v4"])
     assert run.exit_code == 0, run.output
     assert "xla (captured)" in run.output
+
+
+def test_memory_that_is_set_aside_is_no_work(tmp_path: Path) -> None:
+    text = """HloModule m
+
+ENTRY e {
+  x = f32[1]{0} parameter(0)
+  at = s32[] parameter(1)
+  space = f32[7]{0} custom-call(), custom_call_target="AllocateBuffer"
+  ROOT put = f32[7]{0} dynamic-update-slice(space, x, at)
+}
+"""
+    graph = imported(tmp_path, text).graph
+    assert labels(imported(tmp_path, text)) == ["hlo.dynamic-update-slice"]
+    assert graph.writes.size.tolist() == [4]
+    assert graph.tensors.storage_bytes.tolist()[-1] == 28

@@ -22,6 +22,8 @@ from hiersim.frontends.tables import Access, Row, Storage, TensorKey, merged
 from hiersim.model.operators import Flag, Kind, Phase, Role
 
 MAX_ROWS: Final = 100_000
+MAX_STEPS: Final = 150_000
+"""Instructions that are walked, with those that run nothing: a loop that does not end is refused within seconds."""
 MAX_DEPTH: Final = 50
 _NOTHING: Final = frozenset({"after-all", "partition-id", "replica-id", "get-dimension-size", "set-dimension-size"})
 _PREFETCHES: Final = frozenset({"copy-start", "slice-start", "dynamic-slice-start"})
@@ -47,6 +49,7 @@ class Walk:
     """What was learned of a fusion's computation."""
     made: dict[tuple[int, str, Flag], Row] = field(default_factory=dict)
     depth: int = 0
+    steps: int = 0
     silent: int = 0
     """Above 0 nothing is appended."""
 
@@ -124,6 +127,9 @@ class Walk:
     ) -> Item:
         """The result of one instruction."""
         code = row.opcode
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            self.module.fail(f"walks more than {MAX_STEPS} instructions", row.line, "fewer repetitions of its loops")
         if code == "parameter":
             number = int(row.literal) if row.literal.isdigit() else -1
             if not 0 <= number < len(arguments):
@@ -255,6 +261,8 @@ class Walk:
                 return Value(array=out, literal=computed(row, numbers))
             if row.opcode in ("dynamic-update-slice", "scatter") and len(operands) > 1:
                 return self.updated(row, operands, last)
+        if "AllocateBuffer" in row.attributes.get("custom_call_target", "") and isinstance(out, Array):
+            return self.new(out)  # memory that a compiler for TPUs sets aside: nothing runs
         if "ConcatBitcast" in row.attributes.get("custom_call_target", "") and isinstance(out, Array) and operands:
             return self.joined(row, operands, out)
         results = [self.new(array) for array in arrays(out)]

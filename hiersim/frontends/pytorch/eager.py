@@ -41,7 +41,9 @@ from hiersim.model.operators import Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph
 
 _RANDOM = torch.Tag.nondeterministic_seeded
-class _Modules(ModuleTracker):  # type: ignore[misc]
+
+
+class _Modules(ModuleTracker):
     """The modules that run. Nothing is registered for a backward pass that will not come: without gradients PyTorch
     refuses to, of a parameter that is handed to a module."""
 

@@ -30,11 +30,14 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
     dtype = getattr(torch, workload.torch_dtype)
     kwargs: dict[str, Any] = {}
     words: list[str] = []
-    bytewise = main == "inputs" and getattr(config, "vocab_size", 0)  # Perceiver: tokens by another name
-    if main == "input_ids" or bytewise or ("input_ids" in names and _contrastive(config)):
+    bytewise = main == "inputs" and hasattr(config, "vocab_size")  # Perceiver: tokens by another name
+    asked = "input_ids" in names and (_contrastive(config) or names["input_ids"].default is inspect.Parameter.empty)
+    if main == "input_ids" or bytewise or asked:
         tokens = _tokens(config, workload)
         kwargs["inputs" if bytewise else "input_ids"] = torch.zeros(batch, tokens, dtype=torch.long)
         words.append(f"{batch} x {tokens} tokens")
+        if "bbox" in names:  # where each token stands on the page
+            kwargs["bbox"] = torch.zeros(batch, tokens, 4, dtype=torch.long)
     if "pixel_values" in names and (main == "pixel_values" or _contrastive(config)):
         shape = _image(config, workload)
         kwargs["pixel_values"] = torch.zeros(batch, *shape, dtype=dtype)
@@ -112,7 +115,9 @@ def _tokens(config: Any, workload: Workload) -> int:
 
 def _image(config: Any, workload: Workload) -> tuple[int, ...]:
     vision = getattr(config, "vision_config", None) or config
-    size = workload.image or getattr(vision, "image_size", None) or 224
+    parts = [vision, config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    sizes = [size for part in parts if (size := getattr(part, "image_size", None))]
+    size = workload.image or (sizes[0] if sizes else 224)
     height, width = size if isinstance(size, list | tuple) else (size, size)
     channels = getattr(vision, "num_channels", 3)
     frames = getattr(vision, "num_frames", None)
