@@ -127,6 +127,21 @@ def many_distinct_waits() -> Program:
     return build((small, other), in_stream([*once, *once]))
 
 
+def idle_starts() -> Program:
+    """Kernels that find the machine idle, nearly idle or busy, behind other ones each time: ever later launches."""
+    nests = (
+        uniform(((READ, 3, 2), (MATRIX, 4, 0), (WRITE, 5, 9)), 3, complete=1, release=1),
+        uniform(((READ, 2, 7), (VECTOR, 3, 0)), 2),
+        uniform(((READ, 2, 1), (VECTOR, 1, 0), (MATRIX, 3, 2), (L2, 2, 4)), 2, complete=2, release=2),
+        uniform(((READ, 2, 1), (WRITE, 3, 4)), 2),
+        uniform(((MATRIX, 2, 0), (WRITE, 1, 20)), 2, complete=0, release=0),
+        Nest(tiles=(((VECTOR, 1, 0),),), loops=()),
+    )
+    order = (0, 1, 2, 3, 4, 0, 2, 1, 5, 4, 3, 1, 0, 0, 4, 4, 5, 0, 3, 3, 2, 4, 1)
+    kernels = [Kernel(nest=nest, host=1 + turn, start=turn % 2) for turn in range(28) for nest in order]
+    return build(nests, in_stream([*kernels, *kernels[:200:3]]))
+
+
 def waits_seen_again() -> Program:
     """What some kernels do is seen again before that of a hundred others is seen for the first time."""
     small = uniform(((READ, 3, 2), (MATRIX, 4, 0)), 2)
@@ -358,6 +373,7 @@ HARD: Final = {
     "loops of some length": loops_of_some_length(),
     **{f"{depth} tiles at once": so_many_tiles(depth) for depth in (62, 63, 64, 65)},
     "many distinct waits": many_distinct_waits(),
+    "idle starts": idle_starts(),
     "waits seen again": waits_seen_again(),
     "a backlog of two kernels": backlog_of_two_kernels(),
     "a long flight past a busy port": long_flight_past_busy_port(),
@@ -383,17 +399,18 @@ HARD: Final = {
 }
 
 PLAYED: Final = {
-    "many distinct waits": (2001, 334),
+    "many distinct waits": (200, 7),
+    "idle starts": (598, 116),
     "a long flight, then a busy port": (78, 9),
     "late work of many units": (536, 2),
     "a drain beside other work": (64, 2),
     "a start in a loop after 1203": (1040, 2),
-    "write-backs behind layers, 1 buffers": (248, 22),
-    "write-backs behind layers, 3 buffers": (515, 18),
-    "write-backs behind layers, 70 buffers": (663, 10),
+    "write-backs behind layers, 1 buffers": (335, 10),
+    "write-backs behind layers, 3 buffers": (377, 6),
+    "write-backs behind layers, 70 buffers": (535, 8),
     "loads that wait for stores, 2 buffers": (1624, 243),
     "loads that wait for stores, 3 buffers": (894, 115),
     "loads that wait for stores, 5 buffers": (1664, 49),
-    "shares at a fair port": (68, 27),
+    "shares at a fair port": (34, 13),
 }
 """Stages played and states written down with fast-forward, as counted on 23 to 27 November 2026."""

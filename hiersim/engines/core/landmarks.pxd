@@ -5,7 +5,10 @@ from hiersim.engines.core.machine cimport Machine
 cdef class Landmarks(Machine):
     cdef dict state_ids
     cdef list states
+    cdef bint is_idle(self) noexcept
     cdef long long state(self, long long kernel) except? -1
+    cdef long long read_words(self, long long known) except -1
+    cdef long long restore(self, long long kernel, long long known) except -1
     cdef long long take(self) noexcept
     cdef long long take_tile(self, long long kernel) except -1
     cdef long long restore_resource(self, long long place, long long kernel) except -1

@@ -7,12 +7,14 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import doubled, loaded
+from hiersim.engines.core.columns import doubled
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
     from cython.cimports.hiersim.engines.core.columns import frozen
+    from cython.cimports.libc.string import memcpy
 else:
     from hiersim.engines.core.columns import frozen
 
@@ -20,6 +22,8 @@ INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
+WORD = cython.declare(cython.longlong, 8 if cython.compiled else 1)
+"""What a word takes in a state: bytes, or entries of a tuple."""
 
 
 @cython.cclass
@@ -51,6 +55,13 @@ class Landmarks(Machine):
         self.put(INFINITY)
         return self.state_of_words()
 
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_idle(self) -> cython.bint:
+        """True when everything has arrived, and before now; the tile that arrived last keeps its slot."""
+        return self.live == (self.last_slot != NONE) and self.last_time < self.now
+
     def state_of_words(self) -> int:
         """Id of the state that was written down."""
         words = frozen(self.words, self.word_count)
@@ -59,17 +70,32 @@ class Landmarks(Machine):
             self.states.append(words)
         return found
 
-    def restore(self, kernel: int, known: int) -> None:
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_words(self, known: cython.longlong) -> cython.longlong:
+        """The words of a state that was seen before."""
+        kept = self.states[known]
+        index: cython.longlong
+        count: cython.longlong = len(kept) // WORD
+        while count > len(self.words):
+            self.words = doubled(self.words)
+        if cython.compiled:
+            memcpy(cython.address(self.words[0]), PyBytes_AS_STRING(kept), count * WORD)
+        else:
+            for index in range(count):
+                self.words[index] = kept[index]
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def restore(self, kernel: cython.longlong, known: cython.longlong) -> cython.longlong:
         """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
         place: cython.longlong
-        index: cython.longlong
-        words: cython.longlong[::1] = loaded(
-            np.frombuffer(self.states[known], np.int64) if cython.compiled else self.states[known]
-        )
-        while len(words) > len(self.words):
-            self.words = doubled(self.words)
-        for index in range(len(words)):
-            self.words[index] = words[index]
+        begin: cython.longlong
+        end: cython.longlong
+        self.read_words(known)
         self.word_count = 0
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
@@ -90,6 +116,7 @@ class Landmarks(Machine):
             self.piece(begin, end, self.take())
             self.drained(0, 0)
         self.drain_to[0] = self.drains
+        return 0
 
     @cython.final
     @cython.cfunc

@@ -20,6 +20,7 @@ else:
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
+DISPATCH = cython.declare(cython.longlong, int(Entry.DISPATCH))
 COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 
@@ -30,7 +31,9 @@ class Stream(Landmarks):
     """Kernels that each need the one before: from state to state at the ends of kernels.
 
     What a kernel does follows from the state that it finds, its loop nest and how long after its predecessor it
-    starts. With fast-forward each such transition is played once and remembered.
+    starts. With fast-forward each such transition is played once and remembered. A kernel that finds the machine idle
+    does what its loop nest says and nothing else, whatever was before: that is remembered for each nest as well, as a
+    transition from its start and with the ledger after its start alone.
     """
 
     host_ticks: cython.longlong[::1]
@@ -62,6 +65,8 @@ class Stream(Landmarks):
     cell_ticks: cython.longlong[::1]
     cell_count: cython.longlong
     t_count: cython.longlong
+    idle_of_nest: cython.longlong[::1]
+    stale: cython.bint
 
     # distinct rows of the ledger
     row_keys: Index
@@ -72,6 +77,7 @@ class Stream(Landmarks):
     pairs: cython.longlong[::1]
     ledger_row: cython.longlong[::1]
     late: cython.longlong[::1]
+    late_busy: cython.longlong[::1]
     remembered: cython.longlong
 
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
@@ -92,11 +98,12 @@ class Stream(Landmarks):
         self.t_busy = column(64 * self.resources)
         self.t_first, self.t_last, self.cell_count = column(64), column(64), 0
         self.cell_place, self.cell_ticks = column(4 * self.row_size), column(4 * self.row_size)
+        self.idle_of_nest, self.stale = column(len(self.depth), NONE), False
         self.row_keys, self.row_of_key = Index(5), column(128)
         self.row_ids, self.rows = {}, []
         self.scratch, self.pairs = column(self.row_size), column(2 * self.row_size)
         self.ledger_row = column(kernels)
-        self.late = column(2 * N_ENGINES)
+        self.late, self.late_busy = column(2 * N_ENGINES), column(self.resources)
         self.remembered = 0
 
     def run(self) -> None:
@@ -105,7 +112,6 @@ class Stream(Landmarks):
         kernel: cython.longlong
         here: cython.longlong = self.state(0) if self.fast else NONE
         count: cython.longlong = len(self.end)
-        stale: cython.bint = False
         ready: cython.longlong = 0
         for kernel in range(count):
             self.ready[kernel] = ready
@@ -117,17 +123,16 @@ class Stream(Landmarks):
                 known = self.transitions.find()
                 known = self.t_of_key[known] if known != NONE else NONE
             if known != NONE:
-                stale = True
                 self.recall(kernel, known, ready + wait)
             else:
-                if stale:
+                if self.stale:
                     self.restore(kernel, here)
-                    stale = False
+                    self.stale = False
                 known = self.play(kernel, ready + wait, here)
             self.keep_books(kernel, known, previous)
             here = self.t_next[known]
             previous, ready = known, self.end[kernel]
-        if stale:
+        if self.stale:
             self.restore(count, here)
         self.run_dry(previous)
 
@@ -152,6 +157,7 @@ class Stream(Landmarks):
         self.end[kernel] = self.ready[kernel] + self.t_length[known]
         self.t_used[known] += 1
         self.remembered += 1
+        self.stale = True
         return 0
 
     @cython.cfunc
@@ -160,24 +166,96 @@ class Stream(Landmarks):
         """Play one kernel from the end of its predecessor to its own; returns the transition that it made."""
         index: cython.longlong
         stages: cython.longlong = self.stages + self.skipped
+        nest: cython.longlong = self.nest[kernel]
         self.open_books()
         self.next_start = start
         if start > self.now:
             self.until_done()
         self.next_start = INFINITY
-        self.activate(kernel)
-        self.until_done()
-        self.finish(0)
-        known: cython.longlong = self.transition(kernel)
+        idle: cython.bint = self.fast and self.is_idle() and self.total[nest] > 0
+        if idle and self.idle_of_nest[nest] != NONE:
+            self.repeat(kernel, self.idle_of_nest[nest])
+        else:
+            self.play_tiles(kernel, idle)
+        known: cython.longlong = self.transition(self.ready[kernel])
         self.t_stages[known] = self.stages + self.skipped - stages
         for index in range(self.resources):
             self.total_busy[index] += self.busy[index]
-        self.t_next[known] = self.state(kernel + 1) if self.fast else NONE
+        if self.stale:
+            self.t_next[known] = self.t_next[self.idle_of_nest[nest]]
+        else:
+            self.t_next[known] = self.state(kernel + 1) if self.fast else NONE
+        if idle and not self.stale and self.t_next[known] != NONE:
+            self.idle_of_nest[nest] = known - 1
+            self.t_next[known - 1] = self.t_next[known]
         if here != NONE and self.t_next[known] != NONE:
-            self.transitions.key[0], self.transitions.key[1] = here, self.nest[kernel]
+            self.transitions.key[0], self.transitions.key[1] = here, nest
             self.transitions.key[2] = start - self.ready[kernel]
             self.t_of_key[self.transitions.add()] = known
         return known
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def play_tiles(self, kernel: cython.longlong, idle: cython.bint) -> cython.longlong:
+        """Play a kernel that starts now; where it finds the machine idle, a transition from its start is noted."""
+        index: cython.longlong
+        known: cython.longlong
+        start: cython.longlong = self.now
+        stages: cython.longlong = self.stages + self.skipped
+        for index in range(N_ENGINES if idle else 0):
+            self.covered[index] = start  # what lies before is named afterwards
+        for index in range(self.resources):
+            self.late_busy[index] = self.busy[index]
+            self.busy[index] = 0
+        self.activate(kernel)
+        self.until_done()
+        if idle:
+            known = self.transition(start)
+            self.t_stages[known] = self.stages + self.skipped - stages
+            self.name_idle_time(kernel)
+        for index in range(self.resources):
+            self.busy[index] += self.late_busy[index]
+        self.finish(0)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def repeat(self, kernel: cython.longlong, known: cython.longlong) -> cython.longlong:
+        """A kernel that finds the machine idle does what one of its nest did that found it idle too."""
+        index: cython.longlong
+        start: cython.longlong = self.now
+        self.current, self.start[kernel] = kernel, start
+        for index in range(N_ENGINES):
+            self.begun[index] = 0
+            if self.t_reached[known * N_ENGINES + index] != NONE:
+                self.begun[index] = 1
+                self.covered[index] = start + self.t_reached[known * N_ENGINES + index]
+        self.name_idle_time(kernel)
+        for index in range(self.t_first[known], self.t_last[known]):
+            self.book[self.cell_place[index]] += self.cell_ticks[index]
+        for index in range(self.resources):
+            self.busy[index] += self.t_busy[known * self.resources + index]
+        self.computed[0] = start + self.t_computed[known]
+        self.now = self.end[kernel] = start + self.t_length[known]
+        self.skipped += self.t_stages[known]
+        self.remembered += 1
+        self.stale = True
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def name_idle_time(self, kernel: cython.longlong) -> cython.longlong:
+        """Name the gaps of engines that worked in a kernel, up to its start; nothing worked in them."""
+        engine: cython.longlong
+        begin: cython.longlong
+        for engine in range(N_ENGINES):
+            begin = self.seen
+            if self.begun[engine]:
+                if begin < self.ready[kernel]:
+                    self.dependency(engine, kernel, begin, 0)
+                    begin = self.ready[kernel]
+                self.book[self.row(kernel) + engine * self.columns + DISPATCH] += self.start[kernel] - begin
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -199,23 +277,18 @@ class Stream(Landmarks):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def transition(self, kernel: cython.longlong) -> cython.longlong:
-        """Note what the kernel that has just been played did."""
-        known: cython.longlong
+    def transition(self, since: cython.longlong) -> cython.longlong:
+        """Note what the kernel that has just been played did, with times since `since`."""
+        known: cython.longlong = self.t_count
         index: cython.longlong
-        ready: cython.longlong = self.ready[kernel]
-        if self.fast:
-            known = self.t_count
-            self.t_count += 1
-        else:
-            known = kernel & 1
+        self.t_count = known + 1 if self.fast else 1 - known  # else only that of the kernel before is still needed
         if known == len(self.t_next):
             self.more_transitions()
-        self.t_length[known] = self.now - ready
-        self.t_computed[known] = self.drain_computed[0] - ready
+        self.t_length[known] = self.now - since
+        self.t_computed[known] = self.computed[0] - since
         self.t_used[known] = 0
         for index in range(N_ENGINES):
-            self.t_reached[known * N_ENGINES + index] = self.covered[index] - ready if self.begun[index] else NONE
+            self.t_reached[known * N_ENGINES + index] = self.covered[index] - since if self.begun[index] else NONE
         for index in range(self.resources):
             self.t_busy[known * self.resources + index] = self.busy[index]
         self.write_cells(known)
@@ -325,7 +398,7 @@ class Stream(Landmarks):
             if self.advance() == 0:
                 break
             self.completions()
-        for known in range(self.t_count):
+        for known in range(self.t_count if self.fast else 0):
             for index in range(self.resources):
                 self.busy[index] += self.t_busy[known * self.resources + index] * self.t_used[known]
             self.skipped += self.t_stages[known] * self.t_used[known]
