@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
-
-import pytest
 
 from benchmarks.fidelity_history import PAGE, ROOT, table_of
 from hiersim import bundled
@@ -24,9 +20,7 @@ from hiersim.validation.rows import OperatorRow, Skips
 from hiersim.validation.sample import sampled
 from hiersim.validation.validate import Validation
 
-BAR: Final = Path(__file__).with_suffix(".json")
-SLACK: Final = 0.02
-"""How much further off a class may be than the bar, as a part of what was measured: 2 points."""
+Hold = Callable[[str, dict[str, float]], None]
 EACH: Final = 2
 """Operators of each class of the second card."""
 
@@ -51,28 +45,20 @@ def errors(named: Iterable[tuple[str, Pair]]) -> dict[str, float]:
     return {name: round(accuracy(pairs).mape, 4) for name, pairs in sorted(found.items())}
 
 
-def check(key: str, found: dict[str, float], request: pytest.FixtureRequest) -> None:
-    bar = json.loads(BAR.read_text()) if BAR.exists() else {}
-    if request.config.getoption("--regenerate"):
-        bar[key] = found
-        BAR.write_text(json.dumps(bar, sort_keys=True, indent=1) + "\n")
-    assert set(found) == set(bar[key])
-    further = {name: (error, bar[key][name]) for name, error in found.items() if error > bar[key][name] + SLACK}
-    assert not further, "MAPE now and before: further from what was measured"
-
-
-def test_a_second_card_is_no_further_off(request: pytest.FixtureRequest) -> None:
+def test_a_second_card_is_no_further_off(no_further_off: Hold) -> None:
     measured = load_measured(bundled.measurements() / "h200-sxm-2026-11-27" / "kernels.jsonl.gz")
     rows = rows_of(sampled(measured, EACH), "h200-sxm")
-    check("H200", errors((f"{row.suite}: {row.kind}, {row.cache}", row.pair) for row in rows), request)
+    no_further_off("H200", errors((f"{row.suite}: {row.kind}, {row.cache}", row.pair) for row in rows))
 
 
-def test_compiled_operators_and_what_they_gain_are_no_further_off(request: pytest.FixtureRequest) -> None:
+def test_compiled_operators_are_no_further_off_nor_are_their_gains(
+    no_further_off: Hold,
+) -> None:
     rows = rows_of(load_measured(bundled.measurements() / "h100-sxm-2026-11-27" / "fusion.jsonl.gz"), "h100-sxm")
     compiled = [row for row in rows if row.mode == "compiled"]
     gains = Validation(files=(), dates=(), version="", operators=tuple(rows)).speed_ups
     found = errors((row.group, row.pair) for row in compiled) | errors(("gain", row.pair) for row in gains)
-    check("compiled", found, request)
+    no_further_off("compiled", found)
 
 
 def test_the_history_finds_the_table_of_the_page() -> None:
