@@ -74,7 +74,9 @@ def test_no_tier_supplies_or_takes_more_than_the_one_before_it_asked(trace: Trac
     """Byte for byte; what gathers and scatters move in whole sectors is tested in test_access_patterns.py."""
     read, write = lower(eager(trace), bytewise(design)).traffic()
     near = len(design.core_tiers)
-    assert bool(np.all(np.diff(read[near:]) <= 0))
+    operands = np.repeat(trace.graph.operators.kind, np.diff(trace.graph.reads.ptr)) <= Kind.ATTENTION
+    again = int(trace.graph.reads.size[operands].sum())  # deviation D54: operands larger than their sizes say
+    assert bool(np.all(np.diff(read[near:]) <= again))
     assert bool(np.all(np.diff(write[near:]) <= 0))
 
 

@@ -81,6 +81,8 @@ class Scheduler:
         """(B,) the group of each buffer, after all rounds."""
         pairs = suited(self.alone, self.rules)
         merged = bytearray(len(self.alone))  # 1 for buffers that are no longer alone
+        sizes = zip(self.alone.points.tolist(), self.alone.inner.tolist(), strict=True)
+        split = [self.rules.splits(results, length) for results, length in sizes]
         group, can_merge = self.contraction.group, self.contraction.can_merge
         for _ in range(self.rules.fusion_rounds):
             changed = set[int]()
@@ -88,8 +90,9 @@ class Scheduler:
                 first, second = group(one), group(other)
                 if first == second:
                     continue
-                grown = merged[first] or merged[second]  # pairs suit each other: what is still alone still does
-                if (grown and self.mismatch(first, second) is not None) or not can_merge(first, second):
+                # pairs suit each other: what is still alone still does, but for what waits for parts of a result
+                unsure = merged[first] or merged[second] or split[first] or split[second]
+                if (unsure and self.mismatch(first, second) is not None) or not can_merge(first, second):
                     continue
                 merged[first] = merged[second] = 1
                 changed.add(self._merge(first, second))
@@ -187,8 +190,7 @@ class Scheduler:
         return self._is_split(reduces) and plain.points > reduces.points and not reduces.made.isdisjoint(plain.loads)
 
     def _is_split(self, group: Group) -> bool:
-        rules = self.rules
-        return group.points < rules.split_reduction_outputs and group.inner > rules.split_reduction_length
+        return self.rules.splits(group.points, group.inner)
 
     def _merge(self, one: int, other: int) -> int:
         first, second = self.of(one), self.of(other)
