@@ -136,6 +136,7 @@ def _of_compute(design: Design) -> Iterator[Resource]:
     yield from _one("compute.load_bandwidth", Sense.RATE, compute.load_bandwidth)
     yield from _one("compute.start_up", Sense.TIME, compute.start_up)
     yield from _one("compute.exchange", Sense.TIME, compute.exchange)
+    yield from _one("compute.window_set_up", Sense.TIME, compute.window_set_up)
     yield from _one("compute.buffer_depth", Sense.COUNT, compute.buffer_depth, whole=True)
 
 

@@ -25,7 +25,7 @@ def test_options_are_the_arguments_of_variant(hiersim: Any) -> None:
 def test_the_name_of_the_variant_stands_above_its_table(hiersim: Any) -> None:
     done = hiersim("compare", *DECODE, "--context", "512", "--weights", "fp8", "-f", "inductor")
     assert "llama3-8b-decode[weights=fp8,context=512] on" in done.stdout
-    assert done.stderr == ""
+    assert all(line.startswith("warning: extrapolated") for line in done.stderr.splitlines())
 
 
 def test_llama_70b_in_fp8_fits_an_h200(hiersim: Any) -> None:

@@ -55,13 +55,14 @@ def test_an_unknown_study_names_the_nearest() -> None:
 
 
 def test_gpus_wait_two_fifths_to_three_fifths_of_eager_training_on_h100_and_fusion_returns_half_of_it() -> None:
+    eager = [row for row in rows("waiting") if row["fusion"] == "eager"]
     for row in rows("waiting"):
         assert sum(value for key, value in row.items() if key.endswith("_share")) == pytest.approx(1.0)
         if row["fusion"] == "eager":
             assert 0.35 < row["stall_fraction"] < 0.6
             assert row["speedup"] == 1
-    assert 0.4 <= by_design("waiting")["h100-sxm"]["stall_fraction"] <= 0.6
-    assert [claim.agrees for claim in answered("waiting")[0].claims] == [Agreement.YES, Agreement.YES]
+    assert all(0.4 <= row["stall_fraction"] <= 0.6 for row in eager if row["design"] == "h100-sxm")
+    assert [claim.agrees for claim in answered("waiting")[0].claims] == [Agreement.PARTLY, Agreement.YES]
 
 
 def test_what_compilers_save_adds_up_to_the_speed_up_and_the_newest_gpu_gains_most() -> None:

@@ -92,7 +92,7 @@ def _bought(design: Design, path: str) -> str:
         return "far_memory" if own.scope is Scope.HOST or place == design.home.name else "near_memory"
     if kind == "links":
         return "far_memory"
-    if path in ("compute.start_up", "compute.exchange") or kind == "host":
+    if path in ("compute.start_up", "compute.exchange", "compute.window_set_up") or kind == "host":
         return "host"
     return "near_memory" if path in ("compute.load_bandwidth", "compute.clock") else "flops"
 
