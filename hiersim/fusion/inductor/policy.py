@@ -91,7 +91,7 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     numbered = single.take(order)
     before, after = edges(graph, numbered, links, flow(graph, numbered, links, ""))
     heads = np.array(buffers.heads, np.int64)[order]
-    alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase)
+    alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase, rules)
     begin = partial(_scheduler, buffers, alone, (before, after), rules)
     scheduler = begin()
     return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=_joined(numbered, scheduler.run()))

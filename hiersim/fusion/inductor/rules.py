@@ -49,10 +49,6 @@ class InductorRules:
     fusion_rounds: int = 10
     """Passes over all pairs (Scheduler.fuse_nodes)."""
 
-    def splits(self, results: int, length: int) -> bool:
-        """Whether a reduction of `length` elements each to so many results is split over blocks."""
-        return results < self.split_reduction_outputs and length > self.split_reduction_length
-
 
 class Part(IntEnum):
     """What TorchInductor makes of an operator."""

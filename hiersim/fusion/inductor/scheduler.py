@@ -28,6 +28,8 @@ class Group:
     """Points of the parallel loops (`numel`)."""
     inner: int
     """Points of the reduction loops (`rnumel`); 1 where nothing is reduced."""
+    split: bool
+    """Whether its reductions are split over blocks."""
     loads: set[int]
     """Keys that it reads, its own results among them."""
     made: set[int]
@@ -70,6 +72,7 @@ class Scheduler:
             place=(int(alone.stretch[number]), int(alone.phase[number])),
             points=int(alone.points[number]),
             inner=int(alone.inner[number]),
+            split=bool(alone.split[number]),
             loads=loads,
             made=made,
             touched=loads | made,
@@ -81,8 +84,6 @@ class Scheduler:
         """(B,) the group of each buffer, after all rounds."""
         pairs = suited(self.alone, self.rules)
         merged = bytearray(len(self.alone))  # 1 for buffers that are no longer alone
-        sizes = zip(self.alone.points.tolist(), self.alone.inner.tolist(), strict=True)
-        split = [self.rules.splits(results, length) for results, length in sizes]
         group, can_merge = self.contraction.group, self.contraction.can_merge
         for _ in range(self.rules.fusion_rounds):
             changed = set[int]()
@@ -90,9 +91,8 @@ class Scheduler:
                 first, second = group(one), group(other)
                 if first == second:
                     continue
-                # pairs suit each other: what is still alone still does, but for what waits for parts of a result
-                unsure = merged[first] or merged[second] or split[first] or split[second]
-                if (unsure and self.mismatch(first, second) is not None) or not can_merge(first, second):
+                grown = merged[first] or merged[second]  # pairs suit each other: what is still alone still does
+                if (grown and self.mismatch(first, second) is not None) or not can_merge(first, second):
                     continue
                 merged[first] = merged[second] = 1
                 changed.add(self._merge(first, second))
@@ -162,7 +162,7 @@ class Scheduler:
             return Reason.LIBRARY_CALL, 0
         if first.place != second.place:
             return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE, 0
-        if not _loops_suit(first, second) or self._waits_for_parts(first, second):
+        if not _loops_suit(first, second) or _waits_for_parts(first, second):
             return Reason.LOOP_NEST, 0
         passed = (first.made & second.loads) | (second.made & first.loads)
         whole = self.buffers.loads.whole
@@ -180,18 +180,6 @@ class Scheduler:
                 return Reason.DISTANCE, 0
         return None, shared
 
-    def _waits_for_parts(self, first: Group, second: Group) -> bool:
-        """Whether one goes over the elements of a reduction that is split over blocks, after its result is there."""
-        if (first.inner > 1) == (second.inner > 1):
-            return first.inner > 1 and self._is_split(first) and not (first.made | second.made).isdisjoint(
-                first.loads | second.loads
-            )  # fmt: skip
-        reduces, plain = (first, second) if first.inner > 1 else (second, first)
-        return self._is_split(reduces) and plain.points > reduces.points and not reduces.made.isdisjoint(plain.loads)
-
-    def _is_split(self, group: Group) -> bool:
-        return self.rules.splits(group.points, group.inner)
-
     def _merge(self, one: int, other: int) -> int:
         first, second = self.of(one), self.of(other)
         del self._groups[one], self._groups[other]
@@ -203,6 +191,7 @@ class Scheduler:
             place=first.place,
             points=reduces.points,
             inner=reduces.inner,
+            split=reduces.split,
             loads=first.loads | second.loads,
             made=first.made | second.made,
             touched=first.touched | second.touched,
@@ -231,3 +220,13 @@ def _loops_suit(one: Group, other: Group) -> bool:
         return one.points == other.points
     reduces, plain = (one, other) if one.inner > 1 else (other, one)
     return plain.points in (reduces.points, reduces.points * reduces.inner)
+
+
+def _waits_for_parts(one: Group, other: Group) -> bool:
+    """Whether one goes over the elements of a reduction that is split over blocks, after its result is there."""
+    reduces, plain = (one, other) if one.inner > 1 else (other, one)
+    if not reduces.split:
+        return False
+    if plain.inner > 1:
+        return not (one.made | other.made).isdisjoint(one.loads | other.loads)
+    return plain.points > reduces.points and not reduces.made.isdisjoint(plain.loads)

@@ -31,6 +31,8 @@ class Singles:
     """(B,) points of the parallel loops (`numel`)."""
     inner: IntArray
     """(B,) points of the reduction loops (`rnumel`); 1 where nothing is reduced."""
+    split: BoolArray
+    """Whether it is a reduction that is split over blocks: a second kernel adds up what these found."""
     ptr: IntArray
     key: IntArray
     """CSR (B + 1,): keys that each touches, in rising order."""
@@ -47,7 +49,9 @@ class Singles:
         return len(self.head)
 
 
-def singles(buffers: Buffers, facts: Traits, head: IntArray, stretch: IntArray, phase: IntArray) -> Singles:
+def singles(
+    buffers: Buffers, facts: Traits, head: IntArray, stretch: IntArray, phase: IntArray, rules: InductorRules
+) -> Singles:  # fmt: skip
     """The stored results of `head`, in launch order; `stretch` and `phase` are by operator."""
     known, part = buffers.loads, np.array(buffers.part, np.int64)[head]
     points, inner = facts.results[head], np.ones(len(head), np.int64)
@@ -66,6 +70,7 @@ def singles(buffers: Buffers, facts: Traits, head: IntArray, stretch: IntArray, 
         phase=phase[head],
         points=points,
         inner=inner,
+        split=(points < rules.split_reduction_outputs) & (inner > rules.split_reduction_length),
         ptr=np.searchsorted(touched, np.arange(len(head) + 1) * max(keys, 1)).astype(np.int64),
         key=touched % max(keys, 1),
         loads=_among(touched, loads),
@@ -84,10 +89,14 @@ def suited(of: Singles, rules: InductorRules) -> list[tuple[int, int]]:
     fits = (of.points[plain] == of.points[reduced]) | (of.points[plain] == of.points[reduced] * of.inner[reduced])
     same = (of.points[one] == of.points[other]) & (of.inner[one] == of.inner[other])
     kept = np.where(alike, same, fits) & (of.stretch[one] == of.stretch[other]) & (of.phase[one] == of.phase[other])
-    one, other, alike = one[kept], other[kept], alike[kept]
-    shared, passed, straight = _shared(of, one, other)
+    one, other, alike, reduced = one[kept], other[kept], alike[kept], reduced[kept]
+    shared, onward, back, straight = _shared(of, one, other)
+    passed = onward | back
     near = (shared > 0) & (shared >= rules.score_fusion_memory_threshold) & (other - one <= rules.max_distance)
     kept = straight & (passed | near) & (rules.max_fusion_size > 1)
+    larger = np.maximum(of.points[one], of.points[other]) > of.points[reduced]
+    waits = np.where(alike, passed, larger & np.where(reduced == one, onward, back))
+    kept &= ~(of.split[reduced] & waits)
     one, other, alike, shared = one[kept], other[kept], alike[kept], shared[kept]
     order = np.lexsort((other, one, other - one, -shared, ~(alike & (shared > 0))))
     return list(zip(one[order].tolist(), other[order].tolist(), strict=True))
@@ -121,8 +130,8 @@ def _touching(of: Singles, rules: InductorRules) -> tuple[IntArray, IntArray]:
     return pairs // max(len(of), 1), pairs % max(len(of), 1)
 
 
-def _shared(of: Singles, one: IntArray, other: IntArray) -> tuple[IntArray, BoolArray, BoolArray]:
-    """Of each pair the bytes that both touch, whether one hands something to the other, and all of that in order."""
+def _shared(of: Singles, one: IntArray, other: IntArray) -> tuple[IntArray, BoolArray, BoolArray, BoolArray]:
+    """Of each pair the bytes that both touch, whether one hands something on, or gets it, and all of that in order."""
     keys, entries = max(len(of.size), 1), np.arange(len(of.key))
     codes = np.repeat(np.arange(len(of)), np.diff(of.ptr)) * keys + of.key
     ptr, mine = gather(of.ptr, one, entries)
@@ -133,11 +142,12 @@ def _shared(of: Singles, one: IntArray, other: IntArray) -> tuple[IntArray, Bool
     pair, mine, theirs = pair[both], mine[both], theirs[both]
     shared = np.zeros(len(one), np.int64)
     np.add.at(shared, pair, of.size[of.key[mine]])
-    handed = (of.makes[mine] & of.loads[theirs]) | (of.makes[theirs] & of.loads[mine])
-    passed, straight = np.zeros(len(one), np.bool_), np.ones(len(one), np.bool_)
-    passed[pair[handed]] = True
-    straight[pair[handed & ~of.whole[of.key[mine]]]] = False
-    return shared, passed, straight
+    hands, gets = of.makes[mine] & of.loads[theirs], of.makes[theirs] & of.loads[mine]
+    onward, back, straight = np.zeros(len(one), np.bool_), np.zeros(len(one), np.bool_), np.ones(len(one), np.bool_)
+    onward[pair[hands]] = True
+    back[pair[gets]] = True
+    straight[pair[(hands | gets) & ~of.whole[of.key[mine]]]] = False
+    return shared, onward, back, straight
 
 
 def _codes(lists: Sequence[Collection[int]], keys: int) -> IntArray:

@@ -1,0 +1,53 @@
+"""Do the rules of TorchInductor in columns, which choose the pairs of the first round, say what they say pair by pair?"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from hiersim.errors import FusionError
+from hiersim.frontends.archive import load_archive
+from hiersim.frontends.published.sketch import Sketch
+from hiersim.fusion.inductor.policy import schedule
+from hiersim.fusion.inductor.rules import InductorRules
+from hiersim.fusion.inductor.singles import suited
+from hiersim.model.operators import DType
+from hiersim.model.trace import OperatorGraph, Trace
+from hiersim.testing.strategies import traces
+
+CAPTURED = Path(__file__).parent / "captured"
+
+
+def both(graph: OperatorGraph, rules: InductorRules) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """Pairs of stored results that suit each other: by columns, and one by one."""
+    begin = schedule(graph, rules).begin()
+    pairs = combinations(range(len(begin.alone)), 2)
+    return set(suited(begin.alone, rules)), {pair for pair in pairs if begin.mismatch(*pair) is None}
+
+
+@given(traces())
+def test_of_any_graph(trace: Trace) -> None:
+    try:
+        columns, pairs = both(trace.graph, InductorRules())
+    except FusionError:
+        return  # nothing is launched
+    assert columns == pairs
+
+
+@pytest.mark.parametrize("name", ["convnext", "encoder_train", "gqa", "resnet18_train", "swin"])
+def test_of_captured_models(name: str) -> None:
+    columns, pairs = both(load_archive(CAPTURED / f"{name}.npz").graph, InductorRules())
+    assert columns == pairs
+
+
+@pytest.mark.parametrize("length", [4096, 65536])
+def test_of_what_goes_over_a_reduction_again(length: int) -> None:
+    sketch = Sketch(DType.FP32)
+    x = sketch.given("x", (8, length))
+    total = sketch.run("aten.sum.dim_IntList", (x,), (8, 1), arguments=(x, (1,), True))
+    sketch.run("aten.div.Tensor", (x, total), x.shape)
+    columns, pairs = both(sketch.case(suite="s", name="n", params={}).trace().graph, InductorRules())
+    assert columns == pairs == ({(0, 1)} if length == 4096 else set())
