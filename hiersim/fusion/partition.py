@@ -62,6 +62,25 @@ def of_groups(graph: OperatorGraph, group: IntArray, generated: IntArray | None 
     )
 
 
+def joined(partition: Partition, group: IntArray) -> Partition:
+    """The kernels of equal `group` as one; an operator that several of them compute is computed once."""
+    count = int(partition.operators.max(initial=0)) + 1
+    _, label = np.unique(group, return_inverse=True)
+    row = label[partition.kernels()] * count + partition.operators
+    rows = distinct(row)
+    copy = np.ones(len(rows), np.int64)
+    np.minimum.at(copy, np.searchsorted(rows, row), partition.copy)
+    kernels = int(label.max(initial=-1)) + 1
+    alone = np.unique(label, return_index=True)[1]
+    return Partition(
+        ptr=np.searchsorted(rows // count, np.arange(kernels + 1)).astype(np.int64),
+        operators=rows % count,
+        copy=copy,
+        generated=partition.generated[alone],
+        eager=partition.eager[alone],
+    )
+
+
 def owners(graph: OperatorGraph, partition: Partition, name: str) -> IntArray:
     """(N,) the kernel that computes each operator for others; -1 for those that launch nothing.
 

@@ -12,7 +12,8 @@ import dataclasses
 import numpy as np
 
 from hiersim.fusion.attention_chains import Chain, chains
-from hiersim.model.operators import IntArray, Kind
+from hiersim.fusion.partition import joined
+from hiersim.model.operators import Kind
 from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph
 
@@ -34,7 +35,12 @@ def replaced(graph: OperatorGraph, partition: Partition) -> tuple[Partition, lis
         if int(sizes[kernels].sum()) == len(chain.rows):
             label[kernels] = kernels[0]
             kept.append(chain)
-    return (_joined(partition, label), kept) if kept else (partition, kept)
+    if not kept:
+        return partition, kept
+    made = joined(partition, label)
+    several = np.bincount(label, minlength=len(partition))[np.unique(label)] > 1
+    # scores and weights stay inside
+    return dataclasses.replace(made, generated=np.where(several, 1, made.generated)), kept
 
 
 def is_plain(graph: OperatorGraph, chain: Chain) -> bool:
@@ -48,20 +54,3 @@ def is_plain(graph: OperatorGraph, chain: Chain) -> bool:
 
 def _reads(graph: OperatorGraph, row: int) -> int:
     return int(graph.reads.ptr[row + 1] - graph.reads.ptr[row])
-
-
-def _joined(partition: Partition, label: IntArray) -> Partition:
-    """Kernels of equal `label` as one, where the first of them stands; scores and weights stay in it."""
-    kernel = label[partition.kernels()]
-    order = np.lexsort((partition.operators, kernel))
-    alone = np.unique(label)
-    generated = partition.generated[alone].copy()
-    generated[np.bincount(label, minlength=len(partition))[alone] > 1] = 1
-    return dataclasses.replace(
-        partition,
-        ptr=np.searchsorted(kernel[order], np.append(alone, len(partition))).astype(np.int64),
-        operators=partition.operators[order],
-        copy=partition.copy[order],
-        generated=generated,
-        eager=partition.eager[alone],
-    )

@@ -19,8 +19,7 @@ from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import Scheduler
 from hiersim.fusion.inductor.singles import Singles, singles
 from hiersim.fusion.marks import of_trace_alone
-from hiersim.fusion.partition import check_launches, edges, flow, launch_order, ordered
-from hiersim.fusion.patterns import distinct
+from hiersim.fusion.partition import check_launches, edges, flow, joined, launch_order, ordered
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import traits
 from hiersim.model.design import Design
@@ -56,11 +55,11 @@ def inductor_rules(trace: Trace, design: Design | None = None) -> KernelGraph:
     """
     check_launches(trace)
     graph = trace.graph
-    joined, attentions = replaced(graph, partition(graph))
-    made = kernel_graph(trace, joined, RULES)
+    kernels, attentions = replaced(graph, partition(graph))
+    made = kernel_graph(trace, kernels, RULES)
     if not attentions:
         return made
-    launched = ordered(graph, joined, dependences(graph), trace.name)
+    launched = ordered(graph, kernels, dependences(graph), trace.name)
     return merged(graph, made, launched, attentions, library=True)
 
 
@@ -94,7 +93,7 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase, rules)
     begin = partial(_scheduler, buffers, alone, (before, after), rules)
     scheduler = begin()
-    return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=_joined(numbered, scheduler.run()))
+    return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=joined(numbered, scheduler.run()))
 
 
 def _scheduler(
@@ -122,22 +121,3 @@ def _copies(operators: IntArray) -> IntArray:
     copy = np.ones(len(operators), np.int64)
     copy[np.unique(operators, return_index=True)[1]] = 0
     return copy
-
-
-def _joined(single: Partition, group: IntArray) -> Partition:
-    """The kernels of equal `group` as one; an operator that several of them compute is computed once."""
-    count = int(single.operators.max(initial=0)) + 1
-    _, label = np.unique(group, return_inverse=True)
-    row = label[single.kernels()] * count + single.operators
-    rows = distinct(row)
-    copy = np.ones(len(rows), np.int64)
-    np.minimum.at(copy, np.searchsorted(rows, row), single.copy)
-    kernels = int(label.max(initial=-1)) + 1
-    alone = np.unique(label, return_index=True)[1]
-    return Partition(
-        ptr=np.searchsorted(rows // count, np.arange(kernels + 1)).astype(np.int64),
-        operators=rows % count,
-        copy=copy,
-        generated=single.generated[alone],
-        eager=single.eager[alone],
-    )
