@@ -68,9 +68,8 @@ def roofline_figure(data: Roofline, width: float) -> Element | None:
 
 def _window(data: Roofline, points: list[Point]) -> tuple[float, float, float, float]:
     """Axes that hold every point and every ridge, from power to power."""
-    peak = max(roof.rate for roof in data.peaks)
-    ridges = [peak / roof.rate for roof in data.bandwidths]
-    xs = [point.intensity for point in points] + ridges
+    peak = data.peak
+    xs = [*(point.intensity for point in points), *data.ridges]
     ys = [point.rate for point in points] + [float(peak)]
     low_x, high_x = max(min(xs) / 1.5, max(xs) * 1e-7), max(xs) * 2
     low_y, high_y = max(min(ys) / 1.5, peak * 1e-7), max(ys) * 1.7
@@ -78,8 +77,7 @@ def _window(data: Roofline, points: list[Point]) -> tuple[float, float, float, f
 
 
 def _roofs(data: Roofline, x: Scale, y: Scale, frame: Frame, low_x: float) -> Iterable[Element]:
-    peak = max(roof.rate for roof in data.peaks)
-    ridge = min((peak / roof.rate for roof in data.bandwidths), default=low_x)
+    peak, ridge = data.peak, min(data.ridges, default=low_x)
     for place, roof in enumerate(data.peaks):
         begin = max(ridge * roof.rate / peak, low_x)
         yield line(x(begin), y(roof.rate), frame.right, y(roof.rate), stroke_width="1.6", stroke_opacity="0.75")

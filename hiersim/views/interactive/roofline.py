@@ -76,19 +76,10 @@ def _arrows(fig: Any, before: RunPoints, after: RunPoints) -> None:
 
 
 def _roofs(fig: Any, data: Roofline) -> None:
-    """Slopes from the left edge to their ridge, and peaks from the nearest ridge to the right edge."""
-    if not data.peaks:
-        return
-    peak = max(roof.rate for roof in data.peaks)
-    ridges = [peak / roof.rate for roof in data.bandwidths]
-    places = [point.intensity for run in data.ends for point in (*run.kernels, *run.whole)]
-    low = min([*places, *(ridge / 10 for ridge in ridges), 1.0])
-    high = max([*places, *(ridge * 3 for ridge in ridges), 1.0])
-    for roof in data.bandwidths:
-        ridge = peak / roof.rate
-        line = {"color": tier_colour(roof.name), "width": 2}
-        fig.add_scatter(x=[low, ridge], y=[low * roof.rate, peak], mode="lines", name=roof.label, line=line)
-    for roof in data.peaks:
-        begin = min((roof.rate / band.rate for band in data.bandwidths), default=low)
-        line = {"color": "black", "width": 1.3}
-        fig.add_scatter(x=[begin, high], y=[roof.rate, roof.rate], mode="lines", name=roof.label, line=line)
+    """Every roof, as wide as the points or as far as a ridge asks for."""
+    places = [1.0, *(point.intensity for run in data.ends for point in (*run.kernels, *run.whole))]
+    for drawn in data.lines(min(places), max(places)):
+        x, y = zip(drawn.begin, drawn.end, strict=True)
+        slope = drawn.roof.tier is not None
+        line = {"color": tier_colour(drawn.roof.name), "width": 2} if slope else {"color": "black", "width": 1.3}
+        fig.add_scatter(x=x, y=y, mode="lines", name=drawn.roof.label, line=line)

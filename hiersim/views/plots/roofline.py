@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from hiersim.results import Result
 from hiersim.units import show_rate
 from hiersim.views.palette import tier_colour
@@ -89,18 +87,15 @@ def _arrows(ax: Any, before: RunPoints, after: RunPoints) -> None:
 
 
 def _roofs(ax: Any, data: Roofline) -> None:
-    """Slopes from the left edge to their ridge, and peaks from the nearest ridge to the right edge."""
-    if not data.peaks:
-        return
-    peak = max(roof.rate for roof in data.peaks)
-    ridges = [peak / roof.rate for roof in data.bandwidths]
-    low, high = ax.get_xlim()
-    low, high = min([low, *(ridge / 10 for ridge in ridges)]), max([high, *(ridge * 3 for ridge in ridges)])
-    for roof in data.bandwidths:
-        x = np.array([low, peak / roof.rate])
-        ax.plot(x, x * roof.rate, color=tier_colour(roof.name), linewidth=2, label=roof.label)
-    for roof in data.peaks:
-        begin = min(roof.rate / band.rate for band in data.bandwidths) if data.bandwidths else low
-        ax.hlines(roof.rate, begin, high, color="black", linewidth=1.2)
-        ax.annotate(roof.label, (high, roof.rate), (0, 3), textcoords="offset points", ha="right", fontsize="small")
-    ax.set_xlim(low, high)
+    """Every roof, between the edges of the axes or as far as a ridge asks for."""
+    lines = data.lines(*ax.get_xlim())
+    for line in lines:
+        x, y = zip(line.begin, line.end, strict=True)
+        if line.roof.tier is not None:
+            ax.plot(x, y, color=tier_colour(line.roof.name), linewidth=2, label=line.roof.label)
+        else:
+            ax.hlines(y[0], *x, color="black", linewidth=1.2)
+            ax.annotate(line.roof.label, line.end, (0, 3), textcoords="offset points", ha="right", fontsize="small")
+    if lines:
+        ends = [x for line in lines for x in (line.begin[0], line.end[0])]
+        ax.set_xlim(min(ends), max(ends))

@@ -36,6 +36,15 @@ class Roof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoofLine:
+    """A roof as it is drawn, from (FLOP per byte, FLOP per second) to the same."""
+
+    roof: Roof
+    begin: tuple[float, float]
+    end: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """Kernels of one name and one shape at the port of one tier.
 
@@ -89,6 +98,37 @@ class Roofline:
     def ends(self) -> tuple[RunPoints, ...]:
         """The runs that are drawn: the first and, of several, the last."""
         return self.runs[:1] if len(self.runs) == 1 else (self.runs[0], self.runs[-1])
+
+    @property
+    def peak(self) -> int:
+        """The highest roof."""
+        return max(roof.rate for roof in self.peaks)
+
+    @property
+    def ridges(self) -> tuple[float, ...]:
+        """Where the slope of each tier meets the highest roof, in FLOP per byte."""
+        return tuple(self.peak / roof.rate for roof in self.bandwidths)
+
+    def lines(self, low: float, high: float) -> tuple[RoofLine, ...]:
+        """Slopes from the left edge to their ridge, and peaks from the nearest ridge to the right edge.
+
+        The edges are `low` and `high` in FLOP per byte, or farther out, so that every ridge has room beside it. None
+        where no unit did any work.
+        """
+        if not self.peaks:
+            return ()
+        ridges = self.ridges
+        low, high = min([low, *(ridge / 10 for ridge in ridges)]), max([high, *(3 * ridge for ridge in ridges)])
+        slopes = [
+            RoofLine(roof=roof, begin=(low, low * roof.rate), end=(ridge, float(self.peak)))
+            for roof, ridge in zip(self.bandwidths, ridges, strict=True)
+        ]
+        begins = [min((roof.rate / band.rate for band in self.bandwidths), default=low) for roof in self.peaks]
+        flats = [
+            RoofLine(roof=roof, begin=(begin, roof.rate), end=(high, roof.rate))
+            for roof, begin in zip(self.peaks, begins, strict=True)
+        ]
+        return (*slopes, *flats)
 
 
 def roofline(results: Sequence[Result], labels: Sequence[str] | None = None) -> Roofline:
