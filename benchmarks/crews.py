@@ -23,12 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import hiersim as hs
+from benchmarks.processes import cpu_seconds, note_peaks
 from hiersim.model.trace import Trace
 from hiersim.sweeps.folder import RESULTS
 from hiersim.testing.synthetic import layered_trace
@@ -38,7 +38,6 @@ LOCAL_WORKERS, DASK_WORKERS = 2, 3
 LAYERS = 63
 """Of 16 operators each: 1 008."""
 RELU = Path(__file__).parents[1] / "docs" / "examples" / "relu.jsonl"
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 def trace_of(name: str) -> Trace:
@@ -53,43 +52,6 @@ def axes(points: int) -> dict[str, str]:
         "memory.l2.capacity": f"10 MiB..{10 + side - 1} MiB+1 MiB",
         "memory.hbm.bandwidth": f"1 TB/s..{1000 + 10 * (side - 1)} GB/s+10 GB/s",
     }
-
-
-def tree(root: int) -> Iterator[tuple[int, list[str]]]:
-    """A process and all that it started, with the fields of its `stat` behind the name."""
-    parents: dict[int, list[int]] = {}
-    stats: dict[int, list[str]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        pid = int(path.parent.name)
-        stats[pid] = fields
-        parents.setdefault(int(fields[1]), []).append(pid)
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        if pid in stats:
-            yield pid, stats[pid]
-        waiting += parents.get(pid, [])
-
-
-def cpu_seconds(root: int) -> float:
-    """Processor time of a process, of all that it started, and of those of them that ended and were waited for."""
-    return sum(sum(map(int, fields[11:15])) for _, fields in tree(root)) / TICK
-
-
-def peaks_mb(root: int, seen: dict[int, int]) -> None:
-    """Note the most memory that each process of the tree has had."""
-    for pid, _ in tree(root):
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                seen[pid] = int(line.split()[1]) // 1000
 
 
 def idling(root: int, seconds: float = 4.0) -> float:
@@ -108,7 +70,7 @@ def child(crew: str, name: str, points: int, folder: str) -> None:
             how = {"dask": stack.enter_context(_client(stack))}
 
         def progress(done: int, of: int) -> None:
-            peaks_mb(own, memory)
+            note_peaks(own, memory)
             if crew == "dask-killed" and 2 * done >= of and not killed:
                 killed.append(next(iter(how["dask"].run(os.getpid).values())))
                 os.kill(killed[0], signal.SIGKILL)

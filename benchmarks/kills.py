@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.processes import children
 from hiersim.errors import HiersimError
 from hiersim.sweeps import drive
 from hiersim.sweeps.folder import DIGITS, PARTS, RESULTS
@@ -80,18 +81,6 @@ def finished(folder: Path) -> set[int]:
         assert not points & span, f"points {sorted(points & span)} are there twice"
         points |= span
     return points
-
-
-def children(parent: int) -> list[int]:
-    """Processes that `parent` started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-        except (OSError, IndexError):
-            continue
-    return found
 
 
 def strike(process: subprocess.Popen[str], whom: str) -> bool:

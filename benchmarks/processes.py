@@ -1,54 +1,61 @@
-"""Whole processes: start-up, the command line, and the peak memory of a million operators."""
+"""What a process and all that it started are doing, from Linux's /proc."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
-from benchmarks.measure import Figure, Line, Skipped, whole_process
-from benchmarks.road import engine_name
-
-HIERSIM = (sys.executable, "-m", "hiersim")
-LLAMA = ("run", "llama3-70b-prefill", "--design", "h100-sxm")
-
-
-def cold_start(repeats: int) -> Iterator[Line]:
-    """Commands as a user types them, beside bare Python and NumPy."""
-    commands: dict[str, tuple[Sequence[str], int]] = {
-        "python -c pass": ((sys.executable, "-c", "pass"), 2 * repeats),
-        "python -c 'import numpy'": ((sys.executable, "-c", "import numpy"), repeats),
-        "hiersim --version": ((*HIERSIM, "--version"), 2 * repeats),
-        "hiersim run gpt2-large-prefill --design h100-sxm": (
-            (*HIERSIM, "run", "gpt2-large-prefill", "--design", "h100-sxm"), repeats,
-        ),
-    }  # fmt: skip
-    for name, (command, times) in commands.items():
-        yield _process(name, command, times)
-    name = " ".join(("hiersim", *LLAMA))
-    if engine_name() == "reference":
-        yield Skipped(group="cold start", name=name, why="1.9 million stages are minutes of the reference engine")
-    else:
-        yield _process(name, (*HIERSIM, *LLAMA), repeats)
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+"""Of the kernel's clock, each second."""
+PARENT: Final = 1
+TIMES: Final = slice(11, 15)
+"""User and system time of a process, and of its children that ended and were waited for."""
 
 
-def _process(name: str, command: Sequence[str], repeats: int) -> Line:
-    try:
-        run = whole_process(command, repeats)
-    except RuntimeError as error:
-        return Skipped(group="cold start", name=name, why=str(error))
-    return Figure(group="cold start", name=name, unit="runs", work=1, sample=run.sample)
+def stats() -> dict[int, list[str]]:
+    """The fields of `stat` behind the name, of every process."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            found[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+    return found
 
 
-def large_trace(operators: int, timeout: float = 300.0) -> Line:
-    """A synthetic trace of that many operators in a process of its own: build, simulate, peak memory."""
-    name = f"{operators} synthetic operators, whole process"
-    try:
-        run = whole_process((sys.executable, "-m", "benchmarks.large", str(operators)), 1, timeout)
-    except RuntimeError as error:
-        return Skipped(group="memory", name=name, why=f"{error}, {engine_name()} engine")
-    seen = json.loads(run.output)
-    return Figure(
-        group="memory", name=name, unit="operators", work=operators, sample=run.sample, counts=seen.pop("counts"),
-        facts=seen,
-    )  # fmt: skip
+def children(parent: int) -> list[int]:
+    """Processes that `parent` started."""
+    return [pid for pid, fields in stats().items() if int(fields[PARENT]) == parent]
+
+
+def tree(root: int) -> Iterator[tuple[int, list[str]]]:
+    """A process and all that it started, with their `stats`."""
+    known = stats()
+    parents: dict[int, list[int]] = {}
+    for pid, fields in known.items():
+        parents.setdefault(int(fields[PARENT]), []).append(pid)
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        if pid in known:
+            yield pid, known[pid]
+        waiting += parents.get(pid, [])
+
+
+def cpu_seconds(root: int) -> float:
+    """Processor time of a process, of all that it started, and of those of them that ended and were waited for."""
+    return sum(sum(map(int, fields[TIMES])) for _, fields in tree(root)) / TICKS
+
+
+def note_peaks(root: int, seen: dict[int, int]) -> None:
+    """Write to `seen` the most memory in MB that each process of the tree has had."""
+    for pid, _ in tree(root):
+        try:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                seen[pid] = int(line.split()[1]) // 1000

@@ -25,12 +25,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.processes import cpu_seconds
+
 TRACE, DESIGN = "gpt2-large-prefill", "h100-sxm"
 AIM_MS: Final = 200
 SLIDERS: Final = ("HBM bandwidth", "L2 capacity")
 MOVES: Final = 10
 """Of each slider, away from the middle; its range has twelve steps on that side."""
-PATIENCE_S: Final = 240
+PATIENCE_S: Final = 120
 WATCH: Final = """() => {
   const shown = [...document.querySelectorAll('.widget-html-content')];
   const out = shown.find((node) => node.querySelector('svg[role=img]'));
@@ -91,37 +93,21 @@ def notebook() -> str:
     return json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def family_seconds(root: int) -> float:
-    """Processor time of a process and of all below it: kernel, server and browser."""
-    parents, used = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-            used[int(entry.name)] = int(fields[11]) + int(fields[12])
-    mine = {root}
-    while more := {pid for pid, parent in parents.items() if parent in mine and pid not in mine}:
-        mine |= more
-    return sum(used.get(pid, 0) for pid in mine) / os.sysconf("SC_CLK_TCK")
-
-
 def moved(page: Any, slider: str) -> tuple[list[float], float]:
     """Milliseconds of each move of one slider, and processor seconds of all moves."""
     page.evaluate("window.moves.length = 0")
     page.evaluate(HANDLE, slider)
-    before = family_seconds(os.getpid())
+    before = cpu_seconds(os.getpid())
     for count in range(1, MOVES + 1):
         page.keyboard.press("ArrowRight")
         page.wait_for_function(f"window.moves.length === {count}", timeout=PATIENCE_S * 1000)
-    used = family_seconds(os.getpid()) - before
+    used = cpu_seconds(os.getpid()) - before
     return [float(value) for value in page.evaluate("window.moves")], used
 
 
 def measure(address: str, picture: str | None) -> dict[str, tuple[list[float], float]]:
     """Opens the notebook in Chromium, runs its cell and moves the sliders."""
+    from playwright.sync_api import TimeoutError as Late
     from playwright.sync_api import sync_playwright
 
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -133,9 +119,12 @@ def measure(address: str, picture: str | None) -> dict[str, tuple[list[float], f
         page.set_default_timeout(PATIENCE_S * 1000)
         page.goto(address)
         page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
-        page.keyboard.press("Shift+Enter")
-        page.locator(".widget-html-content svg[role=img]").first.wait_for()
+        try:
+            page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+            page.keyboard.press("Shift+Enter")
+            page.locator(".widget-html-content svg[role=img]").first.wait_for()
+        except Late:
+            raise SystemExit(f"no picture in {PATIENCE_S} s: are ipykernel and ipywidgets beside jupyterlab?") from None
         page.evaluate(WATCH)
         taken = {slider: moved(page, slider) for slider in SLIDERS}
         if picture:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hiersim.bill import bill, silicon, silicon_warnings
-from hiersim.cost import energy
 from hiersim.error_bands import ErrorBand
 from hiersim.fusion.pressure import warnings_of
 from hiersim.lowering.host import region_ticks
@@ -24,9 +23,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     """The JSON form of `result`; docs/interface describes every key."""
     program, timeline, bounds = result.program, result.timeline, result.bounds
     clock = int(result.design.compute.clock)
-    traffic = result.traffic
-    moved = {tier: entry["read"] + entry["write"] for tier, entry in traffic.items()}
-    joules = energy(result.design, moved, program.flops)
+    joules = result.energy
     totals = timeline.ledger_totals
     stalled = stall_fraction(totals, timeline.makespan)
     measured = result.measured
@@ -56,7 +53,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             for engine, entry, tier, phase, ticks in ledger_rows(program.tiers, totals)
         ],
         "home_tier": result.design.home.name,
-        "traffic_bytes": traffic,
+        "traffic_bytes": result.traffic,
         "bandwidth_share": result.bandwidth_share,
         **({} if result.graph.entries is None else {"regions": region_entries(result)}),
         "peak_bytes": result.peak,

@@ -1,4 +1,4 @@
-"""Do the rules of TorchInductor in columns, which choose the pairs of the first round, say what they say pair by pair?"""
+"""Do TorchInductor's rules in columns, which choose the pairs of the first round, say what they say pair by pair?"""
 
 from __future__ import annotations
 

@@ -42,19 +42,24 @@ MOST_DEPTH: Final = 12
 def json_rows(data: bytes, draw: Draw) -> bytes:
     """One JSON value per line: lines go, come twice, swap, come from another file, or change inside."""
     rows = data.splitlines()
-    at, other = draw.randrange(len(rows)), draw.randrange(len(rows))
-    action = draw.randrange(10)
-    if action == 0:
-        del rows[at]
-    elif action == 1:
-        rows.insert(at, rows[other])
-    elif action == 2:
-        rows[at], rows[other] = rows[other], rows[at]
-    elif action == 3:
+    at, action = draw.randrange(len(rows)), draw.randrange(10)
+    if action == 3:
         rows.insert(at, draw.choice(draw.other.splitlines() or [b""]))
-    else:
+    elif not rearranged(rows, at, action, draw):
         rows[at] = json_value(rows[at], draw)
     return b"\n".join(rows)
+
+
+def rearranged(parts: list[bytes], at: int, action: int, draw: Draw) -> bool:
+    """Part `at` goes (action 0), another comes before it once more (1), or both swap (2); else nothing, and False."""
+    other = draw.randrange(len(parts))
+    if action == 0:
+        del parts[at]
+    elif action == 1:
+        parts.insert(at, parts[other])
+    elif action == 2:
+        parts[at], parts[other] = parts[other], parts[at]
+    return action < 3
 
 
 def json_value(data: bytes, draw: Draw) -> bytes:
@@ -131,15 +136,8 @@ def delimited(data: bytes, draw: Draw) -> bytes:
         size, at = wire.varint(data, at)
         found.append(data[at : at + size])
         at += size
-    one, other = draw.randrange(len(found)), draw.randrange(len(found))
-    action = draw.randrange(8)
-    if action == 0:
-        del found[one]
-    elif action == 1:
-        found.insert(one, found[other])
-    elif action == 2:
-        found[one], found[other] = found[other], found[one]
-    else:
+    one = draw.randrange(len(found))
+    if not rearranged(found, one, draw.randrange(8), draw):
         found[one] = message(found[one], draw)
     return b"".join(_varint(len(part)) + part for part in found)
 
