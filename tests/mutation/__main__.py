@@ -29,7 +29,7 @@ from trial import Bench, engine_of, judge  # noqa: E402
 
 from hiersim.engines import compiled, reference  # noqa: E402
 
-CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
+CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "transitions", "stream")
 """In the order of their imports."""
 MODULES: Final = (
     "hiersim.engines.ledger",

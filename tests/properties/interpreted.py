@@ -39,6 +39,16 @@ def interpreted_together(*names: str) -> ModuleType:
     return found
 
 
+EVENT_CORE = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "transitions", "stream")
+"""Modules of `hiersim.engines.core`, in the order of their imports."""
+
+
+def interpreted_engine() -> ModuleType:
+    """`hiersim.engines.compiled` over the sources of the event core."""
+    core = [f"hiersim.engines.core.{name}" for name in EVENT_CORE]
+    return interpreted_together(*core, "hiersim.engines.compiled")
+
+
 def put(name: str, module: ModuleType) -> None:
     """Let `name` import `module`."""
     package, _, last = name.rpartition(".")

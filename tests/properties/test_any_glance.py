@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from interpreted import interpreted_together
+from interpreted import interpreted_engine
 
 from hiersim.config.load import load_design
 from hiersim.engines import compiled
@@ -21,8 +21,7 @@ from hiersim.model.program import Program
 from hiersim.testing.contracts import differences
 from hiersim.testing.strategies import products, programs, streams
 
-CORE = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
-INTERPRETED: Any = interpreted_together(*(f"hiersim.engines.core.{name}" for name in CORE), "hiersim.engines.compiled")
+INTERPRETED: Any = interpreted_engine()
 REPEATS = next(kind for kind in INTERPRETED.stream.Stream.__mro__ if kind.__name__ == "Repeats")
 
 

@@ -11,10 +11,9 @@ import json
 import pytest
 from core_work import WORK, work
 from hard_programs import HARD
-from interpreted import interpreted_together
+from interpreted import interpreted_engine
 
-CORE = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
-INTERPRETED = interpreted_together(*(f"hiersim.engines.core.{name}" for name in CORE), "hiersim.engines.compiled")
+INTERPRETED = interpreted_engine()
 
 
 def test_work_calls_and_room_are_as_counted(request: pytest.FixtureRequest) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 from hard_programs import HARD, PLAYED
-from interpreted import interpreted_together
+from interpreted import interpreted_engine
 from plain_engine import play
 
 from hiersim.audit import audit
 from hiersim.engines import compiled, reference
 from hiersim.testing.contracts import differences, program_bounds
 
-CORE = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "stream")
-INTERPRETED = interpreted_together(*(f"hiersim.engines.core.{name}" for name in CORE), "hiersim.engines.compiled")
+INTERPRETED = interpreted_engine()
 
 
 @pytest.mark.parametrize("name", HARD)

@@ -4,6 +4,7 @@ cimport cython
 
 cdef long long[::1] column(long long length, long long value=*)
 cdef object frozen(long long[::1] values, long long length)
+cdef long long words_in(object kept) except -1
 
 
 @cython.final

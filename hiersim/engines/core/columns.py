@@ -67,6 +67,13 @@ def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def words_in(kept: object) -> cython.longlong:
+    """How many numbers a frozen column has."""
+    return len(kept) // 8 if cython.compiled else len(kept)  # type: ignore[arg-type]
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
 def spread(mixed: cython.ulonglong, word: cython.ulonglong) -> cython.ulonglong:

@@ -13,17 +13,15 @@ from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-    from cython.cimports.hiersim.engines.core.columns import frozen
+    from cython.cimports.hiersim.engines.core.columns import frozen, words_in
     from cython.cimports.libc.string import memcpy
 else:
-    from hiersim.engines.core.columns import frozen
+    from hiersim.engines.core.columns import frozen, words_in
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
-WORD = cython.declare(cython.longlong, 8 if cython.compiled else 1)
-"""What a word takes in a state: bytes, or entries of a tuple."""
 
 
 @cython.cclass
@@ -77,11 +75,11 @@ class Landmarks(Machine):
         """The words of a state that was seen before."""
         kept = self.states[known]
         index: cython.longlong
-        count: cython.longlong = len(kept) // WORD
+        count: cython.longlong = words_in(kept)
         while count > len(self.words):
             self.words = doubled(self.words)
         if cython.compiled:
-            memcpy(cython.address(self.words[0]), PyBytes_AS_STRING(kept), count * WORD)
+            memcpy(cython.address(self.words[0]), PyBytes_AS_STRING(kept), len(kept))
         else:
             for index in range(count):
                 self.words[index] = kept[index]

@@ -1,2 +1,2 @@
 # What stream.py is built on.
-from hiersim.engines.core.landmarks cimport Landmarks
+from hiersim.engines.core.transitions cimport Transitions
