@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from hiersim.errors import TraceError
-from hiersim.frontends.views import seen_through
+from hiersim.frontends.aliases import seen_through
 from hiersim.model.kernels import Entries, KernelGraph, Launch
 from hiersim.model.networks import find_cycle
 from hiersim.model.operators import (

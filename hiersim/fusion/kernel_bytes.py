@@ -1,6 +1,6 @@
 """What a kernel of any operators reads and writes outside itself, and the room that it needs, without building it.
 
-The definition, from lists of operators. `window` has the same sums as a search needs them.
+The definition, from lists of operators. `search_window` has the same sums as a search needs them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.epilogue import prologues
 from hiersim.fusion.regions import segments
-from hiersim.fusion.slides import MOST, Chains
 from hiersim.fusion.sliding import Axis
+from hiersim.fusion.sliding_chains import MOST, Chains
 from hiersim.fusion.traits import Traits, traits, whole_results
 from hiersim.fusion.windows import Plan
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable

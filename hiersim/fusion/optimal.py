@@ -30,8 +30,8 @@ from hiersim.fusion.partition import launching, of_groups, ordered
 from hiersim.fusion.regions import segments
 from hiersim.fusion.room import room
 from hiersim.fusion.search import Found, intervals, search
-from hiersim.fusion.slides import Chains
-from hiersim.fusion.window import Window
+from hiersim.fusion.search_window import Window
+from hiersim.fusion.sliding_chains import Chains
 from hiersim.fusion.windows import Plan
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph

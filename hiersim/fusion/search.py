@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hiersim.fusion.window import EMPTY, Room, StorageBytes, Window
+from hiersim.fusion.search_window import EMPTY, Room, StorageBytes, Window
 
 MISSES: Final = 8
 """Kernels one longer than the other that do not fit, after which a still longer one is not tried."""

@@ -17,8 +17,8 @@ from hiersim.fusion.depth_first import depth_first, grow
 from hiersim.fusion.eager import eager
 from hiersim.fusion.reasons import Reason
 from hiersim.fusion.room import room
-from hiersim.fusion.slides import Chains
 from hiersim.fusion.sliding import Window
+from hiersim.fusion.sliding_chains import Chains
 from hiersim.fusion.why import why_not
 from hiersim.fusion.windows import Group, Member, Plan, ratios
 from hiersim.model.design import Design

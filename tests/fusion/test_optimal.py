@@ -29,8 +29,8 @@ from hiersim.fusion.optimal import BLOCK, NODES, optimal, partition, room, solve
 from hiersim.fusion.partition import launching, of_groups
 from hiersim.fusion.registry import policies
 from hiersim.fusion.search import intervals, search
-from hiersim.fusion.slides import Chains
-from hiersim.fusion.window import Window
+from hiersim.fusion.search_window import Window
+from hiersim.fusion.sliding_chains import Chains
 from hiersim.model.operators import DType, Flag, Kind, Phase, Role
 from hiersim.model.trace import OperatorGraph, Trace, TraceHeader
 from hiersim.testing.attention import written_attention

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from hiersim.fusion.kernel_bytes import Costs, Touch
-from hiersim.fusion.slides import MOST
 from hiersim.fusion.sliding import Axis
+from hiersim.fusion.sliding_chains import MOST
 
 Lanes = tuple[tuple[Axis, int], ...]
 """Along which a kernel may go window by window, and the storages that it then needs whole, as bits."""
