@@ -74,6 +74,15 @@ def test_work_and_compulsory_bytes_stay_whatever_operators_are_called(trace: Tra
         assert [call.guards for call in before] == [call.guards for call in after]
 
 
+def test_texts_may_stand_twice_in_a_table() -> None:
+    trace = hs.load_trace("gpt2-train")
+    table = trace.graph.operators
+    twice = dataclasses.replace(table, strings=table.strings * 2, name=table.name + len(table.strings))
+    again = hs.primitives(dataclasses.replace(trace, graph=dataclasses.replace(trace.graph, operators=twice)))
+    check_trace(again)
+    assert distinct_operators(again) == distinct_operators(hs.primitives(trace))
+
+
 def test_a_softmax_becomes_its_five_parts() -> None:
     trace, small = both("gpt2-train")
     before, after = distinct_operators(trace), distinct_operators(small)

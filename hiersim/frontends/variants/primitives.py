@@ -55,7 +55,9 @@ class _Draft:
     """A graph under construction."""
 
     graph: OperatorGraph
-    strings: dict[str, int] = field(init=False)
+    strings: list[str] = field(init=False)
+    """Texts of the old graph, which may hold one twice, and those of new operators behind them."""
+    number: dict[str, int] = field(init=False)
     rows: list[tuple[int, ...]] = field(default_factory=list)
     """Name, module, kind, phase, flags, dtype and the four kinds of work."""
     dims: list[list[int]] = field(default_factory=list)
@@ -69,7 +71,8 @@ class _Draft:
     """Storage, dtype and shape of each new tensor."""
 
     def __post_init__(self) -> None:
-        self.strings = {text: index for index, text in enumerate(self.graph.operators.strings)}
+        self.strings = list(self.graph.operators.strings)
+        self.number = {text: index for index, text in enumerate(self.strings)}
 
     def take(self, row: int) -> None:
         """One operator: as its recipe says, or with another name, or as it is."""
@@ -123,7 +126,10 @@ class _Draft:
         self.writes.append(self._span(self.graph.writes, row))
 
     def _text(self, text: str) -> int:
-        return self.strings.setdefault(text, len(self.strings))
+        found = self.number.setdefault(text, len(self.strings))
+        if found == len(self.strings):
+            self.strings.append(text)
+        return found
 
     def _decompose(self, row: int, steps: tuple[Step, ...]) -> None:
         """The steps of a recipe, with its work shared out."""
