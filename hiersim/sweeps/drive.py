@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -14,6 +13,7 @@ from hiersim.errors import HiersimError, MissingExtraError
 from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import Span
 from hiersim.sweeps.job import Bench, MissingJobError, Parcel, Sent, hold, work
+from hiersim.sweeps.processes import LostWorkerError, Processes
 
 RUN_SECONDS: Final = 2.0
 """A run of points is as long as this takes, so that little is lost with a process, and handing out costs nothing."""
@@ -23,7 +23,7 @@ GROWTH: Final = 8
 PATIENCE_SECONDS: Final = 2.0
 """What would take less is finished in this process: others need as long to start."""
 LOSSES: Final = 3
-"""After so many losses of workers without a finished run between them, something is wrong with the points."""
+"""When so many workers are lost with runs that begin at the same point, something is wrong with that point."""
 Keep = Callable[[Columns], None]
 
 
@@ -79,13 +79,10 @@ class Crew(Protocol):
         """Runs that are computed at once."""
 
     def open(self, parcel: Parcel) -> Executor:
-        """An executor whose workers hold the job, or ask for it; called again after a loss."""
+        """An executor whose workers hold the job, or ask for it, and that replaces those that are lost."""
 
     def is_loss(self, error: BaseException) -> bool:
         """True for an error that says that workers died."""
-
-    def reopens(self) -> bool:
-        """True where an executor is of no more use after a loss."""
 
     def close(self) -> None:
         """Let the workers go, whatever they do."""
@@ -109,15 +106,16 @@ def together(crew: Crew, parcel: Parcel, todo: Todo, keep: Keep) -> None:
     Raises
     ------
     HiersimError
-        When workers are lost again and again.
+        When workers are lost again and again with the same point.
     """
-    losses = 0
-    executor = crew.open(parcel)
+    losses: Counter[int] = Counter()
     pending: dict[Future[Sent], range] = {}
     try:
+        executor = crew.open(parcel)
         while True:
-            lost = _refill(crew, executor, parcel, todo, pending)
-            if not pending and not lost:
+            while len(pending) < 2 * crew.hands and (points := todo.take(crew.hands)) is not None:
+                pending[executor.submit(work, parcel.name, points)] = points  # two each, so that none waits for more
+            if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 points = pending.pop(future)
@@ -128,55 +126,21 @@ def together(crew: Crew, parcel: Parcel, todo: Todo, keep: Keep) -> None:
                 except Exception as error:
                     if not crew.is_loss(error):
                         raise
-                    lost.append(points)
+                    losses[points.start] += 1
+                    _check_losses(losses[points.start], points)
+                    todo.give_back(points)
                 else:
                     keep(done.columns)
                     todo.learn(len(points), done.seconds)
-                    losses = 0
-            if lost:
-                losses += 1
-                _check_losses(losses, lost)
-                executor = _recovered(crew, executor, parcel, todo, pending, lost)
     finally:
         crew.close()
 
 
-def _refill(
-    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Sent], range]
-) -> list[range]:
-    """Two runs for each worker, so that none waits for the next; returns the run that could not be handed out."""
-    hands = crew.hands
-    while len(pending) < 2 * hands and (points := todo.take(hands)) is not None:
-        try:
-            pending[executor.submit(work, parcel.name, points)] = points
-        except BrokenExecutor as error:
-            if not crew.is_loss(error):
-                raise
-            return [points]
-    return []
-
-
-def _recovered(
-    crew: Crew, executor: Executor, parcel: Parcel, todo: Todo, pending: dict[Future[Sent], range], lost: list[range]
-) -> Executor:
-    """What was lost is to be done again, by new workers where the old ones are of no more use."""
-    if crew.reopens():
-        lost = [*lost, *pending.values()]
-        pending.clear()
-        crew.close()
-        executor = crew.open(parcel)
-    for points in lost:
-        todo.give_back(points)
-    return executor
-
-
-def _check_losses(losses: int, lost: list[range]) -> None:
+def _check_losses(losses: int, points: range) -> None:
     if losses < LOSSES:
         return
-    first, last = min(points.start for points in lost), max(points.stop for points in lost) - 1
-    which = f"point {first}" if first == last else f"points {first} to {last}"
     raise HiersimError(
-        f"workers were lost {losses} times in a row, the last time with {which}",
+        f"workers were lost {losses} times with runs that begin with point {points.start}",
         expected="enough memory for each worker; in a script, calls under: if __name__ == '__main__'",
     )
 
@@ -186,8 +150,7 @@ class Pool:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
-        self._ends: tuple[Any, Any] | None = None
+        self._executor: Processes | None = None
 
     @property
     def hands(self) -> int:
@@ -195,46 +158,19 @@ class Pool:
         return self._workers
 
     def open(self, parcel: Parcel) -> Executor:
-        """New processes, started afresh: the same on every system, and no thread's lock is inherited."""
-        context = multiprocessing.get_context("spawn")
-        self._ends = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(
-            self._workers, mp_context=context, initializer=_begin, initargs=(parcel, self._ends[0])
-        )
+        """New processes, each of which takes the job first."""
+        self._executor = Processes(self._workers, hold, parcel)
         return self._executor
 
     def is_loss(self, error: BaseException) -> bool:
         """A process was killed."""
-        return isinstance(error, BrokenExecutor)
-
-    def reopens(self) -> bool:
-        """One lost process breaks the pool."""
-        return True
+        return isinstance(error, LostWorkerError)
 
     def close(self) -> None:
         """End all processes at once."""
-        if self._ends is not None:
-            for end in reversed(self._ends):
-                end.close()
-            self._ends = None
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.kill()
             self._executor = None
-
-
-def _begin(parcel: Parcel, alive: Any) -> None:
-    """First thing in a process of a pool: take the job, and end when the pipe's other end is gone."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and says when to end
-    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
-    hold(parcel)
-
-
-def _end_with(alive: Any) -> None:
-    with suppress(EOFError, OSError):
-        alive.recv()
-    os._exit(0)
 
 
 class Guest:
@@ -254,10 +190,6 @@ class Guest:
 
     def is_loss(self, error: BaseException) -> bool:
         """Nothing can be mended here."""
-        return False
-
-    def reopens(self) -> bool:
-        """Never."""
         return False
 
     def close(self) -> None:
@@ -305,10 +237,6 @@ class Cluster:
             "FuturesCancelledError",
             "CancelledError",
         )
-
-    def reopens(self) -> bool:
-        """The scheduler goes on."""
-        return False
 
     def close(self) -> None:
         """Forget the job; leave the cluster as it was."""
