@@ -12,6 +12,7 @@ import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ def cases(form: Format, pool: list[bytes], said: set[str], count: int, seed: int
     before, limit = bytes(probes.hits), len(probes.places)
     covered = probes.hits.count(1, 0, limit)
     clock, begun = _Clock(), time.process_time()
+    warnings.simplefilter("error")  # a reader that lets Python warn is a finding
     signal.signal(signal.SIGPROF, clock.ring)
     signal.setitimer(signal.ITIMER_PROF, 1, 1)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import hiersim as hs
 from hiersim import wire
 from hiersim.frontends.chakra.build import OWN, import_chakra
 from hiersim.frontends.chakra.read import read_chakra
-from hiersim.frontends.chakra.schema import Arguments, Node, NodeType, attribute_of, message_of, node_of
+from hiersim.frontends.chakra.schema import Arguments, Node, NodeType, attribute_of, literal, message_of, node_of
 from hiersim.frontends.chakra.write import chakra_bytes, export_chakra
 from hiersim.frontends.operator_list.build import import_table
 from hiersim.frontends.row_writer import rows_of
@@ -259,3 +260,10 @@ def test_no_file_breaks_the_reader(data: st.DataObject, tmp_path_factory: Any) -
     folder = tmp_path_factory.mktemp("fuzz")
     ending, whole = data.draw(st.sampled_from([("et", GOOD), ("json", JSON), ("et", gzip.compress(GOOD, mtime=0))]))
     survives(import_chakra, folder / f"t.{ending}", mutated(data, whole))
+
+
+def test_text_that_is_no_list_is_none_and_python_does_not_warn_of_it() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert literal("[1, (2, 3)]") == (1, (2, 3))
+        assert literal("[1, 0x1for x in 2") == literal("[1if 2 else 3]") == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -82,7 +83,9 @@ def literal(text: str) -> tuple[Any, ...]:
     if isinstance(value, list):
         return tuple(value)
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of `[1if]` before it refuses it
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return ()
     return tuple(value) if isinstance(value, list | tuple) else ()
