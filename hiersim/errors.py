@@ -126,7 +126,7 @@ def _rebuild(kind: type[HiersimError], problem: str, fields: dict[str, object]) 
 
 def one_line(text: str) -> str:
     """`text` without line breaks or control characters, cut to a readable length."""
-    flat = "".join(ch if ch.isprintable() else " " for ch in text)
+    flat = text if text.isprintable() else "".join(ch if ch.isprintable() else " " for ch in text)
     flat = " ".join(flat.split())
     return flat if len(flat) <= MAX_LINE else flat[: MAX_LINE - 1] + "…"
 

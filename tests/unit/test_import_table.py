@@ -133,6 +133,7 @@ BROKEN = [
     ('name,kind,shape\n"a,pointwise,4\n', "is no CSV", "quoted cells that end"),
     ("name,kind,shape,count\na,pointwise,4,0\n", ":2: count: '0' is not a whole number", "1 …"),
     ("name,kind,shape,count\na,pointwise,4,9999999\n", ":2: count: 9999999 is too many"),
+    ("name,kind,shape,count\na,pointwise,4,9\nb,pointwise,4,49994\n", ":3: count: 49994 is too many"),
     ("name,kind,shape,flops\na,pointwise,4,x\n", ":2: flops: 'x' is not a whole number"),
     ("name,kind,shape,phase\na,pointwise,4,foreward\n", ":2: phase: 'foreward' is not a phase", "'forward'"),
     ("name,kind,shape\n", "holds no operators"),

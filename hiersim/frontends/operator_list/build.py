@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hiersim.errors import nearest
 from hiersim.frontends.aten import cost_of, functional
@@ -31,7 +31,8 @@ from hiersim.model.trace import Trace, TraceHeader
 from hiersim.units import LARGEST
 
 MAX_OPERATORS: Final = 1_000_000
-"""Of a table, its repeated rows counted in full."""
+MAX_REPEATED: Final = 50_000
+"""Of a table; operators beyond the first of their rows."""
 _ALIASES: Final = {
     "matmul": "gemm", "linear": "gemm", "mm": "gemm", "convolution": "conv", "conv2d": "conv",
     "elementwise": "pointwise", "sdpa": "attention", "reduce": "reduction", "memcpy": "copy",
@@ -89,6 +90,17 @@ def import_table(
     return table.draft.finish(header)
 
 
+class _What(NamedTuple):
+    dtype: DType
+    kind: Kind | None
+    """None where an ATen rule decides it."""
+    dims: Shape
+    implied: list[Shape]
+    """Shapes that the sizes say, of the operands and, last, of the result."""
+    shape: Shape
+    phase: Phase
+
+
 class _Table:
     """Rows become operators of a draft."""
 
@@ -97,6 +109,7 @@ class _Table:
         self.draft = Draft(file)
         self.dtype = self.named(dtype, "dtype", DType)
         self.known: dict[str, TensorKey] = {}
+        self.repeated = 0
 
     def at(self, line: int | None) -> None:
         """Stand at a line."""
@@ -134,17 +147,21 @@ class _Table:
         if name in self.known:
             raise self.draft.fault(f"'{name[:40]}' is there already", "name", "each name once")
         count = self.whole(row["count"], "count", 1) if row.get("count") else 1
-        if len(self.draft) + count > MAX_OPERATORS:
-            raise self.draft.fault(f"{count} is too many", "count", f"at most {MAX_OPERATORS} operators in all")
+        self.repeated += count - 1
+        if self.repeated > MAX_REPEATED or len(self.draft) + count > MAX_OPERATORS:
+            most = f"at most {MAX_REPEATED} repetitions and {MAX_OPERATORS} operators in all"
+            raise self.draft.fault(f"{count} is too many", "count", most)
+        what = self._what(row)
         for number in range(count):
-            self._operator(row, name, f"{name}#{number + 1}" if count > 1 else name, own=number > 0)
+            self._operator(row, what, name, f"{name}#{number + 1}" if count > 1 else name, own=number > 0)
 
-    def _operator(self, row: Mapping[str, str], name: str, label: str, *, own: bool) -> None:
+    def _what(self, row: Mapping[str, str]) -> _What:
+        """What a row says of its operator, however often it is there."""
         dtype = self.named(row["dtype"], "dtype", DType) if row.get("dtype") else self.dtype
         kind = self._kind(row)
         dims = self._dims(row.get("dims", ""), kind) if kind is not None else ()
         implied = _implied(kind, dims)
-        inputs = self._inputs(row.get("inputs", ""), dtype, implied, own)
+        phase = self.named(row["phase"], "phase", Phase) if row.get("phase") else Phase.FORWARD
         if row.get("shape"):
             shape = self.sides(row["shape"], "shape")
         elif implied:
@@ -153,6 +170,11 @@ class _Table:
             shape = (dims[0],)
         else:
             raise self.draft.fault("is missing", "shape", "sides of the result, as in 64x512")
+        return _What(dtype, kind, dims, implied, shape, phase)
+
+    def _operator(self, row: Mapping[str, str], what: _What, name: str, label: str, *, own: bool) -> None:
+        dtype, kind, dims, implied, shape, phase = what
+        inputs = self._inputs(row.get("inputs", ""), dtype, implied, own)
         result = self.draft.tensor(shape, dtype, name=label)
         cost = self._cost(row, kind, dims, inputs, result)
         self._check_fit(kind, inputs, implied)
@@ -168,8 +190,7 @@ class _Table:
         writes = [] if cost.kind is Kind.SYNC else [(result, result.size)]
         self.draft.operator(
             row.get("op") or f"{cost.kind.name.lower()}.{name}", cost, kept, writes,
-            dtype=None if row.get("op") else dtype, module=row.get("module", ""),
-            phase=self.named(row["phase"], "phase", Phase) if row.get("phase") else Phase.FORWARD,
+            dtype=None if row.get("op") else dtype, module=row.get("module", ""), phase=phase,
         )  # fmt: skip
 
     def _kind(self, row: Mapping[str, str]) -> Kind | None:
