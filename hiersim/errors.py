@@ -111,7 +111,8 @@ class MissingExtraError(HiersimError):
     """A feature needs a package that is not installed. Names the command that installs it."""
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
-        super().__init__(f'{feature} needs {package}; run: pip install "hiersim[{extra}]"')
+        command = f'pip install "hiersim[{extra}]", or in a checkout pip install -e ".[{extra}]"'
+        super().__init__(f"{feature} needs {package}; run: {command}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (HiersimError, self.problem, dict(self.__dict__)))

@@ -136,7 +136,9 @@ def status(arguments: list[str] | None = None) -> int:
         click.echo(error.ctx.get_help() if error.ctx else error.format_message())
         return 0
     except click.ClickException as error:
-        return _fail(f"{error.format_message().splitlines()[0]} (see hiersim --help)", 2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "hiersim"
+        return _fail(f"{error.format_message().splitlines()[0]} (see {command} --help)", 2)
     except HiersimError as error:
         return _report(error)
     except KeyboardInterrupt:

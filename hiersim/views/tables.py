@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WORK_NAMES = tuple(entry.name.lower() for entry in WORK)
+NOTICED = 1.01
+"""Memory that a run needs, in that of the first column: below, nothing is said."""
 Row = tuple[str, tuple[str, ...]]
 
 
 def plain_table(title: str | None = None) -> Table:
-    """A table with a rule under its head and no other lines; the title never wraps the columns."""
+    """A table with a rule under its head and no other lines; the first line of the title never wraps."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -29,7 +31,7 @@ def plain_table(title: str | None = None) -> Table:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        min_width=len(title or ""),
+        min_width=len((title or "").partition("\n")[0]),
     )
 
 
@@ -133,8 +135,14 @@ def band_lines(results: Sequence[Result]) -> list[str]:
     lines = [f"error band extrapolated: {text}" for _, band in bands for text in band.extrapolated]
     for (result, band), heading in zip(bands, headings([result for result, _ in bands]), strict=True):
         if band.host_s is not None and band.host_s > result.time:
-            host = show_ticks(round(band.host_s * TICKS_PER_SECOND))
-            lines.append(f"{heading.replace(chr(10), ', ')}: the slow host of measured models would take {host}")
+            host, each = (
+                show_ticks(round(seconds * TICKS_PER_SECOND))
+                for seconds in (band.host_s, band.host_s / len(result.graph))
+            )
+            lines.append(
+                f"{heading.replace(chr(10), ', ')}: launches alone would take {host} on hosts like those of the measured "
+                f"models, {each} each, and decide the time"
+            )
     return list(dict.fromkeys(lines))
 
 
@@ -235,8 +243,10 @@ def comparisons(results: Sequence[Result], width: int) -> Iterator[Table]:
     rows, heads = comparison_rows(results), headings(results)
     last = max(results, key=lambda result: len(result.changes))
     one = len({result.design.name for result in results}) == 1
-    title = f"{results[0].trace.name}" + (f" on {where(last)}" if one else "")
+    header = results[0].trace.header
+    title = f"{header.name}" + (f" on {where(last)}" if one else "")
     title += ", graph replay" if last.launch == "graph" else ""
+    title += f"\n{header.workload}" if header.workload else ""
     label = max(len(name) for name, _ in rows)
     columns = [
         max(len(text) for text in (*heads[i].split("\n"), *(cells[i] for _, cells in rows))) for i in range(len(heads))
@@ -316,7 +326,7 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
 def peak_words(base: Result, result: Result) -> str:
     """What fusion does to the memory that a model needs, where it needs more of the last tier than the baseline."""
     home = result.design.home.name
-    if result.design is not base.design or result.peak[home] <= base.peak[home]:
+    if result.design is not base.design or result.peak[home] <= NOTICED * base.peak[home]:
         return ""
     more = result.peak[home] - base.peak[home]
     return f"; it needs {show_bytes(more)} more of {home} than the first column ({show_bytes(result.peak[home])})"

@@ -134,7 +134,10 @@ def test_a_run_that_a_slow_host_would_decide_says_so(known: dict[tuple[str, str]
     from hiersim.views.tables import band_lines
 
     result = hs.simulate(hs.load_trace("llama3-8b-decode"), H100)
-    assert band_lines([result]) == [f"eager: the slow host of measured models would take {1.297 * 10:.2f} ms"]
+    assert band_lines([result]) == [
+        f"eager: launches alone would take {1.297 * 10:.2f} ms on hosts like those of the measured models, 10 us each, and "
+        "decide the time"
+    ]
 
 
 # --- where they are from ---------------------------------------------------------------------------

@@ -150,7 +150,18 @@ def _parts(group: Group) -> Sentence:
     caches = [item for item in group.what_ifs if item.name.endswith(" capacity") and item not in best]
     if not best and not caches:
         return (f"{begin}, nothing that is made twice as good returns half a percent.",)
-    return (f"{begin}, ", *_listed([_returns(item) for item in (*best, *caches)]), ".")
+    return (f"{begin}, ", *_listed([_returns(item) for item in (*best, *caches)]), *_elsewhere(group, best), ".")
+
+
+def _elsewhere(group: Group, told: list[WhatIf]) -> list[str | Figure]:
+    """A part that is waited for most and whose improvement is none of those `told`: why it returns so little."""
+    most = waits(group.fastest)[:1]
+    for (name, tier), value in most:
+        for item in group.what_ifs:
+            if item.name == f"{tier} {name}" and item not in told and 0 <= item.returned < value / FACTOR:
+                returned = share(f"what-if {item.name}", item.returned)
+                return [f"; {part_words(item)}, waited for most, returns ", returned, ": the rest then waits elsewhere"]
+    return []
 
 
 def _returns(item: WhatIf) -> list[str | Figure]:
