@@ -140,8 +140,8 @@ def band_lines(results: Sequence[Result]) -> list[str]:
                 for seconds in (band.host_s, band.host_s / len(result.graph))
             )
             lines.append(
-                f"{heading.replace(chr(10), ', ')}: launches alone would take {host}, {each} each, on hosts like those of "
-                "the measured models, and decide the time"
+                f"{heading.replace(chr(10), ', ')}: launches alone would take {host}, {each} each, on hosts like "
+                "those of the measured models, and decide the time"
             )
     return list(dict.fromkeys(lines))
 
