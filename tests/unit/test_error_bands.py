@@ -135,8 +135,8 @@ def test_a_run_that_a_slow_host_would_decide_says_so(known: dict[tuple[str, str]
 
     result = hs.simulate(hs.load_trace("llama3-8b-decode"), H100)
     assert band_lines([result]) == [
-        f"eager: launches alone would take {1.297 * 10:.2f} ms, 10 us each, on hosts like those of the measured models, "
-        "and decide the time"
+        f"eager: launches alone would take {1.297 * 10:.2f} ms, 10 us each, on hosts like those of the measured "
+        "models, and decide the time"
     ]
 
 
