@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hiersim import bundled
+from hiersim.config import ours
 from hiersim.config.document import Document, PathKey, read_document, walk
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.model.design import Design
@@ -67,7 +68,8 @@ def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:
         raise DesignError(problem, file=file, line=line, key="extends", expected=expected)
     parent = read_extended((local, str(local)) if is_file else resolve(base), (*chain, path.resolve()))
     data = own_identity(merge(parent.data, document.data, ()), document, path)
-    return Document(file=file, data=data, lines=document.lines, base=parent)
+    both = document.ours and parent.ours
+    return Document(file=file, data=data, lines=document.lines, base=parent, ours=both)
 
 
 def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[str, Any]:
@@ -152,9 +154,15 @@ def _tier_order(order: list[str], own: list[str]) -> list[str]:
 
 def design_of(document: Document) -> Design:
     """The checked `Design` of a document."""
+    from hiersim.config.pricing import priced
+
+    if document.ours:
+        try:
+            return priced(ours.design(document.data).checked())
+        except ours.FAULTS:
+            pass  # which of them, and where, the validator tells
     from pydantic import ValidationError
 
-    from hiersim.config.pricing import priced
     from hiersim.config.schema import DesignModel, to_design
 
     try:
@@ -162,7 +170,7 @@ def design_of(document: Document) -> Design:
     except ValidationError as error:
         raise combined([fault_of(entry, document) for entry in error.errors(include_url=False)]) from None
     try:
-        return priced(to_design(model).checked(), model)
+        return priced(to_design(model).checked())
     except DesignError as error:
         raise combined([_placed(fault, document) for fault in (error, *error.others)]) from None
 

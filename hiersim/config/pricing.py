@@ -8,7 +8,6 @@ from typing import Any
 
 from hiersim.config.load import covered
 from hiersim.config.prices import load_prices
-from hiersim.config.schema import DesignModel
 from hiersim.errors import DesignError
 from hiersim.model.design import Design, Scope, Tier
 from hiersim.model.prices import SRAM, Figure, PriceBook
@@ -16,7 +15,7 @@ from hiersim.model.silicon import sram_price
 from hiersim.units import PicojoulesPerByte, PicojoulesPerFlop, UsdPerGB
 
 
-def priced(design: Design, model: DesignModel) -> Design:
+def priced(design: Design) -> Design:
     """`design` with the book's figures where it has none of its own.
 
     Raises
@@ -24,7 +23,7 @@ def priced(design: Design, model: DesignModel) -> Design:
     DesignError
         A price without a source, or a kind or node that the book does not know.
     """
-    faults = list(unsourced(design, model))
+    faults = list(unsourced(design))
     if faults:
         raise DesignError(faults[0].problem, key=faults[0].key, expected=faults[0].expected, others=faults[1:])
     if design.device.process is None and all(tier.kind is tier.process is None for tier in design.memory):
@@ -34,12 +33,12 @@ def priced(design: Design, model: DesignModel) -> Design:
     return replace(design, memory=memory, compute=_compute(design, book, sources), sources=sources)
 
 
-def unsourced(design: Design, model: DesignModel) -> Iterator[DesignError]:
+def unsourced(design: Design) -> Iterator[DesignError]:
     """A fault for every price whose source is not named."""
     own = [f"memory.{tier.name}.price" for tier in design.memory if tier.price is not None]
     own += ["device.price"] if design.device.price is not None else []
     for path in own:
-        if not covered(path, model.sources):
+        if not covered(path, design.sources):
             yield DesignError("has no source", key=path, expected=f"sources: {{{path}: who said so, and where}}")
 
 

@@ -14,6 +14,7 @@ NOT_FOR_A_RUN = (
     "hiersim.calibration", "hiersim.decisions", "hiersim.engines.reference", "hiersim.explanation", "hiersim.measure",
     "hiersim.movement", "hiersim.sweeps", "hiersim.testing", "hiersim.validation", "hiersim.views.report",
     "hiersim.zoo", "hiersim.frontends.pytorch", "hiersim.frontends.variants", "hiersim.model.dram_presets",
+    "pydantic", "ruamel.yaml",
 )  # fmt: skip
 """What a plain run with a bundled design and trace has no use for."""
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hiersim import bundled, units
-from hiersim.config import schema
-from hiersim.config.document import parse_document, walk
-from hiersim.config.load import MAX_EXTENDS, load_design, merge, valid_keys
+from hiersim.config import ours, schema
+from hiersim.config.document import parse_document, parse_quickly, read_document, walk
+from hiersim.config.load import MAX_EXTENDS, design_of, load_design, merge, read_extended, resolve, valid_keys
+from hiersim.config.pricing import priced
 from hiersim.errors import DesignError
 from hiersim.model import design as value
 from hiersim.model.design import Arbitration, Design, Management, Replacement, Scope, Start
@@ -51,6 +52,55 @@ sources:
 """
 L3 = "{scope: shared, management: cache, capacity: 8 MiB, bandwidth: 150 GB/s}"
 SSD = "{scope: shared, management: scratchpad, capacity: 1 TB, bandwidth: 7 GB/s}"
+
+
+OURS = (*bundled.designs().values(), *sorted(bundled.prices().glob("*.yaml")))
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_libyaml_reads_our_files_as_ruamel_does(path: Path) -> None:
+    """Values, their order and their lines: so that it does not matter which of the two is there."""
+    text = path.read_text()
+    found, wanted = parse_quickly(text, path.name), parse_document(text, path.name)
+    assert bundled.is_ours(path)
+    assert found is not None and found.ours and not wanted.ours
+    assert dataclasses.replace(found, ours=False) == wanted
+    assert json.dumps(found.data) == json.dumps(wanted.data)
+
+
+@pytest.mark.parametrize("name", bundled.designs())
+def test_our_designs_are_read_alike_with_and_without_the_validator(name: str) -> None:
+    """Every value and its type."""
+    document = read_extended(resolve(name), ())
+    found, wanted = ours.design(document.data), design_of(dataclasses.replace(document, ours=False))
+    assert document.ours
+    assert found.checked() == found
+    assert repr(dataclasses.asdict(priced(found))) == repr(dataclasses.asdict(wanted))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("cores: 4", "cores: 0"), ("cores: 4", "cors: 4"), ("capacity: 1 MiB", "capacity: 1 MB/s"), ("title:", "titel:"),
+     ("scope: core", "scope: cores"), ("latency: 400 ns", "latency: 400")],
+)  # fmt: skip
+def test_a_fault_in_our_files_is_told_by_the_validator(tmp_path: Path, old: str, new: str) -> None:
+    document = read_document(write(tmp_path, "base.yaml", FULL.replace(old, new, 1)))
+    messages = []
+    for is_ours in (True, False):
+        with pytest.raises(DesignError) as caught:
+            design_of(dataclasses.replace(document, ours=is_ours))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: &x 1", "a: 1\na: 2", "- 1", "", "a: !!python/none x", "a: 1\n---\nb: 2"])
+def test_what_libyaml_objects_to_is_read_again(text: str) -> None:
+    """The message is always the other parser's."""
+    assert parse_quickly(text, "ours.yaml") is None
+
+
+def test_files_of_others_are_not_ours(tmp_path: Path) -> None:
+    assert not bundled.is_ours(tmp_path / "h100-sxm.yaml")
 
 
 def write(folder: Path, name: str, text: str) -> Path:

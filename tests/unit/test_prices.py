@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from hiersim import bundled
 from hiersim.cli.main import main
+from hiersim.config import price_schema, prices
 from hiersim.config.load import load_design
 from hiersim.config.prices import load_prices
 from hiersim.errors import DesignError
@@ -30,6 +32,32 @@ def folder_with(tmp_path: Path, name: str, old: str, new: str) -> Path:
     assert old in text
     (folder / name).write_text(text.replace(old, new, 1))
     return folder
+
+
+def test_our_book_is_read_alike_with_and_without_the_validator() -> None:
+    """Every figure and its type."""
+    wanted = price_schema.read_prices(bundled.prices(), "configs/prices", {})
+    assert repr(dataclasses.replace(BOOK, history={})) == repr(wanted)
+    assert repr(dict(BOOK.history)) == repr(price_schema.read_history(bundled.prices(), "configs/prices"))
+
+
+def test_histories_are_read_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run looks prices up and no history; a folder that the user names is read, and refused, as a whole."""
+    read: list[str] = []
+    kept = prices.read_document
+
+    def noted(path: Path, *rest: Any) -> Any:
+        read.append(path.name)
+        return kept(path, *rest)
+
+    for module in (prices, price_schema):
+        monkeypatch.setattr(module, "read_document", noted)
+    book = prices._bundled.__wrapped__()
+    assert read == ["prices.yaml"]
+    assert book.history == BOOK.history and len(book.history) > 1
+    assert read == ["prices.yaml", "history.yaml"]
+    load_prices(bundled.prices())
+    assert read[2:] == ["prices.yaml", "history.yaml"]
 
 
 def refusal(folder: Path) -> DesignError:
