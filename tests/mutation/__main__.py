@@ -29,7 +29,19 @@ from trial import Bench, engine_of, judge  # noqa: E402
 
 from hiersim.engines import compiled, reference  # noqa: E402
 
-CORE: Final = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "transitions", "stream")
+CORE: Final = (
+    "columns",
+    "state",
+    "book",
+    "boundaries",
+    "drift",
+    "repeats",
+    "machine",
+    "graph",
+    "landmarks",
+    "transitions",
+    "stream",
+)
 """In the order of their imports."""
 MODULES: Final = (
     "hiersim.engines.ledger",

@@ -39,7 +39,19 @@ def interpreted_together(*names: str) -> ModuleType:
     return found
 
 
-EVENT_CORE = ("columns", "state", "book", "repeats", "machine", "graph", "landmarks", "transitions", "stream")
+EVENT_CORE = (
+    "columns",
+    "state",
+    "book",
+    "boundaries",
+    "drift",
+    "repeats",
+    "machine",
+    "graph",
+    "landmarks",
+    "transitions",
+    "stream",
+)
 """Modules of `hiersim.engines.core`, in the order of their imports."""
 
 

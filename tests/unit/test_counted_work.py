@@ -69,10 +69,11 @@ def test_work_does_not_grow_with_layers() -> None:
 @pytest.mark.parametrize(
     ("name", "fusion", "most"),
     [
-        ("llama3-70b-prefill", "eager", 5000),
-        ("llama3-70b-prefill", "inductor", 6000),
-        ("llama3-70b-decode", "eager", 1500),
-        ("bert-large-prefill", "eager", 2000),
+        ("llama3-70b-prefill", "eager", 3600),
+        ("llama3-70b-prefill", "inductor", 3400),  # 3,771 without following what drifts
+        ("llama3-70b-decode", "eager", 800),
+        ("bert-large-prefill", "eager", 1100),
+        ("gpt2-train", "eager", 7200),  # 16,999 without, most of them of two optimizer kernels
     ],
 )
 def test_real_models_cost_what_is_distinct_in_them(name: str, fusion: str, most: int) -> None:

@@ -24,6 +24,8 @@ DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
 PHASES = cython.declare(cython.longlong, len(LedgerPhase))
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+BROKEN = cython.declare(cython.longlong, 2)
+"""Of `tracing`: see drift.py."""
 
 
 @cython.cclass
@@ -98,6 +100,8 @@ class Book(State):
         if self.now > begin:
             self.gap(engine, slot, begin, phase)
             begin = self.now
+        elif begin > self.now and self.tracing:
+            self.tracing = BROKEN
         self.labour(row, stage, begin - self.now, end - self.now)
         self.covered[engine] = max(begin, end)
         return 0

@@ -35,6 +35,13 @@ COMPLETES = cython.declare(cython.longlong, 2)
 RELEASES = cython.declare(cython.longlong, 4)
 COMPUTES = cython.declare(cython.longlong, 8)
 """Marks of a stage, as `State.count_tiles` sets them."""
+ISSUED = cython.declare(cython.longlong, 1)
+GRANTED = cython.declare(cython.longlong, 2)
+SERVED = cython.declare(cython.longlong, 3)
+LANDED = cython.declare(cython.longlong, 4)
+"""Events of a tile, as `drift.py` notes them; 0 is a step of time."""
+TRACED = cython.declare(cython.longlong, 1)
+BROKEN = cython.declare(cython.longlong, 2)
 LOOK = cython.declare(cython.longlong, 0xFFFFF)  # steps between two looks at the keyboard, less one
 
 
@@ -68,6 +75,8 @@ class Machine(Repeats):
             return 0
         self.now = time
         self.steps += 1
+        if self.tracing == TRACED:
+            self.happens(0, NONE, 0)
         if self.steps & LOOK == 0:
             PyErr_CheckSignals()
         return 1
@@ -130,6 +139,8 @@ class Machine(Repeats):
         marks: cython.longlong = self.marks[stage]
         kernel: cython.longlong
         active: cython.longlong
+        if self.tracing == TRACED:
+            self.happens(SERVED, slot, stage)
         self.serving[place] = NONE
         if self.queue_head[place] >= 0:
             self.waiting += 1
@@ -181,6 +192,8 @@ class Machine(Repeats):
         stage: cython.longlong = self.tile_stage[slot]
         marks: cython.longlong = self.marks[stage]
         active: cython.longlong
+        if self.tracing == TRACED:
+            self.happens(LANDED, slot, stage)
         if marks & COMPLETES:
             active = self.tile_active[slot]
             self.active_open[active] -= 1
@@ -208,6 +221,8 @@ class Machine(Repeats):
             keep = self.tile_kernel[slot] < self.tile_kernel[last] or (
                 self.tile_kernel[slot] == self.tile_kernel[last] and self.tile_number[slot] < self.tile_number[last]
             )
+        if self.tracing == TRACED and not (keep and last != NONE and self.tile_type[last] == self.tile_type[slot]):
+            self.tracing = BROKEN  # tiles of one type arrive in the order of their last service
         if keep:
             self.last_slot, self.last_time = slot, arrival
             slot = last
@@ -279,6 +294,8 @@ class Machine(Repeats):
             else:
                 self.before[second] = NONE
             stage = self.tile_stage[slot]
+            if self.tracing == TRACED:
+                self.happens(GRANTED, slot, stage)
             end = now + self.ticks[stage]
             self.granted[self.tile_base[slot] + stage] = now
             self.serving[place] = slot
@@ -430,6 +447,8 @@ class Machine(Repeats):
             self.active_left[active] -= 1
             self.active_open[active] += 1
             self.active_number[active] += 1
+            if self.tracing == TRACED:
+                self.happens(ISSUED, slot, self.stage_ptr[kind])
             self.enqueue(slot, self.resource[self.stage_ptr[kind]])
             self.next_tile(active)
         return 0

@@ -7,8 +7,8 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.book import Book
 from hiersim.engines.core.columns import doubled
+from hiersim.engines.core.drift import Drift
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
@@ -22,6 +22,8 @@ MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
 SPARE = cython.declare(cython.longlong, 16)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
+LEAST_DRIFT = cython.declare(cython.longlong, 16)
+"""Periods that are left when a state that drifts is followed."""
 LEAST_RUN = cython.declare(cython.longlong, 24)
 LEAST_LOOP = cython.declare(cython.longlong, 4)
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
@@ -36,7 +38,8 @@ class Saved:
 
     def __init__(self, resources: int, row_size: int) -> None:
         self.valid = self.glance = self.step = self.due = self.now = self.number = self.size = self.period = 0
-        self.worked = self.computed = self.worked_computed = self.stages = 0
+        self.worked = self.computed = self.worked_computed = self.stages = self.first = 0
+        self.missed = False
         self.glances = column(16, NONE)
         self.words = column(256)
         self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
@@ -44,11 +47,11 @@ class Saved:
 
 
 @cython.cclass
-class Repeats(Book):
+class Repeats(Drift):
     """States as words, relative to now: what was there before is skipped as often as it comes again."""
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
-        Book.__init__(self, program, wide, keep_log, fast)
+        Drift.__init__(self, program, wide, keep_log, fast)
         self.empty_saved()
 
     def empty_saved(self) -> None:
@@ -162,6 +165,7 @@ class Repeats(Book):
         count: cython.longlong = self.body_count[body]
         if self.active_count[active] == count:
             self.saved_run.valid = 0
+            self.forget_drift()
             if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_LOOP:
                 self.look(active, LOOP, self.saved_loop, self.loop_repeat[loop] - self.active_repeat[active])
         if count >= LEAST_RUN:
@@ -188,18 +192,65 @@ class Repeats(Book):
             return 0
         glance = self.glance(active)
         if step == 0:
-            saved.due = FIRST_SAVE
+            saved.due, saved.first, saved.missed = FIRST_SAVE, 0, False
         due: cython.bint = saved.period == 0 or step == saved.step + saved.period
-        if saved.valid == 1 and due and glance == saved.glance and self.same(active, saved):
-            if left >= step - saved.step:
-                self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
-            saved.valid = 2
-            return 0
+        if saved.valid == 1 and due and glance == saved.glance:
+            if self.same(active, saved):
+                if left >= step - saved.step:
+                    self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
+                saved.valid = 2
+                self.forget_drift()
+                return 0
+            saved.missed = True
         if saved.valid == 1 and saved.period > 0 and step >= saved.step + saved.period:
             saved.valid = 0
         if saved.valid == 0 or step == saved.due:
             self.save_if_due(active, saved, step, glance)
         saved.glances[step & 15] = glance
+        return self.follow(active, saved, step, left) if level == RUN else 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def follow(
+        self, active: cython.longlong, saved: Saved, step: cython.longlong, left: cython.longlong
+    ) -> cython.longlong:
+        """Follow a state that drifts (`drift.py`); after a leap what was saved before it is of no use."""
+        period: cython.longlong
+        skipped: cython.longlong
+        if self.drift_phase > 0:
+            if step < self.drift_step + self.drift_period:
+                return 0
+            skipped = self.next_boundary(active, step, left // self.drift_period)
+            if skipped > 0:
+                saved.valid = saved.period = 0
+                saved.first = step + skipped * self.drift_period + 1
+                saved.due = saved.first + FIRST_SAVE
+        elif step >= self.drift_wait and len(self.found) == 0:
+            period = self.drifting(saved, step)
+            if period > 0 and left // period >= LEAST_DRIFT:
+                self.begin_drift(active, step, period)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def drifting(self, saved: Saved, step: cython.longlong) -> cython.longlong:
+        """The period after which glances, this and the one before, change as they did before; 0 where there is none."""
+        period: cython.longlong
+        place: cython.longlong
+        for period in range(1, LONGEST_GLANCE):
+            if step - 1 - 2 * period < saved.first:
+                return 0
+            for place in range(step - 1, step + 1):
+                if (
+                    saved.glances[place & 15] - saved.glances[(place - period) & 15]
+                    != saved.glances[(place - period) & 15] - saved.glances[(place - 2 * period) & 15]
+                ):
+                    break
+            else:
+                if saved.missed or saved.glances[step & 15] != saved.glances[(step - period) & 15]:
+                    return period
         return 0
 
     @cython.final
@@ -214,7 +265,7 @@ class Repeats(Book):
         if step == saved.due:
             saved.due = 2 * step
         else:
-            for period in range(1, min(LONGEST_GLANCE, step - 1) + 1):
+            for period in range(1, min(LONGEST_GLANCE, step - 1 - saved.first) + 1):
                 if (
                     glance == saved.glances[(step - period) & 15]
                     and saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]

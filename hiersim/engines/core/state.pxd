@@ -43,8 +43,9 @@ cdef class State:
     cdef bint keep_log
     cdef long long log_rows
     cdef long long[::1] log
-    # whether what repeats is skipped
+    # whether what repeats is skipped, and whether events are noted: see drift.py
     cdef bint fast
+    cdef long long tracing
     # counted work
     cdef long long stages, skipped, steps, snapshots, jumps
 
@@ -55,4 +56,5 @@ cdef class State:
     cdef long long remember(self, long long place, long long kernel, long long end) except -1
     cdef long long horizon(self) noexcept
     cdef long long forget(self) except -1
+    cdef long long forget_past(self, long long time) noexcept
     cdef long long forget_work(self) except -1

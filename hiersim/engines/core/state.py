@@ -46,7 +46,7 @@ class State:
         self.book = column(self.row_size * (kernels if wide else 2))
         self.keep_log, self.log_rows = keep_log, 0
         self.log = column(int(LOG_WIDTH) * int(program.stage_counts().sum()) if keep_log else 0)
-        self.fast = fast and not keep_log
+        self.fast, self.tracing = fast and not keep_log, 0
         self.stages = self.skipped = self.steps = self.snapshots = self.jumps = 0
 
     def load(self, program: Any) -> None:
@@ -225,7 +225,15 @@ class State:
     @cython.exceptval(-1, check=False)
     def forget(self) -> cython.longlong:
         """Drop services that nobody can ask about; make room when that is not enough."""
-        time: cython.longlong = self.horizon()
+        if 2 * self.forget_past(self.horizon()) > self.past:
+            self.widen()
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def forget_past(self, time: cython.longlong) -> cython.longlong:
+        """Drop services that ended until `time`; returns how many are left at the resource that has most."""
         old: cython.longlong = self.past
         place: cython.longlong
         index: cython.longlong
@@ -241,9 +249,7 @@ class State:
                     kept += 1
             self.past_count[place] = kept
             most = max(most, kept)
-        if 2 * most > old:
-            self.widen()
-        return 0
+        return most
 
     def widen(self) -> None:
         """Room for twice as many services of each resource."""

@@ -1,0 +1,106 @@
+"""A state that drifts is followed exactly: leaps over periods that are alike but for times that change evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hard_programs import HARD, L2, MATRIX, READ, VECTOR, Kernel, Nest, almost_balanced, build, in_stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interpreted import interpreted_engine
+
+from hiersim.engines import compiled, reference
+from hiersim.model.program import Program
+from hiersim.testing.contracts import differences
+from hiersim.testing.strategies import products, streams
+
+INTERPRETED: Any = interpreted_engine()
+REPEATS = next(kind for kind in INTERPRETED.stream.Stream.__mro__ if kind.__name__ == "Repeats")
+DRIFT = next(kind for kind in REPEATS.__mro__ if kind.__name__ == "Drift")
+FORMS = (
+    (READ, L2, VECTOR, L2, READ), (READ, L2, VECTOR, L2), (L2, VECTOR, L2, READ), (READ, L2, MATRIX),
+    (READ, L2, MATRIX, VECTOR, L2, READ), (VECTOR, L2, READ),
+)  # fmt: skip
+"""Resources of a tile: loads far and near, work, stores near and far; loads and stores share their ports."""
+
+
+@st.composite
+def balanced(draw: st.DrawFn, tiles: int) -> Program:
+    """One to three kernels of long runs of tiles that take two ports, or a port and a unit, almost equally long."""
+    form = draw(st.sampled_from(FORMS))
+    scale = draw(st.sampled_from((20, 200, 5000)))
+    ticks = [draw(st.integers(1, scale)) for _ in form]
+    total = sum(time for place, time in zip(form, ticks, strict=True) if place == READ) or scale
+    for place in draw(st.sampled_from(((L2,), (L2, VECTOR), (L2, MATRIX)))):
+        rows = [index for index, other in enumerate(form) if other == place]
+        for index in rows:
+            ticks[index] = max(1, total // len(rows) + draw(st.integers(-3, 3)))
+    latency = {place: draw(st.integers(0, scale)) if place in (L2, READ) else 0 for place in set(form)}
+    chain = tuple((place, time, latency[place]) for place, time in zip(form, ticks, strict=True))
+    shorter = tuple((place, max(1, time - 1), wait) for place, time, wait in chain)
+    done = max(index for index, place in enumerate(form) if place != READ)
+    loops = ((1, ((draw(st.integers(24, tiles)), 0),)), (1, ((1, 1),)))
+    nest = Nest(tiles=(chain, shorter), loops=loops, depth=draw(st.integers(1, 6)), release=done, complete=done)
+    kernels = [Kernel(nest=0, host=draw(st.integers(1, scale))) for _ in range(draw(st.integers(1, 3)))]
+    return build((nest,), in_stream(kernels))
+
+
+@contextmanager
+def always_followed() -> Iterator[list[int]]:
+    """While in this block, nothing but the comparison of boundaries stands between a run and a wrong leap."""
+    taken: list[int] = []
+    leap = DRIFT.leap
+
+    def counted(machine: Any, active: int, times: int) -> int:
+        taken.append(times)
+        return int(leap(machine, active, times))
+
+    names, above = DRIFT.periods.__globals__, REPEATS.follow.__globals__
+    with (
+        patch.dict(names, LEAST_LEAP=1, PAUSE=0), patch.dict(above, LEAST_DRIFT=1, LEAST_RUN=4),
+        patch.object(REPEATS, "drifting", lambda machine, saved, step: 1 + step % 3),
+        patch.object(REPEATS, "same", lambda *_: 0), patch.object(DRIFT, "leap", counted),
+    ):  # fmt: skip
+        yield taken
+
+
+@given(balanced(900))
+def test_fast_forward_changes_nothing_where_ports_are_almost_equally_busy(program: Program) -> None:
+    assert not differences(compiled.simulate(program), compiled.simulate(program, fast_forward=False))
+
+
+@settings(max_examples=max(10, settings.default.max_examples // 4))
+@given(balanced(80))
+def test_the_reference_agrees(program: Program) -> None:
+    assert not differences(compiled.simulate(program), reference.simulate(program))
+
+
+@given(st.one_of(balanced(120), products(max_tiles=120), streams(max_repeats=4, max_tiles=120)))
+def test_no_leap_is_wrong_whatever_is_followed(program: Program) -> None:
+    with always_followed():
+        found = INTERPRETED.simulate(program)
+    assert not differences(found, compiled.simulate(program, fast_forward=False))
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_leap_is_wrong_in_hard_programs(name: str) -> None:
+    with always_followed():
+        found = INTERPRETED.simulate(HARD[name])
+    assert not differences(found, compiled.simulate(HARD[name], fast_forward=False))
+
+
+def test_leaps_are_taken_and_are_most_of_a_run() -> None:
+    """Three boundaries, then as many periods as keep the order of events; a run of 1,500 tiles has 20 such spans."""
+    program = almost_balanced(1522)
+    with always_followed() as taken:
+        assert not differences(INTERPRETED.simulate(program), compiled.simulate(program, fast_forward=False))
+    assert sum(taken) > 1000
+    compiled.simulate(program)
+    counts = compiled.last_counts()
+    assert counts["stages"] + counts["stages_skipped"] == 1522 * 5
+    assert counts["stages"] <= 1200, "7,615 when every tile was played"
+    assert not differences(compiled.simulate(program), reference.simulate(program))
