@@ -13,6 +13,11 @@ def column(length: int) -> Any:
     return np.zeros(length, np.int64) if cython.compiled else [0] * length
 
 
+def room(length: int) -> Any:
+    """A column whose numbers are written before they are read."""
+    return np.empty(length, np.int64) if cython.compiled else [0] * length
+
+
 def loaded(values: Any) -> Any:
     """A column to read."""
     array = np.ascontiguousarray(values, np.int64)
@@ -20,9 +25,9 @@ def loaded(values: Any) -> Any:
 
 
 def longer(values: Any, length: int) -> Any:
-    """A column with room for `length` numbers that begins with `values`."""
+    """A column with room for `length` numbers that begins with `values`; what follows is written before it is read."""
     if not cython.compiled:
         return values + [0] * (length - len(values))
-    grown = np.zeros(length, np.int64)
+    grown = np.empty(length, np.int64)
     grown[: len(values)] = values
     return grown

@@ -50,7 +50,7 @@ def occupancy(graph: KernelGraph) -> IntArray:
     return np.cumsum(change[:-1])
 
 
-def _peak(graph: KernelGraph) -> tuple[int, int]:
+def largest_occupancy(graph: KernelGraph) -> tuple[int, int]:
     """The largest occupancy, and the first kernel that has it."""
     use = occupancy(graph)
     return (int(use.max()), int(use.argmax())) if len(use) else (0, 0)
@@ -64,7 +64,7 @@ def check_capacity(graph: KernelGraph, design: Design) -> int:
     CapacityError
         When they do not fit: names the tier, the largest class of tensors and the missing bytes.
     """
-    peak, moment = graph.derived(_peak)
+    peak, moment = graph.derived(largest_occupancy)
     home = design.home
     if peak <= home.capacity:
         return peak

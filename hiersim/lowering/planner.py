@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiersim.errors import CapacityError
-from hiersim.lowering.placement import lifetimes, occupancy
+from hiersim.lowering.placement import largest_occupancy, lifetimes
 from hiersim.lowering.skyline import NOWHERE, settle
 from hiersim.lowering.staging import Stay, first_touch, moved_bytes, room, stays
 from hiersim.model.design import Design, Order, Tier
@@ -60,8 +60,10 @@ def plan(graph: KernelGraph, design: Design) -> Plan | None:
         When the last tier is full, or one kernel needs more of the device than there is: names the tensor, the tier
         and the missing bytes.
     """
+    fits = graph.derived(largest_occupancy)[0] <= design.home.capacity
+    if not design.placement.pins and not design.pools and (fits or not design.host_tiers):
+        return None  # what nearly all designs of a sweep come to
     pins, unused = _pinned(graph, design)
-    fits = int(graph.derived(occupancy).max(initial=0)) <= design.home.capacity
     behind = bool(design.host_tiers) and (not fits or bool((pins > len(design.pools)).any()))
     if not design.pools and not behind and not (unused and fits):
         return None

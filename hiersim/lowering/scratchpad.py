@@ -37,13 +37,13 @@ class Residents:
 
 def residents(graph: KernelGraph, design: Design) -> tuple[Residents, ...]:
     """The plan of each shared scratchpad before the last tier, nearest first; a farther one holds what is left."""
-    taken = np.zeros(len(graph.tensors.storage_bytes), bool)
+    pads = [tier for tier in design.shared_tiers[:-1] if tier.management is Management.SCRATCHPAD]
+    taken = np.zeros(len(graph.tensors.storage_bytes) if pads else 0, bool)
     found = []
-    for tier in design.shared_tiers[:-1]:
-        if tier.management is Management.SCRATCHPAD:
-            plan = _planned(graph, design, tier, taken)
-            taken = taken | plan.resident
-            found.append(plan)
+    for tier in pads:
+        plan = _planned(graph, design, tier, taken)
+        taken = taken | plan.resident
+        found.append(plan)
     return tuple(found)
 
 

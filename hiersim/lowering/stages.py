@@ -12,7 +12,7 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.lowering.columns import column, longer
+from hiersim.lowering.columns import column, longer, room
 from hiersim.lowering.figures import LEVEL_FIELDS
 from hiersim.model.program import Access
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -55,7 +55,7 @@ class Sheet:
     def __init__(self, figures: Figures) -> None:
         self.figures = figures
         self.nests = self.loops = self.bodies = self.stages = 0
-        self.rooms = 32
+        self.rooms = 64
         rooms: cython.longlong = self.rooms
         tiles: cython.longlong = rooms * TILES
         self.arrays = {
@@ -65,7 +65,7 @@ class Sheet:
             "body_count": column(tiles),
             "stage_ptr": column(tiles + 1),
             "release_stage": column(tiles),
-            "cells": column(tiles * self.most_stages() * CELLS),
+            "cells": room(tiles * self.most_stages() * CELLS),
         }
         self.nest_hash, self.nest_depth = column(rooms), column(rooms)
         self.depth = figures.depth
