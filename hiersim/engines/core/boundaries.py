@@ -28,6 +28,8 @@ STEP = cython.declare(cython.longlong, 0)
 KINDS = cython.declare(cython.longlong, 5)
 LONGEST_TRACE = cython.declare(cython.longlong, 512)
 MOST_LIVE = cython.declare(cython.longlong, 32)
+ROOM = cython.declare(cython.longlong, 512)
+"""Times of a boundary that nearly always fit."""
 
 
 @cython.final
@@ -38,7 +40,7 @@ class Boundary:
     def __init__(self, resources: int, row_size: int) -> None:
         self.now = self.number = self.worked = self.stages = self.time_count = self.shape_count = 0
         self.computed = self.worked_computed = 0
-        self.times, self.shape = column(128), column(128)
+        self.times, self.shape = column(ROOM), column(ROOM)
         self.covered, self.worked_cover = column(N_ENGINES), column(N_ENGINES)
         self.busy, self.book = column(resources), column(row_size)
 
@@ -57,8 +59,8 @@ class Boundaries(Book):
         """Room for what is noted; most runs need none."""
         self.boundaries = [Boundary(self.resources, self.row_size) for _ in range(3)]
         self.boundary = self.boundaries[0]
-        self.event, self.event_time, self.shifts = column(LONGEST_TRACE), column(LONGEST_TRACE), column(128)
-        self.order, self.waits = column(128), column(128)
+        self.event, self.event_time, self.shifts = column(LONGEST_TRACE), column(LONGEST_TRACE), column(ROOM)
+        self.order, self.waits = column(ROOM), column(ROOM)
 
     @cython.final
     @cython.cfunc
