@@ -142,6 +142,7 @@ class ComputeModel(_Strict):
     matrix: MatrixModel | None = None
     load_bandwidth: BytesPerSecond = units.UNLIMITED
     buffer_depth: Count = 2
+    blocking: Annotated[Literal["cores", "shared"], Field(description="of matrix products")] = "cores"
     threads: Count | None = None
     start_up: Ticks = 0
     exchange: Ticks = 0
@@ -274,7 +275,7 @@ def to_design(model: DesignModel) -> value.Design:
     design = value.Design(
         name=model.name,
         title=model.title,
-        compute=value.Compute(vector=vector, matrix=matrix, **plain),
+        compute=value.Compute(vector=vector, matrix=matrix, blocking=value.Blocking(compute.blocking), **plain),
         memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
         host=value.Host(**model.host.model_dump()),
         links=tuple(_link(name, link) for name, link in model.links.items()),

@@ -20,6 +20,9 @@ cdef class Blocks:
     # 1 or 2: a panel of the first or second operand stays in the cores; how often each is read from the nearest tier
     cdef readonly long long kept, kept_bytes
     cdef long long near_a, near_b
+    # parts of the inner dimension that run one after the other, and the rectangle of blocks that fits a shared tier
+    cdef readonly long long panels
+    cdef long long held_rows, held_columns, held_room
     # attention: keys and values in use at a time, and those that are read again when they do not fit
     cdef long long kv_in_use, kv_again
     # the shape: what `tiling` makes of it

@@ -80,7 +80,10 @@ class Blocks:
     useful FLOPs alone. `step_bytes` are loaded by one core per step, beside `kept_bytes` that stay from block to block;
     `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads (bias
     and residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of one
-    core for the vector work inside the steps (softmax).
+    core for the vector work inside the steps (softmax). Where products are blocked for the nearest shared tier,
+    `held_rows` × `held_columns` blocks of the result take the place of a near-square wave; with more `panels` than one,
+    parts of the inner dimension that run one after the other, their sums wait there in between, which needs `held_room`
+    bytes of that tier, and each panel of a block counts as a block.
     """
 
     def __init__(self, work: Work) -> None:
@@ -98,6 +101,7 @@ class Blocks:
         self.tile_m = self.tile_n = self.tile_k = self.split = 0
         self.read_a = self.read_b = self.passes_a = self.passes_b = 0
         self.kept = self.kept_bytes = self.near_a = self.near_b = 0
+        self.panels, self.held_rows, self.held_columns, self.held_room = 1, 0, 0, 0
         self.kv_in_use = self.kv_again = 0
         self.unit = self.core_rate = self.useful_ticks = self.flops_per_inner = self.padded = 0
         self.longest_inner, self.in_turn = 0, False
@@ -175,13 +179,17 @@ class Blocks:
 
     @cython.cfunc
     def again(self, capacity: cython.longlong) -> cython.longlong:
-        """Operand bytes of the contraction at hand that are read again from beyond a cache of `capacity` bytes."""
+        """Operand bytes of the contraction at hand that are read again from beyond a cache of `capacity` bytes.
+
+        And sums that a cache without room for them could not keep from panel to panel.
+        """
         if self.classes.type_kind[self.work.anchor] == ATTENTION:
             again: cython.bint = self.kv_in_use > capacity and self.work.read_total > 0
             return self.kv_again if again else 0
         self.passes(capacity)
         a: cython.longlong = product(self.passes_a - 1, self.work.read_size(self.read_a))
-        return total(a, product(self.passes_b - 1, self.work.read_size(self.read_b)))
+        both: cython.longlong = total(a, product(self.passes_b - 1, self.work.read_size(self.read_b)))
+        return total(both, self.partial_bytes) if self.panels > 1 and capacity < self.held_room else both
 
     @cython.cfunc
     def passes(self, capacity: cython.longlong) -> cython.longlong:
@@ -190,7 +198,8 @@ class Blocks:
         A wave is a near-square rectangle of blocks. Waves go through groups of bands of rows, all bands of a group
         for one band of columns and then for the next (or the other way round, whichever moves less): the group's
         panels stay in the cache with one band of the other operand, which is read once per group. A group is as large
-        as the cache allows; where not even one fits with it, every wave reads its own.
+        as the cache allows; where not even one fits with it, every wave reads its own. Sums that wait in the cache take
+        room from the panels.
         """
         cores: cython.longlong = self.figures.cores
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
@@ -198,6 +207,10 @@ class Blocks:
         high: cython.longlong = max(1, min(rows, root(max(1, cores * self.tile_n // self.tile_m))))
         wide: cython.longlong = max(1, min(columns, ceil_div(cores, high)))
         high = max(1, min(rows, ceil_div(cores, wide)))
+        if self.held_rows > 0 and capacity >= self.held_room:
+            high, wide = self.held_rows, self.held_columns
+            if self.panels > 1:
+                capacity -= high * wide * self.tile_m * self.tile_n * SUM_BYTES
         a: cython.longlong = self.work.read_size(self.read_a) // self.batch
         b: cython.longlong = self.work.read_size(self.read_b) // self.batch
         band_a: cython.longlong = floor_share(a, min(self.m, high * self.tile_m), self.m)

@@ -1,8 +1,8 @@
 # What other compiled modules use of contraction.py.
-from hiersim.lowering.windows cimport Windows
+from hiersim.lowering.panels cimport Panels
 
 
-cdef class Cutter(Windows):
+cdef class Cutter(Panels):
     # FLOPs at the anchor's rate; rows of queries and keys of one block of attention
     cdef long long demand, side, key_block
 

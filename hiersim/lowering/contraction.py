@@ -1,8 +1,8 @@
 """Shapes of contractions: matrix products, convolutions and attention become blocks in waves, each a loop over steps.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
-results. One class is built up from module to module: `blocks` (what a shape costs), `tile_choice`, and this one, each
-with a `.pxd` that declares its fields and what other compiled modules use.
+results. One class is built up from module to module: `blocks` (what a shape costs), `tile_choice`, `windows`, `panels`
+and this one, each with a `.pxd` that declares its fields and what other compiled modules use.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cython
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, WIDEST
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
-from hiersim.lowering.windows import Windows
+from hiersim.lowering.panels import Panels
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -58,11 +58,11 @@ def pow2_at_least(value: cython.longlong) -> cython.longlong:
 
 
 @cython.cclass
-class Cutter(Windows):
+class Cutter(Panels):
     """Cuts the contraction of the class that `work` looks at into blocks and steps, see `Blocks`."""
 
     def __init__(self, work: Work) -> None:
-        Windows.__init__(self, work)
+        Panels.__init__(self, work)
         self.demand = self.side = self.key_block = 0
 
     @cython.cfunc
@@ -73,7 +73,7 @@ class Cutter(Windows):
             self.far_loads[level] = self.extra_far[level] = 0
         self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = self.set_up = 0
         self.gathered = self.laid_out = self.direct = self.in_turn = False
-        self.longest_inner = 0
+        self.longest_inner, self.panels, self.held_rows = 0, 1, 0
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
         self.unit = self.figures.unit(self.dtype)
@@ -135,10 +135,12 @@ class Cutter(Windows):
         self.exposed = self.figures.scratchpad == 0 and not self.systolic and not self.asynchronous
         self.turn()
         self.choose()
+        if self.classes.type_kind[anchor] != CONV:
+            self.block_for_shared()
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
         columns: cython.longlong = ceil_div(self.n, self.tile_n)
-        self.inner = ceil_div(self.k, self.split)
-        self.blocks = product(self.batch * rows * columns, self.split)
+        self.inner = ceil_div(self.k, self.split * self.panels)
+        self.blocks = product(self.batch * rows * columns, self.split * self.panels)
         self.steps = ceil_div(self.inner, self.tile_k)
         self.step_size = self.tile_k
         self.padded = 1 if self.direct else self.figures.native(self.dtype, 2)
@@ -230,10 +232,9 @@ class Cutter(Windows):
 
     @cython.cfunc
     def partials(self) -> cython.longlong:
-        """Bytes of partial sums that a split inner dimension stores and reads once."""
-        if self.split <= 1:
-            return 0
-        return product(product(self.batch * self.m * self.n, ACCUMULATOR_BYTES), self.split)
+        """Bytes of partial sums that a split inner dimension, or one in panels, stores and reads once."""
+        stored: cython.longlong = self.split if self.split > 1 else self.panels - 1
+        return product(product(self.batch * self.m * self.n, ACCUMULATOR_BYTES), stored) if stored > 0 else 0
 
     @cython.cfunc
     def nearest_read(self, size: cython.longlong, taken: cython.longlong) -> cython.longlong:

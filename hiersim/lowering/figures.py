@@ -46,7 +46,8 @@ class Figures:
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
     a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
-    that the matrix unit works on while blocks are loaded and stored; one core loads `narrow_rate` accesses narrower
+    that the matrix unit works on while blocks are loaded and stored, `shared_blocking` that products are blocked for
+    the nearest shared tier too; one core loads `narrow_rate` accesses narrower
     than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is
     not there, is access in order.
     """
@@ -66,7 +67,7 @@ class Figures:
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
         self.threads, self.exchange = numbers["threads"], numbers["exchange"]
-        self.asynchronous = numbers["asynchronous"]
+        self.asynchronous, self.shared_blocking = numbers["asynchronous"], numbers["shared_blocking"]
         self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
         self.relaunch, self.window_set_up = numbers["relaunch"], numbers["window_set_up"]
         self.matrix_unit = numbers["matrix_unit"]

@@ -11,7 +11,7 @@ from hiersim.errors import DesignError
 from hiersim.lowering.coalescing import LOOKED_UP
 from hiersim.lowering.figures import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
 from hiersim.lowering.systolic import Arrays
-from hiersim.model.design import Arbitration, Design, Management, Place, Tier
+from hiersim.model.design import Arbitration, Blocking, Design, Management, Place, Tier
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
@@ -161,6 +161,7 @@ class Machine:
             "relaunch": int(compute.start_up) + int(self.design.host.start),
             "window_set_up": int(compute.window_set_up),
             "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
+            "shared_blocking": int(compute.blocking is Blocking.SHARED),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,
             "vector_unlimited": int(self.vector_unlimited),

@@ -133,7 +133,9 @@ class Loom:
 
         `tile_m` × `tile_n` is the block of the result, `tile_k` the step along the inner dimension (of attention:
         queries, head dimension, keys), `split` the parts of that dimension; `blocks`, `waves` and `steps` count them.
-        `kept_bytes` of one operand stay in each core from block to block.
+        `kept_bytes` of one operand stay in each core from block to block. Where products are blocked for the nearest
+        shared tier, `group_m` × `group_n` is the rectangle of the result that goes through the `panels` of the inner
+        dimension, one after the other; a block counts once for each.
         """
         if not self.turn_to(index):
             return {}
@@ -141,7 +143,10 @@ class Loom:
         waves: int = ceil_div(cutter.blocks, self.figures.cores)
         sides = {"tile_m": cutter.tile_m, "tile_n": cutter.tile_n, "tile_k": cutter.tile_k, "split": cutter.split}
         counts = {"blocks": cutter.blocks, "waves": waves, "steps": cutter.steps}
-        return {**sides, **counts, "kept_bytes": cutter.kept_bytes}
+        high: int = cutter.group_side(cutter.tile_m, cutter.held_rows, cutter.m)
+        wide: int = cutter.group_side(cutter.tile_n, cutter.held_columns, cutter.n)
+        group = {"panels": cutter.panels, "group_m": high, "group_n": wide}
+        return {**sides, **counts, "kept_bytes": cutter.kept_bytes, **group}
 
     def rereads(self, index: int) -> list[tuple[int, int]]:
         """(capacity, bytes) of class `index`: what its contraction reads again behind a cache of at least that size.

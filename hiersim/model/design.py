@@ -71,6 +71,16 @@ class Systolic:
     """Whether the fill and drain of a fold hide behind the streams of its neighbours; else every fold shows them."""
 
 
+class Blocking(Enum):
+    """Which memories the blocks of a matrix product are shaped for."""
+
+    CORES = "cores"
+    """The cores': near-square waves of blocks, whose sums stay in the cores, as the kernels of GPU libraries do."""
+    SHARED = "shared"
+    """The nearest shared tier's as well: rectangles of blocks that fit it, whose sums may wait there while the inner
+    dimension is done in panels."""
+
+
 class Replacement(Enum):
     """What a full cache lets go first."""
 
@@ -138,6 +148,8 @@ class Compute:
     """What one core can load from the nearest shared tier."""
     buffer_depth: Count = Count(2)
     """Tiles in flight per core: 1 = none hidden, 2 = double buffering, …"""
+    blocking: Blocking = Blocking.CORES
+    """Of matrix products: what the kernels of this machine are written to do."""
     threads: Count | None = None
     """Threads that are resident on one core; None: rows of a reduction are not given to teams of threads."""
     start_up: Ticks = Ticks(0)

@@ -102,6 +102,9 @@ def kernel_lines(facts: dict[str, Any]) -> list[str]:
     if tile:
         parts = f", inner dimension in {tile['split']} parts" if tile["split"] > 1 else ""
         kept = f", a panel of {show_bytes(tile['kept_bytes'])} stays in each core" if tile["kept_bytes"] else ""
+        if tile["group_m"]:
+            panels = f" in {tile['panels']:,} panels" if tile["panels"] > 1 else ""
+            parts = f", {tile['group_m']:,} x {tile['group_n']:,} of the result at a time{panels}"
         lines.append(
             f"tile {tile['tile_m']} x {tile['tile_n']} x {tile['tile_k']}: {tile['blocks']:,} blocks in "
             f"{tile['waves']:,} waves of {tile['steps']:,} steps{parts}{kept}"

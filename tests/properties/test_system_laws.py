@@ -15,7 +15,7 @@ from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilde
 from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import compulsory_bytes, lower
 from hiersim.lowering.residency import profile_reuse
-from hiersim.model.design import Design, Management, Scope, Tier
+from hiersim.model.design import Blocking, Design, Management, Scope, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import BITS, DType, Flag, Kind, Phase, Role
 from hiersim.model.timeline import ENGINES
@@ -132,6 +132,19 @@ def test_a_product_moves_at_least_the_square_root_bound_at_every_tier(
     for tier, cache in enumerate(design.shared_tiers[:-1], start=near + 1):
         held += int(cache.capacity)
         assert read[tier] + write[tier] >= least_traffic(trace, held, 1)
+
+
+@given(PRODUCTS, designs(), st.sampled_from((2**12, 2**14, 2**16)))
+def test_blocking_for_a_shared_tier_never_moves_more_of_the_last_tier(
+    trace: Trace, design: Design, capacity: int
+) -> None:
+    """And passes the audit stage by stage, and stays above the bound."""
+    plain = roomy(design, capacity)
+    shared = dataclasses.replace(plain, compute=dataclasses.replace(plain.compute, blocking=Blocking.SHARED))
+    before, after = simulate(trace, plain), simulate(trace, shared, keep_log=True)
+    assert after.home_bytes <= before.home_bytes
+    held = capacity * int(design.compute.cores) + sum(int(cache.capacity) for cache in design.shared_tiers[:-1])
+    assert after.home_bytes >= least_traffic(trace, held, 1)
 
 
 def test_the_square_root_bound_is_not_empty() -> None:

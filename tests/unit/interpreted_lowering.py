@@ -17,7 +17,8 @@ import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
-    "columns", "systolic", "figures", "stages", "work", "blocks", "tile_choice", "windows", "contraction", "sweep",
+    "columns", "systolic", "figures", "stages", "work", "blocks", "tile_choice", "windows", "panels",
+    "contraction", "sweep",
     "nest_maker", "row_passes", "streams", "layouts", "waves", "tiling", "machine", "workload", "supply", "furthest",
     "belady", "replacement", "skyline", "lower",
 )  # fmt: skip

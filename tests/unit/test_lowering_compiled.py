@@ -19,7 +19,7 @@ from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
 from hiersim.lowering import tiling
 from hiersim.lowering.lower import lower
-from hiersim.model.design import Design
+from hiersim.model.design import Blocking, Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
 from hiersim.model.trace import Trace
@@ -50,12 +50,17 @@ def differences(one: Program | str, other: Program | str) -> list[str]:
     return found
 
 
+def blocked(design: Design) -> Design:
+    """Products blocked for the nearest shared tier."""
+    return dataclasses.replace(design, compute=dataclasses.replace(design.compute, blocking=Blocking.SHARED))
+
+
 few = settings(max_examples=max(20, settings.default.max_examples // 4))
 
 
 @compiled_only
 @few
-@given(traces(max_operators=8), st.one_of(designs(), designs(replacement=True)))
+@given(traces(max_operators=8), st.one_of(designs(), designs(replacement=True), designs().map(blocked)))
 def test_compiled_equals_interpreted(trace: Trace, design: Design) -> None:
     graph = eager(trace)
     assert differences(outcome(lower, graph, design), outcome(interpreted_lower(), graph, design)) == []
@@ -71,6 +76,7 @@ def extreme(draw: st.DrawFn) -> Design:
     count = st.sampled_from((1, 2, 1000, 10**9))
     compute = dataclasses.replace(
         design.compute, cores=draw(count), buffer_depth=draw(count), load_bandwidth=draw(SIZES),
+        blocking=draw(st.sampled_from(Blocking)),
         vector=dataclasses.replace(
             design.compute.vector, special=draw(SIZES), peak={key: draw(SIZES) for key in design.compute.vector.peak}
         ),
