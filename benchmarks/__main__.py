@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import engines, processes, road
+from benchmarks import engines, hierarchy, processes, road
 from benchmarks.measure import Figure, Line, Sample, Skipped, machine
 from benchmarks.report import markdown, paste, save
 from benchmarks.workloads import roomy, trace_of
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "tiles": lambda options: engines.by_tiles(options.repeats, options.largest),
     "tiers": lambda options: engines.by_tiers(options.repeats),
     "kernels": lambda options: engines.by_kernels(options.repeats),
+    "hierarchy": lambda options: hierarchy.with_everything_on(options.repeats),
     "road": lambda options: road.warm_changes(options.repeats),
     "parts": lambda options: road.parts(options.repeats),
     "sweep": lambda options: road.sweep(options.repeats),

@@ -16,6 +16,8 @@ SHOWN = {
     "times_c_events": ("x C event loop", "{:.2f}"),
     "kernels": ("kernels", "{:,}"),
     "nests": ("nests", "{:,}"),
+    "copies": ("copies", "{:,}"),
+    "of_plain": ("rate / plain", "{:.2f}"),
     "exponent": ("exponent", "{:.2f}"),
     "last_over_first": ("last / first", "{:.2f}"),
     "designs_per_s": ("designs/s", "{:,.1f}"),
