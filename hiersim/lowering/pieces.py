@@ -5,8 +5,9 @@ a storage, or inside a larger view that begins before them, those that fit besid
 of their offsets (the queries, keys and values of one product, whose rows alternate, as well as one half and the other);
 else each lies where it begins (overlapping windows). Whoever touches less than a view touches its first bytes.
 
-Only storages of which kernels touch parts beside each other are cut; of parts within each other the smaller one might
-as well be the beginning of the larger. Freed memory is reused by storages of equal size: all of these are cut alike.
+Only storages of which kernels touch parts beside each other are cut, or one kernel several parts: of parts within each
+other the smaller one might as well be the beginning of the larger, as long as each kernel touches one of them. Freed
+memory is reused by storages of equal size: all of these are cut alike.
 """
 
 from __future__ import annotations
@@ -61,20 +62,21 @@ def numbered(values: IntArray) -> IntArray:
 
 
 def cut(graph: KernelGraph) -> Pieces | None:
-    """The pieces of a graph; None where kernels touch no two parts of a storage beside each other."""
+    """The pieces of a graph; None where kernels touch no two parts of a storage beside each other or at once."""
     table = graph.tensors
     touched = np.zeros(len(table.tensor_storage), bool)
     touched[graph.reads.tensor] = touched[graph.writes.tensor] = True
     room = table.storage_bytes[table.tensor_storage]
     parts = np.flatnonzero(touched & (table.tensor_bytes < room))
-    uneven = _differ(table, parts)
+    at_once = _touched_at_once(graph, parts)
+    uneven = _differ(table, parts) | at_once
     if not uneven.any():
         return None
     kind = numbered(table.storage_bytes)
     shared = np.isin(table.storage_role, [int(role) for role in PRODUCED])
     kind = np.where(shared, kind, len(kind) + np.arange(len(kind)))  # what is there from the start shares with nobody
     begin = np.zeros(len(touched), np.int64)
-    places = _placed(table, parts[uneven[table.tensor_storage[parts]]], begin)
+    places = _placed(table, parts[uneven[table.tensor_storage[parts]]], begin, at_once)
     cuts: dict[int, set[int]] = {}
     for storage, ends in places.items():
         cuts.setdefault(int(kind[storage]), set()).update(ends)
@@ -91,8 +93,31 @@ def _differ(table: TensorTable, tensors: IntArray) -> BoolArray:
     return differ
 
 
-def _placed(table: TensorTable, tensors: IntArray, begin: IntArray) -> dict[int, set[int]]:
-    """Where the pieces of each storage end, of those with parts beside each other; sets where the tensors `begin`."""
+def _touched_at_once(graph: KernelGraph, parts: IntArray) -> BoolArray:
+    """(S,) whether one kernel touches two views of a storage that are not the same bytes."""
+    table = graph.tensors
+    found = np.zeros(len(table.storage_bytes), bool)
+    sides = (graph.reads, graph.writes)
+    kernel = np.concatenate([np.repeat(np.arange(len(graph)), np.diff(side.ptr)) for side in sides])
+    tensor = np.concatenate([side.tensor for side in sides])
+    found[table.tensor_storage[parts]] = True  # of the others every view is all of it
+    kept = found[table.tensor_storage[tensor]]
+    kernel, tensor = kernel[kept], tensor[kept]
+    storage = table.tensor_storage[tensor]
+    order = np.lexsort((storage, kernel))
+    kernel, tensor, storage = kernel[order], tensor[order], storage[order]
+    same = (np.diff(kernel) == 0) & (np.diff(storage) == 0)
+    other = (np.diff(table.tensor_offset[tensor]) != 0) | (np.diff(table.tensor_bytes[tensor]) != 0)
+    found[:] = False
+    found[storage[1:][same & other]] = True
+    return found
+
+
+def _placed(table: TensorTable, tensors: IntArray, begin: IntArray, at_once: BoolArray) -> dict[int, set[int]]:
+    """Where the pieces of each storage end, of those with parts beside each other or touched at once.
+
+    Sets where the tensors `begin`.
+    """
     views: dict[int, list[tuple[int, View]]] = {}
     columns = (tensors, table.tensor_storage[tensors], table.tensor_offset[tensors], table.tensor_bytes[tensors])
     for tensor, storage, offset, size in zip(*(column.tolist() for column in columns), strict=True):
@@ -104,7 +129,7 @@ def _placed(table: TensorTable, tensors: IntArray, begin: IntArray) -> dict[int,
         if key not in known:
             known[key] = layout(key[1], key[0])
         places = known[key]
-        if _beside_each_other(places):
+        if at_once[storage] or _beside_each_other(places):
             begin[[tensor for tensor, _ in some]] = [places[view] for _, view in some]
             found[storage] = {0, key[0]}.union(*((at, min(at + view.size, key[0])) for view, at in places.items()))
     return found
