@@ -1,11 +1,11 @@
-"""The laws of docs/laws.md where tensors do not fit the device: 3 to 7 tiers, links, copies ahead of time."""
+"""The laws of docs/laws.md where tensors do not fit the device: 3 to 8 tiers, links, copies ahead of time."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from test_engines_agree import assert_all_engines_agree
 
@@ -16,7 +16,7 @@ from hiersim.lowering.lower import lower
 from hiersim.lowering.placement import lifetimes, occupancy
 from hiersim.lowering.planner import Plan, plan
 from hiersim.lowering.staging import Stay, touches
-from hiersim.model.design import Design, Scope
+from hiersim.model.design import Design, Replacement, Scope
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED
 from hiersim.model.program import Program
@@ -78,7 +78,20 @@ def placed(pair: tuple[Trace, Design]) -> tuple[KernelGraph, Design, Plan, Progr
     return graph, design, found, program
 
 
-# Laws 1, 5, 7: the ledger, bounds, engines.
+def test_stacks_of_three_to_eight_tiers_are_drawn() -> None:
+    """Of two tiers, cores and their memory, nothing can be spilled: other laws draw those."""
+    seen: set[int] = set()
+
+    @settings(max_examples=150, phases=(Phase.generate,), derandomize=True, database=None)
+    @given(hosted_designs(device=5000))
+    def collect(design: Design) -> None:
+        seen.add(len(design.memory))
+
+    collect()
+    assert seen == {3, 4, 5, 6, 7, 8}
+
+
+# Laws 1, 5, 6, 7: the ledger, bounds, ports that serve while somebody waits, engines.
 
 
 @given(crowded())
@@ -92,6 +105,8 @@ def test_every_run_passes_the_audit_stage_by_stage(pair: tuple[Trace, Design]) -
     assert result.makespan >= result.bounds.ticks
     for engine in ENGINES:
         assert sum(row.ticks for row in result.ledger if row.engine == engine) == result.makespan
+    assert int(result.timeline.ledger.min(initial=0)) >= 0
+    assert result.timeline.ledger.sum(axis=(1, 2)).tolist() == [result.makespan] * len(ENGINES)
 
 
 @few
@@ -317,6 +332,29 @@ def test_a_device_with_room_for_all_is_never_slower(pair: tuple[Trace, Design]) 
 
 
 # Laws 11 and 12.
+
+
+@few
+@given(crowded())
+def test_belady_moves_no_more_than_lru_and_an_endless_cache_no_more_than_any(pair: tuple[Trace, Design]) -> None:
+    """Copies move what they move, whatever the caches do."""
+    graph, design, *_ = placed(pair)
+    caches = tuple(tier for tier in design.shared_tiers if tier.is_shared_cache)
+    assume(caches and design.shared_tiers[0] is caches[0])
+
+    def moved(**changes: object) -> tuple[int, list[int]]:
+        nearest = dataclasses.replace(caches[0], **changes)
+        kept = [tier for tier in design.memory if tier is caches[0] or tier not in caches]  # one cache
+        memory = tuple(nearest if tier is caches[0] else tier for tier in kept)
+        read, write = lower(graph, dataclasses.replace(design, memory=memory)).traffic()
+        places = [place.name for place in dataclasses.replace(design, memory=memory).places]
+        home = places.index(design.home.name)
+        return int(read[home] + write[home]), (read[home + 1 :] + write[home + 1 :]).tolist()
+
+    lru, belady = moved(), moved(replacement=Replacement.BELADY)
+    endless = moved(capacity=Bytes(10**9))
+    assert endless[0] <= belady[0] <= lru[0]
+    assert endless[1] == belady[1] == lru[1]
 
 
 @few
