@@ -1,5 +1,5 @@
-"""Pages that are made from the source: the glossary, the JSON Schema of designs, the studies, and what examples
-print.
+"""Pages that are made from the source: the glossary, the JSON Schema of designs, the studies, what examples print, and
+the times of a model that does not fit.
 
 `python -m hiersim.views.reference` in a checkout writes them; a test holds them current.
 """
@@ -19,11 +19,13 @@ from hiersim.decisions.studies import names, study
 from hiersim.frontends.load import load_trace
 from hiersim.model.metrics import METRICS
 from hiersim.results import Result
-from hiersim.run import compare
+from hiersim.run import compare, simulate
 from hiersim.views.studies import page as studies_page
 from hiersim.views.tables import comparisons, percent, shares, waiting_for
 
 EXAMPLE = ("llama3-8b-decode", "h100-sxm")
+SPILLED = ("llama3-70b-decode", "h100-sxm")
+LITTLE_DRAM = "16 GB"
 EXECUTED = ("tutorial.md",)
 """Pages of `docs/` whose Python is run, and shown with what it prints."""
 ROOT = Path(__file__).parents[2]
@@ -88,11 +90,47 @@ def example_answer(results: Sequence[Result]) -> str:
 def readme(text: str) -> str:
     """The README with its example brought up to date."""
     results = example()
-    for name, block in (("example", f"\n\n{example_table(results)}\n\n"), ("answer", example_answer(results))):
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        pattern = re.escape(begin) + ".*?" + re.escape(end)
-        text = re.sub(pattern, lambda _: f"{begin}{block}{end}", text, flags=re.DOTALL)  # noqa: B023
-    return text
+    text = between_marks(text, "example", f"\n\n{example_table(results)}\n\n")
+    return between_marks(text, "answer", example_answer(results))
+
+
+def between_marks(text: str, name: str, block: str) -> str:
+    """`text` with `block` between its marks `name:begin` and `name:end`."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    pattern = re.escape(begin) + ".*?" + re.escape(end)
+    return re.sub(pattern, lambda _: f"{begin}{block}{end}", text, flags=re.DOTALL)
+
+
+def spilling(text: str) -> str:
+    """The page of models that do not fit, with what the simulator says of its example today."""
+    trace, design = load_trace(SPILLED[0]), load_design(SPILLED[1])
+    eager, compiled = compare(trace, [design])
+    small = simulate(trace, design.replace({"memory.dram.capacity": LITTLE_DRAM}))
+    by_hand = link_seconds(eager, "pcie") + home_seconds(eager)
+    less = [100 * (1 - result.time / by_hand) for result in (eager, compiled)]
+    drive, gigabytes = link_seconds(small, "nvme"), small.traffic["nvme"]["read"] / 1e9
+    warnings = "".join(f"    warning: {warning}\n" for warning in eager.program.warnings)
+    text = between_marks(text, "warnings", f"\n\n{warnings}\n")
+    times = f"{eager.time * 1000:.1f} ms eager and {compiled.time * 1000:.1f} ms as TorchInductor compiles it"
+    text = between_marks(text, "token", f"{times}, {less[0]:.1f} and {less[1]:.1f} % less")
+    rate = gigabytes / drive
+    paced = f"{gigabytes:.2f} GB ÷ {rate:.1f} GB/s = {drive:.2f} s of a token of {small.time:.2f} s"
+    return between_marks(text, "drive", paced)
+
+
+def link_seconds(result: Result, name: str) -> float:
+    """Seconds in which all that is read through a link, or from a tier, passes at its achievable rate."""
+    place = next(place for place in result.design.places if place.name == name)
+    rate = place.read_bandwidth or place.bandwidth
+    assert rate is not None, "its bytes would cost no time"
+    return result.traffic[name]["read"] / (int(rate) * float(place.efficiency))
+
+
+def home_seconds(result: Result) -> float:
+    """Seconds in which all bytes of the home tier pass its one port."""
+    home = result.design.home
+    assert home.bandwidth is not None, "reads and writes have a port each"
+    return sum(result.traffic[home.name].values()) / (int(home.bandwidth) * float(home.efficiency))
 
 
 def executed(text: str, page: str) -> str:
@@ -124,6 +162,8 @@ def main() -> None:
     (ROOT / "docs" / "studies.md").write_text(studies())
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text()))
+    page = ROOT / "docs" / "spilling.md"
+    page.write_text(spilling(page.read_text()))
     for name in EXECUTED:
         page = ROOT / "docs" / name
         page.write_text(executed(page.read_text(), name))

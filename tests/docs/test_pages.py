@@ -25,6 +25,13 @@ def test_the_example_of_the_readme_is_current() -> None:
     assert reference.readme(README) == README, "run 'make docs'"
 
 
+def test_what_the_page_of_models_that_do_not_fit_says_is_current() -> None:
+    """Its warning, its times and how far they are from the sum by hand."""
+    page = (ROOT / "docs" / "spilling.md").read_text()
+    assert page.count(":begin -->") == 3
+    assert reference.spilling(page) == page, "run 'make docs'"
+
+
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert blocks
