@@ -102,7 +102,7 @@ def test_an_lru_cache_that_is_played_block_by_block_misses_what_the_closed_form_
     size: int, dtype: str, tmp_path: Path
 ) -> None:
     """Rectangle by rectangle, panel by panel, block by block on one core: sums are never lost."""
-    m, n, k = 768, 512, 4096
+    m, n, k = 768, 512, 2048
     element = BITS[DType[dtype.upper()]] // 8
     result = simulate(matmul(m, n, k, tmp_path, dtype=dtype), blocked(shared_cache(size, 1, dtype)))
     tile = explain(result, "0").to_dict()["kernel"]["tile"]
