@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import engines, hierarchy, processes, road
+from benchmarks import engines, fusing, hierarchy, processes, road
 from benchmarks.measure import Figure, Line, Sample, Skipped, machine
 from benchmarks.report import markdown, paste, save
 from benchmarks.workloads import roomy, trace_of
@@ -29,6 +29,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "sweep": lambda options: road.sweep(options.repeats),
     "layers": lambda options: road.by_layers(options.repeats),
     "operators": lambda options: road.by_operators(options.repeats, options.largest),
+    "fusing": lambda options: fusing.large_traces(options.repeats, options.largest),
     "memory": lambda options: iter([processes.large_trace(options.largest)]),
     "rooflines": lambda options: road.against_rooflines(options.repeats),
     "peers": lambda options: peers(options.repeats),

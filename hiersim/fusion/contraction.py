@@ -2,51 +2,68 @@
 
 Nodes carry a rank that rises along every edge, so that a search for a way between two groups stays between their
 ranks. The idea is that of online topological ordering (Pearce and Kelly, 2006), with ranks instead of positions.
+Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
+results.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Final
+from itertools import pairwise
+from typing import Any
 
+import cython
 import numpy as np
 
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.model.operators import IntArray
 
-MOST_VISITED: Final = 10_000
+MOST_VISITED = 10_000
 """Groups that one search looks at; a way that is not excluded by then counts as one, so that the groups stay apart."""
-GAP: Final = 2**20
+FEW = 8
+"""Names of neighbours that a group has before it is asked which of them are still different groups."""
+GAP = 2**20
 """Between the ranks of neighbours at first, so that raising one seldom raises all that follow it to the graph's end."""
 
 
+@cython.cclass
 class Contraction:
     """Nodes 0 … N - 1 of a DAG in topological order, and the groups that they are in."""
 
+    parent: cython.longlong[::1]
+    rank: cython.longlong[::1]
+    seen: cython.longlong[::1]  # the last search that came by
+    searches: cython.longlong
+    ahead: list[list[int]]  # by group, what it waits for: nodes, any of each group, some of them perhaps its own
+    behind: list[list[int]]  # by group, what waits for it, likewise
+    most: list[dict[int, int]]  # for each of the two, by group, names to have before they are looked through
+
     def __init__(self, count: int, source: IntArray, target: IntArray) -> None:
-        self._parent = list(range(count))
-        self._before, before = _neighbours(target, source, count)
-        self._after, _ = _neighbours(source, target, count)
-        self._rank = rank = [0] * count
-        for node, firsts in enumerate(before):
-            if firsts:
-                rank[node] = GAP + max([rank[first] for first in firsts])
+        self.ahead, self.behind = _neighbours(target, source, count), _neighbours(source, target, count)
+        self.most = [{}, {}]
+        self.searches = 0
+        self.parent, self.rank, self.seen = _column(count), _column(count), _column(count)
+        node: cython.longlong
+        first: cython.longlong
+        least: cython.longlong
+        for node in range(count):
+            self.parent[node] = node
+            least = 0
+            for first in self.ahead[node]:
+                least = max(least, self.rank[first] + GAP)
+            self.rank[node] = least
 
     def group(self, node: int) -> int:
         """The group of a node, named by one of its nodes."""
-        parent = self._parent
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
+        return self.root(node)
 
     def before(self, group: int) -> set[int]:
         """The groups that a group waits for."""
-        return self._before[group]
+        return {self.root(node) for node in self.ahead[group]} - {group}
 
     def groups(self) -> IntArray:
         """(N,) the group of each node."""
-        found = np.array(self._parent, np.int64)
+        found = np.array(self.parent, np.int64)
         while True:
             further = found[found]
             if np.array_equal(further, found):
@@ -55,81 +72,119 @@ class Contraction:
 
     def can_merge(self, one: int, other: int) -> bool:
         """True where no way leads from one group to the other through a third."""
-        rank, before = self._rank, self._before
-        if rank[one] > rank[other]:
-            one, other = other, one
-        floor = rank[one]
-        waiting = [node for node in before[other] if rank[node] > floor and node != one]
-        if not waiting:
-            return True
-        waiting.sort(key=rank.__getitem__, reverse=True)  # the nearest to `one` first: a way is found soon
-        seen = {one}
+        early: cython.longlong = one
+        late: cython.longlong = other
+        node: cython.longlong
+        first: cython.longlong
+        found: cython.longlong = 0
+        if self.rank[early] > self.rank[late]:
+            early, late = late, early
+        floor: cython.longlong = self.rank[early]
+        self.searches += 1
+        search: cython.longlong = self.searches
+        waiting: list[int] = [late]
         while waiting:
             node = waiting.pop()
-            if node in seen:
-                continue
-            if one in before[node] or len(seen) > MOST_VISITED:
+            more: list[tuple[int, int]] = []
+            for first in self.ahead[node]:
+                if self.parent[first] != first:
+                    first = self.root(first)
+                if first == early:
+                    if node != late:
+                        return False
+                elif self.rank[first] > floor and self.seen[first] != search and first != late:
+                    self.seen[first] = search
+                    found += 1
+                    more.append((-self.rank[first], first))
+            if found > MOST_VISITED:
                 return False
-            seen.add(node)
-            more = [first for first in before[node] if rank[first] > floor and first not in seen]
             if len(more) > 1:
-                more.sort(key=rank.__getitem__, reverse=True)
-            waiting += more
+                more.sort()  # the nearest to `early` first: a way is found soon
+            waiting += [first for _, first in more]
         return True
 
     def merge(self, one: int, other: int) -> int:
         """The group of both; only after `can_merge`."""
-        ranks, before, after = self._rank, self._before, self._after
-        if ranks[one] > ranks[other]:
+        if self.rank[one] > self.rank[other]:
             one, other = other, one
-        floor, rank = ranks[one], self._rank_of_both(one, other)
-        more = len(before[one]) + len(after[one]) >= len(before[other]) + len(after[other])
+        floor, rank = self.rank[one], self.rank_of_both(one, other)
+        more = len(self.ahead[one]) + len(self.behind[one]) >= len(self.ahead[other]) + len(self.behind[other])
         keep, gone = (one, other) if more else (other, one)
-        self._parent[gone] = keep
-        for ahead, behind in ((before, after), (after, before)):
-            mine, theirs = ahead[keep], ahead[gone]
-            for node in theirs:
-                facing = behind[node]
-                facing.discard(gone)
-                if node != keep:
-                    facing.add(keep)
-                    mine.add(node)
-            mine.discard(gone)
-            theirs.clear()
-        ranks[keep] = rank
+        self.parent[gone] = keep
+        self.join(self.ahead, self.most[0], keep, gone)
+        self.join(self.behind, self.most[1], keep, gone)
+        self.rank[keep] = rank
         if rank > floor:
-            self._raise(keep)
+            self.lift(keep)
         return keep
 
-    def _rank_of_both(self, one: int, other: int) -> int:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def root(self, node: cython.longlong) -> cython.longlong:
+        """`group`."""
+        while self.parent[node] != node:
+            self.parent[node] = self.parent[self.parent[node]]
+            node = self.parent[node]
+        return node
+
+    @cython.cfunc
+    def join(
+        self, neighbours: list[list[int]], most: dict[int, int], keep: cython.longlong, gone: cython.longlong
+    ) -> None:
+        """The neighbours of both; each group once as soon as there are twice as many names as there were groups.
+
+        Other groups go on naming either, so that a merger costs no more where many look at it.
+        """
+        mine: list[int] = neighbours[keep]
+        mine += neighbours[gone]
+        neighbours[gone] = []
+        if len(mine) > most.get(keep, FEW):
+            found = {self.root(node) for node in mine}
+            found.discard(keep)
+            neighbours[keep] = list(found)
+            most[keep] = 2 * len(found) + FEW
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def rank_of_both(self, one: cython.longlong, other: cython.longlong) -> cython.longlong:
         """A rank above all that either group waits for; that of `one`, the lower, where no follower need be raised."""
-        rank, waits = self._rank, self._before[other]
-        if len(self._after[one]) <= len(waits):
-            return rank[other]
-        found = rank[one]
+        waits: list[int] = self.ahead[other]
+        if len(self.behind[one]) <= len(waits):
+            return self.rank[other]
+        first: cython.longlong
+        found: cython.longlong = self.rank[one]
         for first in waits:
-            if first != one and rank[first] >= found:
-                found = rank[first] + 1
+            first = self.root(first)
+            if first != one and first != other and self.rank[first] >= found:
+                found = self.rank[first] + 1
         return found
 
-    def _raise(self, group: int) -> None:
+    @cython.cfunc
+    def lift(self, group: cython.longlong) -> None:
         """Raise the ranks of all that follow a group above its own, lowest first, so that each is raised about once."""
-        rank, after = self._rank, self._after
-        queued, waiting = {group}, [(rank[group], group)]
+        node: cython.longlong
+        follower: cython.longlong
+        least: cython.longlong
+        queued, waiting = {group}, [(self.rank[group], group)]
         while waiting:
-            _, node = heappop(waiting)
-            least = rank[node]
-            for follower in after[node]:
-                if rank[follower] <= least:
+            node = heappop(waiting)[1]
+            least = self.rank[node]
+            for follower in self.behind[node]:
+                follower = self.root(follower)
+                if self.rank[follower] <= least and follower != node:
                     if follower not in queued:
                         queued.add(follower)
-                        heappush(waiting, (rank[follower], follower))
-                    rank[follower] = least + 1
+                        heappush(waiting, (self.rank[follower], follower))
+                    self.rank[follower] = least + 1
 
 
-def _neighbours(of: IntArray, other: IntArray, count: int) -> tuple[list[set[int]], list[list[int]]]:
-    """For each node its neighbours, as sets and as lists."""
+def _column(count: int) -> Any:
+    """A column of zeros: an array where compiled, a list where interpreted (lists are quicker there)."""
+    return np.zeros(count, np.int64) if cython.compiled else [0] * count
+
+
+def _neighbours(of: IntArray, other: IntArray, count: int) -> list[list[int]]:
+    """For each node its neighbours."""
     first, second = distinct_pairs(of, other, count)
     ptr, values = np.searchsorted(first, np.arange(count + 1)).tolist(), second.tolist()
-    lists = [values[ptr[node] : ptr[node + 1]] for node in range(count)]
-    return list(map(set, lists)), lists
+    return [values[begin:end] for begin, end in pairwise(ptr)]

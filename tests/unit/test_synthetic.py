@@ -10,10 +10,13 @@ import pytest
 from hiersim.config.load import load_design
 from hiersim.engines import reference
 from hiersim.frontends.integrity import check_trace
+from hiersim.fusion.registry import policy
 from hiersim.model.networks import to_networkx
 from hiersim.model.operators import Role
 from hiersim.run import simulate
+from hiersim.testing.contracts import check_policy
 from hiersim.testing.synthetic import OPERATORS_PER_LAYER, STORAGES_PER_LAYER, layered_trace, tile_program
+from hiersim.testing.woven import woven_trace
 
 
 @pytest.mark.parametrize("layers", [1, 2, 7])
@@ -99,3 +102,29 @@ def test_only_contended_ports_reorder_tiles(contended: bool) -> None:
 def test_programs_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         tile_program(**{"tiles": 1, **wrong})
+
+
+@pytest.mark.parametrize("operators", [2, 50, 3000])
+def test_a_woven_graph_is_sound_and_the_same_again(operators: int) -> None:
+    trace, again = (check_trace(woven_trace(operators, reach=500, seed=7)) for _ in range(2))
+    assert len(trace.graph.operators) == operators
+    assert trace.graph.reads.tensor.tolist() == again.graph.reads.tensor.tolist()
+    other = woven_trace(operators, reach=500, seed=8)
+    assert operators == 2 or trace.graph.reads.tensor.tolist() != other.graph.reads.tensor.tolist()
+
+
+def test_a_woven_graph_is_wide() -> None:
+    """The longest way through it is a small part of its operators, and every policy groups it legally."""
+    trace = woven_trace(2000, reach=400)
+    depth: dict[int, int] = {}
+    for first, second in sorted(to_networkx(trace.graph).edges, key=lambda edge: edge[1]):
+        depth[second] = max(depth.get(second, 0), depth.get(first, 0) + 1)
+    assert 10 < max(depth.values()) < 60
+    for name in ("pointwise", "epilogue", "depth-first", "inductor-rules"):
+        check_policy(trace, policy(name)(trace, load_design("tiny")))
+
+
+@pytest.mark.parametrize("sizes", [{"operators": 1}, {"operators": 10, "reach": 0}, {"operators": 10, "rows": 0}])
+def test_a_woven_graph_of_nothing_is_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        woven_trace(**sizes)

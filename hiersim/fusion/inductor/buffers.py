@@ -13,7 +13,7 @@ import numpy as np
 
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.inductor.loads import Loads, loads
-from hiersim.fusion.inductor.rules import InductorRules, Part, random, uses
+from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, random, uses
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits
@@ -65,7 +65,7 @@ class Buffers:
     stored: list[int]
     """(N,) values of `Stored`."""
     reads: list[frozenset[int]]
-    """(N,) keys of what the operator's expression loads."""
+    """(N,) keys of what the operator's expression loads; none of a library call, into which nothing is fused."""
     loads: Loads
     """What the keys stand for."""
     inputs: list[list[int]]
@@ -122,14 +122,16 @@ def _lowered(
     buffers = Buffers(
         part=part.tolist(), stored=stored, reads=[frozenset()] * count, loads=known.loads, inputs=inputs, users=users
     )
+    called = set(map(int, LIBRARY))
     for row in known.launched:
-        for source in inputs[row]:
-            if not stored[source]:
-                operations[row] += operations[source]
-        reads = buffers.reads[row] = _reads(buffers, row, ptr[row], ptr[row + 1])
+        if buffers.part[row] not in called:
+            reads = buffers.reads[row] = _reads(buffers, row, ptr[row], ptr[row + 1])
         if forced[row]:
             stored[row] = forced[row]
             continue
+        for source in inputs[row]:
+            if not stored[source]:
+                operations[row] += operations[source]
         fan = sum([times[user] for user in users[row]])
         stored[row] = _reason(buffers, row, fan, operations[row] + len(reads), rules)
         if not stored[row]:
@@ -267,13 +269,14 @@ def _written_bytes(graph: OperatorGraph) -> list[int]:
 def _collect(buffers: Buffers) -> None:
     """The rows of every stored result."""
     stored, inputs, part = buffers.stored, buffers.inputs, buffers.part
+    called = set(map(int, LIBRARY))
     for row in [row for row, reason in enumerate(stored) if reason]:
-        seen, waiting = {row}, [row]
-        if part[row] not in (Part.EXTERN, Part.EAGER):
-            while waiting:
-                for source in inputs[waiting.pop()]:
+        found, seen = [row], {row}
+        if part[row] not in called:
+            for reader in found:  # which grows as it is gone through
+                for source in inputs[reader]:
                     if not stored[source] and source not in seen:
                         seen.add(source)
-                        waiting.append(source)
+                        found.append(source)
         buffers.heads.append(row)
-        buffers.rows.append(sorted(seen))
+        buffers.rows.append(sorted(found) if len(found) > 1 else found)

@@ -36,6 +36,8 @@ class Group:
     """Keys of its own results, as others read them."""
     touched: set[int]
     """Both."""
+    astray: bool
+    """Whether it reads results at other places than those where they are made."""
     first: int
     last: int
     """Least and largest number of a buffer in it, in launch order."""
@@ -52,6 +54,8 @@ class Scheduler:
         self.number = {head: number for number, head in enumerate(alone.head.tolist())}
         """Operator → buffer that stores its result."""
         self._groups: dict[int, Group] = {}
+        self._astray = {key for key in buffers.loads.made if not buffers.loads.whole[key]}
+        """Results that are read at other places than those where they are made."""
         self._users: tuple[list[int], list[int]] | None = None
 
     def of(self, name: int) -> Group:
@@ -76,6 +80,7 @@ class Scheduler:
             loads=loads,
             made=made,
             touched=loads | made,
+            astray=not loads.isdisjoint(self._astray),
             first=number,
             last=number,
         )
@@ -92,7 +97,7 @@ class Scheduler:
                 if first == second:
                     continue
                 grown = merged[first] or merged[second]  # pairs suit each other: what is still alone still does
-                if (grown and self.mismatch(first, second) is not None) or not can_merge(first, second):
+                if (grown and not self._still_suit(self.of(first), self.of(second))) or not can_merge(first, second):
                     continue
                 merged[first] = merged[second] = 1
                 changed.add(self._merge(first, second))
@@ -111,7 +116,7 @@ class Scheduler:
         made = set(self.alone.key[self.alone.makes].tolist()) & keys
         for key in sorted(keys):
             names = self._touching(key)
-            for at, one in enumerate(names):
+            for at, one in enumerate(names[:-1]):
                 last = self._ends(one)[1] + self.rules.max_distance
                 for other in names[at + 1 : at + 1 + most]:
                     if self._ends(other)[0] > last and key not in made:
@@ -121,9 +126,8 @@ class Scheduler:
                         continue
                     seen.add(pair)
                     first, second = self.of(one), self.of(other)
-                    reason, saved = self._weighed(first, second)
-                    if reason is None:
-                        found[pair] = _score(first, second, saved)
+                    if self._mismatch(first, second) is None:
+                        found[pair] = _score(first, second, self.shared_bytes(first, second))
         return sorted(found, key=lambda pair: (found[pair], pair))
 
     def _touching(self, key: int) -> list[int]:
@@ -132,8 +136,8 @@ class Scheduler:
             ptr, number = users(self.alone)
             self._users = ptr.tolist(), number.tolist()
         ptr_, numbers = self._users
-        names = {self.contraction.group(number) for number in numbers[ptr_[key] : ptr_[key + 1]]}
-        return sorted(names, key=lambda name: self._ends(name)[0])
+        names = set(map(self.contraction.group, numbers[ptr_[key] : ptr_[key + 1]]))
+        return sorted(names, key=self._ends) if len(names) > 1 else []
 
     def _ends(self, name: int) -> tuple[int, int]:
         """The least and the largest number of a buffer in a group."""
@@ -154,31 +158,46 @@ class Scheduler:
 
     def mismatch(self, one: int, other: int) -> Reason | None:
         """`refusal`, but for cycles."""
-        return self._weighed(self.of(one), self.of(other))[0]
+        return self._mismatch(self.of(one), self.of(other))
 
-    def _weighed(self, first: Group, second: Group) -> tuple[Reason | None, int]:
-        """Why two groups do not suit each other, and the bytes that fusing them would save where they do."""
+    def _still_suit(self, first: Group, second: Group) -> bool:
+        """Whether two groups suit each other that have grown from two that did.
+
+        They share what those shared, and hand on what those did, so that little is left to be asked.
+        """
+        if first.buffers + second.buffers > self.rules.max_fusion_size or not _loops_suit(first, second):
+            return False
+        if first.astray or second.astray or first.split or second.split:
+            return self._mismatch(first, second) is None
+        if _distance(first, second) <= self.rules.max_distance:
+            return True
+        return not (first.made.isdisjoint(second.loads) and second.made.isdisjoint(first.loads))
+
+    def _mismatch(self, first: Group, second: Group) -> Reason | None:
+        """Why two groups do not suit each other."""
         if first.library or second.library:
-            return Reason.LIBRARY_CALL, 0
+            return Reason.LIBRARY_CALL
         if first.place != second.place:
-            return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE, 0
+            return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE
         if not _loops_suit(first, second) or _waits_for_parts(first, second):
-            return Reason.LOOP_NEST, 0
+            return Reason.LOOP_NEST
         passed = (first.made & second.loads) | (second.made & first.loads)
         whole = self.buffers.loads.whole
-        if passed and not all(whole[key] for key in passed):
-            return Reason.INDEXING, 0
+        for key in passed:
+            if not whole[key]:
+                return Reason.INDEXING
         if first.buffers + second.buffers > self.rules.max_fusion_size:
-            return Reason.KERNEL_SIZE, 0
+            return Reason.KERNEL_SIZE
+        return None if passed else self._too_little(first, second)
+
+    def _too_little(self, first: Group, second: Group) -> Reason | None:
+        """Why two groups of which neither hands the other anything do not save enough; None where they do."""
         shared = self.shared_bytes(first, second)
-        if not passed:
-            if shared == 0:
-                return Reason.NO_SHARED_DATA, 0
-            if shared < self.rules.score_fusion_memory_threshold:
-                return Reason.LITTLE_SHARED_DATA, 0
-            if _distance(first, second) > self.rules.max_distance:
-                return Reason.DISTANCE, 0
-        return None, shared
+        if shared == 0:
+            return Reason.NO_SHARED_DATA
+        if shared < self.rules.score_fusion_memory_threshold:
+            return Reason.LITTLE_SHARED_DATA
+        return Reason.DISTANCE if _distance(first, second) > self.rules.max_distance else None
 
     def _merge(self, one: int, other: int) -> int:
         first, second = self.of(one), self.of(other)
@@ -195,6 +214,7 @@ class Scheduler:
             loads=first.loads | second.loads,
             made=first.made | second.made,
             touched=first.touched | second.touched,
+            astray=first.astray or second.astray,
             first=min(first.first, second.first),
             last=max(first.last, second.last),
         )
