@@ -70,7 +70,7 @@ def singles(
         phase=phase[head],
         points=points,
         inner=inner,
-        split=(points < rules.split_reduction_outputs) & (inner > rules.split_reduction_length),
+        split=_splits(points, inner, facts.normalises[head] == 1, rules),
         ptr=np.searchsorted(touched, np.arange(len(head) + 1) * max(keys, 1)).astype(np.int64),
         key=touched % max(keys, 1),
         loads=_among(touched, loads),
@@ -78,6 +78,15 @@ def singles(
         size=np.array(known.size, np.int64),
         whole=np.array(known.whole, np.int64) == 1,
     )
+
+
+def _splits(points: IntArray, inner: IntArray, normalises: BoolArray, rules: InductorRules) -> BoolArray:
+    """Which reductions are split over blocks, so that nothing goes over the same elements in their kernel afterwards.
+
+    What a norm or a softmax does with its sums is no part of the reduction: it is an expression in whatever uses it.
+    """
+    split: BoolArray = (points < rules.split_reduction_outputs) & (inner > rules.split_reduction_length)
+    return split & ~normalises
 
 
 def suited(of: Singles, rules: InductorRules) -> list[tuple[int, int]]:
