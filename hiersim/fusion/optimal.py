@@ -19,6 +19,7 @@ import numpy as np
 
 from hiersim.errors import FusionError
 from hiersim.fusion import epilogue, pointwise
+from hiersim.fusion.bottlenecks import bound
 from hiersim.fusion.build import kernel_graph, partition_of
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.depth_first import grow
@@ -158,6 +159,8 @@ def solve(
             window = Window(costs, stretch)
             offers = (intervals(window, block).kernels, *(_fitting(costs, window, labels) for labels in starts))
             found = search(window, _cheapest(window, offers), nodes)
+            if found.least < found.bytes:
+                found = dataclasses.replace(found, least=min(max(found.least, bound(costs, window)), found.bytes))
         else:
             found = _long(costs, stretch, starts, block, nodes)
         for kernel in found.kernels:
@@ -194,7 +197,7 @@ def _long(costs: Costs, rows: list[int], starts: Sequence[IntArray], block: int,
         kernels += [kernel << number * PART for kernel in found]
     least, more = _least(costs, rows, block, nodes)
     if len(windows) == 1:
-        least = max(least, windows[0].bound(0))
+        least = max(least, bound(costs, windows[0]))
     return Found(kernels=tuple(kernels), bytes=price, least=min(least, price), nodes=looked + more)
 
 

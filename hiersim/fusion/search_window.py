@@ -22,7 +22,7 @@ EMPTY: Final[Room] = (0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """A touch of an operator of a window, others as bits of the window."""
 
     bit: int
@@ -41,8 +41,8 @@ class StorageBytes:
     def __init__(self, size: int) -> None:
         self.size = size
         self.mask = 0
-        self.reads: list[_Seen] = []
-        self.writes: list[_Seen] = []
+        self.reads: list[Seen] = []
+        self.writes: list[Seen] = []
         self._prices: dict[tuple[int, bool], int] = {}
         self._bounds: dict[tuple[int, int, int], int] = {}
 
@@ -68,7 +68,7 @@ class StorageBytes:
 
     def _price(self, inside: int, single: bool) -> int:
         reads = [seen for seen in self.reads if inside & seen.bit and (seen.forced or seen.others & ~inside)]
-        writes: list[_Seen] = []
+        writes: list[Seen] = []
         for seen in self.writes:
             if inside & seen.bit and (seen.forced or seen.others & ~inside or (seen.dies and single) or writes):
                 writes.append(seen)
@@ -77,19 +77,19 @@ class StorageBytes:
     def _bound(self, done: int, inside: int, outside: int) -> int:
         """Two bounds for reads and writes each: this kernel's and later ones' apart, and all that is left together.
 
-        What is counted is monotone and subadditive (`_least`), and each touch that is counted is paid by its kernel.
+        What is counted is monotone and subadditive (`least`), and each touch that is counted is paid by its kernel.
         """
         later = (done | outside, done | inside)
         own = [seen for seen in self.reads if inside & seen.bit and (seen.forced or seen.others & later[0])]
         rest = [seen for seen in self.reads if outside & seen.bit and (seen.forced or seen.others & later[1])]
         left = [seen for seen in self.reads if not done & seen.bit and (seen.forced or seen.others & done)]
-        reads = max(self._least(own) + self._least(rest), self._least(left))
+        reads = max(self.least(own) + self.least(rest), self.least(left))
         own = [seen for seen in self.writes if inside & seen.bit and (seen.forced or seen.others & outside)]
         rest = [seen for seen in self.writes if outside & seen.bit and seen.forced]
         left = [seen for seen in self.writes if not done & seen.bit and seen.forced]
-        return reads + max(self._least(own) + self._least(rest), self._least(left))
+        return reads + max(self.least(own) + self.least(rest), self.least(left))
 
-    def _distinct(self, touches: Iterable[_Seen]) -> int:
+    def _distinct(self, touches: Iterable[Seen]) -> int:
         """Each region once, and the whole storage instead of its parts."""
         regions: dict[tuple[int, int, int], int] = {}
         for seen in touches:
@@ -98,7 +98,7 @@ class StorageBytes:
             return self.size
         return sum(regions.values())
 
-    def _least(self, touches: Iterable[_Seen]) -> int:
+    def least(self, touches: Iterable[Seen]) -> int:
         """No more than `_distinct` of these touches and any others."""
         regions: dict[tuple[int, int, int], int] = {}
         for seen in touches:
@@ -273,14 +273,14 @@ def _apart(costs: Costs, rows: Sequence[int], place: dict[int, int]) -> list[int
     return apart
 
 
-def _seen(costs: Costs, touch: Touch, row: int, place: dict[int, int], apart: int, shared: bool, write: bool) -> _Seen:
+def _seen(costs: Costs, touch: Touch, row: int, place: dict[int, int], apart: int, shared: bool, write: bool) -> Seen:
     """A touch as the window sees it."""
     others = _mask(place, touch.others)
     away = [other for other in touch.others if other not in place]
     if shared:  # operators of another window of the same segment may be in the kernel
         away = [other for other in away if not costs.together(row, other)]
     unread = write and not touch.others
-    return _Seen(
+    return Seen(
         place[row], touch.place, touch.size, others,
         forced=touch.always or bool(away) or bool(others & apart) or (unread and not touch.first),
         dies=unread and touch.first and not shared,
