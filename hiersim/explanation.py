@@ -9,8 +9,7 @@ import numpy as np
 
 from hiersim.errors import HiersimError, nearest
 from hiersim.estimated_cycles import estimated_cycles
-from hiersim.fusion.depth_first import NAME as DEPTH_FIRST
-from hiersim.fusion.depth_first import windows_of
+from hiersim.fusion.halos import windows_of
 from hiersim.fusion.reasons import MEANING
 from hiersim.fusion.room import room
 from hiersim.fusion.why import find_operator, why_not
@@ -212,10 +211,9 @@ def kernel_facts(result: Result, place: int) -> dict[str, Any]:
 
 
 def _window(result: Result, kernel: int | None) -> dict[str, Any]:
-    """How a kernel of the policy `depth-first` slides; empty for others."""
-    if kernel is None or result.graph.policy != DEPTH_FIRST:
-        return {}
-    found = windows_of(result.trace, result.design)[kernel]
+    """How a kernel goes window by window; empty where it does not."""
+    plans = result.graph.derived(windows_of)
+    found = plans[kernel] if plans and kernel is not None else None
     if found is None:
         return {}
     return {

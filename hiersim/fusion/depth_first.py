@@ -14,9 +14,8 @@ import numpy as np
 
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
-from hiersim.fusion.dependences import dependences
 from hiersim.fusion.halos import with_halos
-from hiersim.fusion.partition import of_groups, ordered
+from hiersim.fusion.partition import of_groups
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.pointwise import contracted, labels
 from hiersim.fusion.sliding import Axis
@@ -50,16 +49,6 @@ def depth_first(trace: Trace, design: Design) -> KernelGraph:
     found = grow(Chains(trace.graph, design))
     made = kernel_graph(trace, of_groups(trace.graph, labels(found.groups)), NAME)
     return with_halos(trace.graph, made, found.sliding())
-
-
-def windows_of(trace: Trace, design: Design) -> list[Plan | None]:
-    """(K,) how each kernel of the policy slides, in launch order; None for operators that run alone."""
-    grown = grow(Chains(trace.graph, design))
-    groups = of_groups(trace.graph, labels(grown.groups))
-    partition = ordered(trace.graph, groups, dependences(trace.graph), trace.name)
-    first = partition.operators[partition.ptr[:-1]].tolist()
-    plans = grown.plans
-    return [plans.get(grown.groups.group(row)) for row in first]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

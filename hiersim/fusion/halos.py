@@ -1,4 +1,7 @@
-"""Points that overlapping tiles compute again, as operators of their own in the kernels of their windows."""
+"""Kernels that go window by window: how each does, and the points that overlapping tiles compute again.
+
+Such points are operators of their own in the kernels of their windows.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,40 @@ from hiersim.fusion.sliding import IMAGE
 from hiersim.fusion.windows import Plan
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import IntArray, Kind
+from hiersim.model.partition import Partition
 from hiersim.model.trace import OperatorGraph
 
 
 def with_halos(graph: OperatorGraph, made: KernelGraph, sliding: Iterable[tuple[list[int], Plan]]) -> KernelGraph:
-    """`made` with what the plans of `sliding` compute again, as further operators of the kernels of their rows."""
+    """`made` with what the plans of `sliding` compute again, as further operators of the kernels of their rows.
+
+    What is returned knows its windows (`windows_of`).
+    """
+    partition = made.derived(partition_of)
+    if partition is None:
+        return made
+    kernel = np.zeros(len(graph.operators), np.int64)
+    kernel[partition.operators] = partition.kernels()
+    plans: list[Plan | None] = [None] * len(made)
     extra: dict[int, tuple[int, int]] = {}
     for rows, found in sliding:
+        plans[int(kernel[rows[0]])] = found
         if found.again:
             for row, again in zip(rows, found.extra, strict=True):
                 if again:
                     extra[row] = again, points_of(graph, row, found)
-    partition = made.derived(partition_of)
-    if not extra or partition is None:
-        return made
+    computed = _computed_again(made, partition, extra) if extra else made
+    computed.derived(windows_of, tuple(plans))
+    return computed
+
+
+def windows_of(kernels: KernelGraph, made: tuple[Plan | None, ...] = ()) -> tuple[Plan | None, ...]:
+    """(K,) how each kernel goes window by window: `kernels.derived(windows_of)`; empty where none was made to."""
+    return made
+
+
+def _computed_again(made: KernelGraph, partition: Partition, extra: dict[int, tuple[int, int]]) -> KernelGraph:
+    """`made` with (points, of points) of some operators once more."""
     place, share, counts = list[int](), list[tuple[int, int]](), np.diff(made.operator_ptr)
     kernels = partition.kernels().tolist()
     for at, row in enumerate(partition.operators.tolist()):

@@ -24,7 +24,7 @@ from hiersim.fusion.build import kernel_graph, partition_of
 from hiersim.fusion.dependences import dependences
 from hiersim.fusion.depth_first import grow
 from hiersim.fusion.flashed import flashed
-from hiersim.fusion.halos import with_halos
+from hiersim.fusion.halos import windows_of, with_halos
 from hiersim.fusion.inductor import policy as inductor
 from hiersim.fusion.kernel_bytes import Costs
 from hiersim.fusion.partition import launching, of_groups, ordered
@@ -111,7 +111,10 @@ def _searched(trace: Trace, design: Design) -> KernelGraph:
             made = kernel_graph(other.trace, fused.partition, named)
             kept = made.derived(partition_of)
             assert kept is not None
-            return other.unfolded(with_halos(searched, made, fused.sliding), kept)
+            slid = with_halos(searched, made, fused.sliding)
+            unfolded = other.unfolded(slid, kept)
+            unfolded.derived(windows_of, slid.derived(windows_of))
+            return unfolded
         found = dataclasses.replace(found, least=least)
     return with_halos(trace.graph, kernel_graph(trace, found.partition, title(found)), found.sliding)
 

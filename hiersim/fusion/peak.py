@@ -15,6 +15,8 @@ import numpy as np
 
 from hiersim.errors import FusionError
 from hiersim.fusion.build import kernel_graph, partition_of
+from hiersim.fusion.halos import windows_of
+from hiersim.fusion.windows import Plan
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import BoolArray, IntArray
@@ -59,9 +61,23 @@ def keep_peak(trace: Trace, kernels: KernelGraph, plain: KernelGraph, occupancy:
         partition = _taken_apart(partition, chosen)
         found, partition = _built(trace, partition, policy)
     marked = dataclasses.replace(found, policy=policy)
+    marked.derived(windows_of, _windows_left(kernels, partition))
     if partition is not None:
         marked.derived(partition_of, partition)
     return marked
+
+
+def _windows_left(kernels: KernelGraph, partition: Partition | None) -> tuple[Plan | None, ...]:
+    """How the kernels of `partition` go window by window: as before, where they were not taken apart."""
+    plans, before = kernels.derived(windows_of), kernels.derived(partition_of)
+    if not plans or partition is None or before is None:
+        return plans
+    kept = {_rows(before, number): plan for number, plan in enumerate(plans) if plan is not None}
+    return tuple(kept.get(_rows(partition, number)) for number in range(len(partition)))
+
+
+def _rows(partition: Partition, kernel: int) -> tuple[int, ...]:
+    return tuple(partition.operators[partition.ptr[kernel] : partition.ptr[kernel + 1]].tolist())
 
 
 def _asked(graph: KernelGraph) -> int:

@@ -89,8 +89,8 @@ _DECLARED: Final = (
     ("guard", "ps", "Host time to check guards.", "lower"),
     ("recompile", "ps", "Host time to compile regions again, whatever they hold.", "lower"),
     ("recompile_operator", "ps", "Host time to compile regions again, for the operators in them.", "lower"),
-    # windows of the policy depth-first
-    ("window", "-", "How a kernel of the policy `depth-first` slides over its operators; empty for others.", ""),
+    # windows of the policies depth-first and optimal
+    ("window", "-", "How a kernel of `depth-first` or `optimal` goes window by window; empty where it does not.", ""),
     ("windows", "count", "Windows of a kernel: of each image, or of all rows.", ""),
     ("halo", "-", "What happens to rows that neighbouring windows share: kept in the cores, or computed again.", ""),
     ("needs_bytes", "bytes", "What one window needs in the cores: weights, its rows, and halos that are kept.", ""),

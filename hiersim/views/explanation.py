@@ -165,9 +165,9 @@ def pair_lines(answer: dict[str, Any]) -> list[str]:
     """Why two operators are apart, in words."""
     one, other = (_operator_words(item) for item in answer["pair"])
     where = f"under {answer['fusion']}"
-    if answer["together"]:
-        return [f"{one} and {other} share a kernel {where}"]
     detail = f" ({answer['detail']})" if answer["detail"] else ""
+    if answer["together"]:
+        return [f"{one} and {other} share a kernel {where}{detail}"]
     return [
         f"{one} and {other} are in different kernels {where}",
         f"- {answer['reason']}: {answer['meaning']}{detail}",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiersim as hs
+from hiersim.explanation import kernel_facts
 from hiersim.frontends.rows import load_rows
 from hiersim.fusion.depth_first import depth_first, grow
 from hiersim.fusion.eager import eager
@@ -362,6 +363,23 @@ def test_what_a_real_network_saves(size: str) -> None:
     check_policy(trace, fused)
     assert asked_bytes(fused) < 0.04 * asked_bytes(eager(trace))
     assert max(plan.needs for plan in grow(Chains(trace.graph, design)).plans.values()) <= room(design)
+
+
+@pytest.mark.parametrize("policy", ["depth-first", "optimal"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_kernel_that_goes_window_by_window_says_how(policy: str, keep: bool, tmp_path: Path) -> None:
+    """Whichever policy made it: the plan of its operators, asked of `explain --kernel`."""
+    trace, design = convolutions(tmp_path), with_room(kept(4))
+    result = hs.simulate(trace, design, policy, keep_peak=keep)
+    (facts,) = [kernel_facts(result, place) for place in range(len(result.program.places))]
+    plan = only_plan(trace, design)
+    assert plan is not None
+    assert facts["window"] == {
+        "windows": plan.windows, "halo": "kept", "needs_bytes": plan.needs, "room_bytes": room(design),
+    }  # fmt: skip
+    assert plan.windows == 4
+    alone = hs.simulate(trace, design, "eager")
+    assert [kernel_facts(alone, place)["window"] for place in range(len(alone.program.places))] == [{}, {}]
 
 
 def test_residual_inputs_stay_until_they_are_added(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import hiersim as hs
 from hiersim.cli.main import main
 from hiersim.errors import FusionError
 from hiersim.explanation import explain_pair
+from hiersim.frontends.published.sketch import Sketch, turned
 from hiersim.fusion import epilogue, pointwise
 from hiersim.fusion.inductor import policy as rules
 from hiersim.fusion.partition import launching
@@ -20,6 +22,7 @@ from hiersim.fusion.reasons import MEANING, Reason
 from hiersim.fusion.registry import BUILT_IN
 from hiersim.fusion.why import find_operator, share_a_kernel, why_not
 from hiersim.model.metrics import METRICS
+from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
 from hiersim.testing.strategies import dags
 
@@ -87,6 +90,38 @@ def test_most_reasons_are_found_among_all_pairs_of_real_models() -> None:
         ]
         seen |= {why_not(trace, policy, one, other).reason for one, other in pairs[:40]}
     assert {None, Reason.LIBRARY_CALL, Reason.LOOP_NEST, Reason.NO_SHARED_DATA} <= seen
+
+
+def attention_and_more() -> Trace:
+    """Attention written out, and its result added to something."""
+    sketch, line, square = Sketch(DType.BF16), (8, 256, 64), (8, 256, 256)
+    q, k, v, x = (sketch.given(name, line) for name in "qkvx")
+    scores = sketch.run("aten.bmm.default", (q, k), square, arguments=(q, turned(k)))
+    scaled = sketch.run("aten.mul.Tensor", (scores,), square)
+    weights = sketch.run("aten._softmax.default", (scaled,), square, arguments=(scaled, -1, False))
+    sketch.run("aten.add.Tensor", (sketch.run("aten.bmm.default", (weights, v), line), x), line)
+    return sketch.case(suite="s", name="n", params={}).trace()
+
+
+@pytest.mark.parametrize("policy", ["inductor", "inductor-rules"])
+def test_operators_of_attention_that_a_library_replaces_share_its_call(policy: str, tmp_path: Path) -> None:
+    """The grouping before the replacement would say that products share no kernel."""
+    trace = attention_and_more()
+    *inside, after = launching(trace.graph).tolist()
+    assert [len(inside), len(rules.inductor_rules(trace))] == [4, 2]
+    for one, other in combinations(inside, 2):
+        verdict = why_not(trace, policy, one, other)
+        assert verdict.together
+        assert "one call of scaled_dot_product_attention" in verdict.detail
+    verdict = why_not(trace, policy, inside[1], after)
+    assert verdict.reason is Reason.LIBRARY_CALL
+    assert "is part of written-out attention" in verdict.detail
+    assert verdict == why_not(trace, policy, after, inside[1])
+    path = tmp_path / "written.jsonl"
+    hs.write_trace(trace, path)
+    words = ["explain", str(path), "-d", "h100-sxm", "-f", policy, "--why-not", str(inside[0]), str(inside[1])]
+    told = CliRunner().invoke(main, words)
+    assert "share a kernel under inductor (rules) (both are part of written-out attention" in told.output
 
 
 def run(*arguments: str) -> tuple[int, str]:

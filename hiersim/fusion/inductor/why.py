@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from hiersim.fusion.inductor.attention import replaced
 from hiersim.fusion.inductor.policy import Scheduled, schedule
 from hiersim.fusion.inductor.rules import Part
 from hiersim.fusion.inductor.scheduler import Group, Scheduler
 from hiersim.fusion.reasons import Reason, Verdict
 from hiersim.model.trace import Trace
+
+REPLACED: Final = "which is replaced by one call of scaled_dot_product_attention"
 
 
 def why_not(trace: Trace, one: int, other: int) -> Verdict:
@@ -14,6 +19,9 @@ def why_not(trace: Trace, one: int, other: int) -> Verdict:
     done: Scheduled = trace.derived(_scheduled)
     parts = [done.buffers.part[row] for row in (one, other)]
     places = [_buffers_of(done, row) for row in (one, other)]
+    called = trace.derived(_called)
+    if one in called or other in called:
+        return _beside_a_call(trace, called, one, other)
     final = [{done.scheduler.contraction.group(number) for number in numbers} for numbers in places]
     if final[0] & final[1]:
         return Verdict(reason=None)
@@ -26,6 +34,21 @@ def why_not(trace: Trace, one: int, other: int) -> Verdict:
     if not open_:
         return verdicts[0]
     return _merged(done.scheduler, *open_[0][1:])
+
+
+def _called(trace: Trace) -> dict[int, int]:
+    """Operators of written-out attention that a call of a library replaces, each with the first one of its pattern."""
+    _, chains = replaced(trace.graph, trace.derived(_scheduled).partition)
+    return {row: chain.rows[0] for chain in chains for row in chain.rows}
+
+
+def _beside_a_call(trace: Trace, called: dict[int, int], one: int, other: int) -> Verdict:
+    """Of two operators, at least one of which is part of an attention that is called from a library."""
+    if one in called and other in called and called[one] == called[other]:
+        return Verdict(reason=None, detail=f"both are part of written-out attention, {REPLACED}")
+    row = one if one in called else other
+    name = f"operator {row} '{trace.graph.operators.label(row)}'"
+    return Verdict(reason=Reason.LIBRARY_CALL, detail=f"{name} is part of written-out attention, {REPLACED}")
 
 
 def _scheduled(trace: Trace) -> Scheduled:
