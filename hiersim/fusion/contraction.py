@@ -20,6 +20,8 @@ from hiersim.model.operators import IntArray
 
 MOST_VISITED = 10_000
 """Groups that one search looks at; a way that is not excluded by then counts as one, so that the groups stay apart."""
+SORTED = 16
+"""Neighbours of one group that a search looks at in the order of their ranks; with more of them, those first found."""
 FEW = 8
 """Names of neighbours that a group has before it is asked which of them are still different groups."""
 GAP = 2**20
@@ -33,6 +35,7 @@ class Contraction:
     parent: cython.longlong[::1]
     rank: cython.longlong[::1]
     seen: cython.longlong[::1]  # the last search that came by
+    waiting: cython.longlong[::1]  # what a search has still to look at
     searches: cython.longlong
     ahead: list[list[int]]  # by group, what it waits for: nodes, any of each group, some of them perhaps its own
     behind: list[list[int]]  # by group, what waits for it, likewise
@@ -42,7 +45,7 @@ class Contraction:
         self.ahead, self.behind = _neighbours(target, source, count), _neighbours(source, target, count)
         self.most = [{}, {}]
         self.searches = 0
-        self.parent, self.rank, self.seen = _column(count), _column(count), _column(count)
+        self.parent, self.rank, self.seen, self.waiting = (_column(count + 1) for _ in range(4))
         node: cython.longlong
         first: cython.longlong
         least: cython.longlong
@@ -63,7 +66,7 @@ class Contraction:
 
     def groups(self) -> IntArray:
         """(N,) the group of each node."""
-        found = np.array(self.parent, np.int64)
+        found = np.array(self.parent, np.int64)[: len(self.ahead)]
         while True:
             further = found[found]
             if np.array_equal(further, found):
@@ -76,31 +79,41 @@ class Contraction:
         late: cython.longlong = other
         node: cython.longlong
         first: cython.longlong
+        begin: cython.longlong
+        place: cython.longlong
+        depth: cython.longlong = 1
         found: cython.longlong = 0
         if self.rank[early] > self.rank[late]:
             early, late = late, early
         floor: cython.longlong = self.rank[early]
         self.searches += 1
-        search: cython.longlong = self.searches
-        waiting: list[int] = [late]
-        while waiting:
-            node = waiting.pop()
-            more: list[tuple[int, int]] = []
+        self.seen[late] = self.searches
+        self.waiting[0] = late
+        while depth:
+            depth -= 1
+            node = self.waiting[depth]
+            begin = depth
             for first in self.ahead[node]:
                 if self.parent[first] != first:
                     first = self.root(first)
                 if first == early:
                     if node != late:
                         return False
-                elif self.rank[first] > floor and self.seen[first] != search and first != late:
-                    self.seen[first] = search
+                elif self.rank[first] > floor and self.seen[first] != self.searches:
+                    self.seen[first] = self.searches
                     found += 1
-                    more.append((-self.rank[first], first))
+                    place = depth  # the nearest to `early` on top: a way is found soon
+                    while (
+                        place > begin
+                        and depth - begin < SORTED
+                        and self.rank[self.waiting[place - 1]] < self.rank[first]
+                    ):
+                        self.waiting[place] = self.waiting[place - 1]
+                        place -= 1
+                    self.waiting[place] = first
+                    depth += 1
             if found > MOST_VISITED:
                 return False
-            if len(more) > 1:
-                more.sort()  # the nearest to `early` first: a way is found soon
-            waiting += [first for _, first in more]
         return True
 
     def merge(self, one: int, other: int) -> int:
@@ -165,16 +178,20 @@ class Contraction:
         node: cython.longlong
         follower: cython.longlong
         least: cython.longlong
-        queued, waiting = {group}, [(self.rank[group], group)]
+        count: int = len(self.ahead)
+        self.searches += 1
+        self.seen[group] = self.searches
+        waiting: list[int] = [self.rank[group] * count + group]
         while waiting:
-            node = heappop(waiting)[1]
+            node = heappop(waiting) % count
             least = self.rank[node]
             for follower in self.behind[node]:
-                follower = self.root(follower)
+                if self.parent[follower] != follower:
+                    follower = self.root(follower)
                 if self.rank[follower] <= least and follower != node:
-                    if follower not in queued:
-                        queued.add(follower)
-                        heappush(waiting, (self.rank[follower], follower))
+                    if self.seen[follower] != self.searches:
+                        self.seen[follower] = self.searches
+                        heappush(waiting, self.rank[follower] * count + follower)
                     self.rank[follower] = least + 1
 
 
