@@ -1,9 +1,11 @@
 """Operator times of the NeuSight data set (CSV, plain or gzip) as measured times.
 
 One row per operator: `op`, `device`, `dtype`, `latency_ms`, sizes `B`, `M`, `N`, `K`, `H` as the operator has them,
-and `split`. Products: `bmm` is B times M x K by K x N, `linear` maps B·M tokens of K features to N; the others run over
-B rows of H columns. Times are device events around calls with the same tensors, the mean of the 5 fastest of 25: the
-cache is warm, and short operators show the host's launch instead of their own time.
+and `split`. In a product N is the inner dimension: `bmm` is B times M x N by N x K, `linear` maps B·M tokens of N
+features to K (neusight/Dataset/collect.py of its artifact makes the tensors so). Cases say it in this project's words:
+their `n` is K, their `k` is N. The others run over B rows of H columns. Times are device events around calls with the
+same tensors, the mean of the 5 fastest of 25: the cache is warm, and short operators show the host's launch instead of
+their own time.
 
 References
 ----------
@@ -144,7 +146,7 @@ class _Reader:
         )  # fmt: skip
 
     def product(self, row: Mapping[str, str]) -> Case:
-        batch, m, n, k = (self.size(row, name) for name in ("B", "M", "N", "K"))
+        batch, m, k, n = (self.size(row, name) for name in ("B", "M", "N", "K"))
         dtype, width = _DTYPES[row["dtype"]]
         flops = {"matrix": 2 * batch * m * n * k}
         if row["op"] == "linear":  # its weight is one matrix; the bias of n elements rides along
@@ -155,7 +157,7 @@ class _Reader:
             "dtype": dtype, "dims": {"batch": batch, "m": m, "n": n, "k": k}, "reads": ["x", "w"], "writes": ["y"],
             "flops": flops,
         }  # fmt: skip
-        params = {name.lower(): self.size(row, name) for name in ("B", "M", "N", "K")}
+        params = {"b": self.size(row, "B"), "m": self.size(row, "M"), "n": n, "k": k}
         return self.case(row, row["op"], Kind.GEMM, params, flops, width, shapes, operator)
 
     def rows(self, row: Mapping[str, str]) -> Case:

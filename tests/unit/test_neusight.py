@@ -30,11 +30,12 @@ def write(path: Path, *rows: str) -> Path:
 def test_rows_become_operators_with_their_sizes(tmp_path: Path) -> None:
     found = load_neusight(write(tmp_path / "a.csv", BMM, LINEAR, ADD, SOFTMAX, NORM))
     bmm, linear, add, softmax, norm = found.cases.values()
-    assert bmm.case == "bmm test/bmm/fp32/b=8,m=96,n=128,k=64"
+    assert bmm.case == "bmm test/bmm/fp32/b=8,m=96,n=64,k=128", "the column N is the inner dimension"
     assert (bmm.kind, bmm.flops) == (Kind.GEMM, {"matrix": 2 * 8 * 96 * 128 * 64})
-    assert (bmm.read_bytes, bmm.written_bytes) == (4 * 8 * 64 * (96 + 128), 4 * 8 * 96 * 128)
+    assert (bmm.read_bytes, bmm.written_bytes) == (4 * 8 * 128 * (96 + 64), 4 * 8 * 96 * 64)
+    assert bmm.rows[-1]["dims"] == {"batch": 8, "m": 96, "n": 64, "k": 128}
     assert (linear.dtype, linear.suite) == ("fp16", "linear train")
-    assert linear.read_bytes == 2 * 256 * (2 * 512 + 1024), "the weight is read once for all of the batch"
+    assert linear.read_bytes == 2 * 1024 * (2 * 512 + 256), "the weight is read once for all of the batch"
     assert linear.flops["matrix"] == 2 * 2 * 512 * 1024 * 256
     assert (add.read_bytes, add.written_bytes) == (2 * 4 * 1024 * 4096, 4 * 1024 * 4096)
     assert softmax.kind is Kind.REDUCTION
@@ -65,7 +66,7 @@ def test_short_times_are_the_hosts_and_left_out(tmp_path: Path) -> None:
 
 def test_the_same_operator_may_be_there_twice(tmp_path: Path) -> None:
     found = load_neusight(write(tmp_path / "a.csv", BMM, BMM, BMM))
-    assert [name.rpartition(",")[2] for name in found.cases] == ["k=64", "again=2", "again=3"]
+    assert [name.rpartition(",")[2] for name in found.cases] == ["k=128", "again=2", "again=3"]
     assert len(found.times) == 3
 
 
