@@ -294,7 +294,7 @@ def test_aiconfigurator_measures_products_and_attention(tmp_path: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
         found.append(read(tmp_path / f"{name}.parquet"))
     products, prefills, decodes = found
-    assert [(time.median_s, time.clock, time.cache) for time in products.times] == [(2.5e-4, "profiler", "cold")]
+    assert [(time.median_s, time.clock, time.cache) for time in products.times] == [(2.5e-4, "events", "cold")]
     assert [left.why for left in prefills.skipped] == ["attention over a window"]
     (time,) = prefills.times
     assert prefills.cases[time.case].flops["masked"] == 4 * 2 * 4 * 8 * (16 * 15 // 2), "the mask of a prefill"

@@ -1,8 +1,8 @@
 """Kernels that aiconfigurator measured: BF16 products and attention on A100 and H100 (Parquet).
 
-Each row is one kernel in a replayed CUDA graph, so that no launch is in its time; `latency` is in milliseconds. Whether
-operands were found in L2 is not recorded: products go through several weights in turn and are replayed cold, attention
-calls the same tensors again and is replayed warm.
+Each row is one kernel in a replayed CUDA graph: no launch of the host is in its time, but the device's gap between two
+kernels is. `latency` is in milliseconds. Whether operands were found in L2 is not recorded: products go through several
+weights in turn and are replayed cold, attention calls the same tensors again and is replayed warm.
 
 References
 ----------
@@ -73,7 +73,7 @@ def _take(sheaf: Sheaf, row: Row, name: str, sketch: Sketch, params: dict[str, i
     if row.values.get("window_size"):
         sheaf.skip(case, "attention over a window")
         return
-    sheaf.add(case, row.positive("latency") / 1e3, clock="profiler", cache=cache)
+    sheaf.add(case, row.positive("latency") / 1e3, clock="events", cache=cache)
 
 
 _MAKERS: Final[dict[str, Callable[[Sheaf, Row], None]]] = {
