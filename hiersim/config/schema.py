@@ -131,6 +131,7 @@ class VectorModel(_Strict):
     peak: Annotated[dict[DTypeName, FlopsPerSecond], Field(min_length=1)]
     special: FlopsPerSecond
     efficiency: Share = 1.0
+    batched_side: Count | None = None
 
 
 class ComputeModel(_Strict):
@@ -259,6 +260,7 @@ def to_design(model: DesignModel) -> value.Design:
         peak=_by_dtype(compute.vector.peak),
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
+        batched_side=compute.vector.batched_side,
     )
     names = (
         "cores",

@@ -6,7 +6,7 @@ cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
     cdef readonly long long threads, exchange
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
-    cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up
+    cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up, batched_side
     cdef readonly Arrays arrays
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table

@@ -47,9 +47,9 @@ class Figures:
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
     a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
     that the matrix unit works on while blocks are loaded and stored, `shared_blocking` that products are blocked for
-    the nearest shared tier too; one core loads `narrow_rate` accesses narrower
-    than 16 B. `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is
-    not there, is access in order.
+    the nearest shared tier too; one core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on
+    the vector unit have no side below `batched_side`. `patterns` has `PATTERN_FIELDS` for each run length and each
+    shared tier; pattern 0, and one that is not there, is access in order.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Figures:
         self.threads, self.exchange = numbers["threads"], numbers["exchange"]
         self.asynchronous, self.shared_blocking = numbers["asynchronous"], numbers["shared_blocking"]
         self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
+        self.batched_side = numbers["batched_side"]
         self.relaunch, self.window_set_up = numbers["relaunch"], numbers["window_set_up"]
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]

@@ -159,6 +159,7 @@ class Machine:
             "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
             "lookup_rate": max(1, self._element_rate(DType.INT32) // LOOKED_UP // self.cores),
             "relaunch": int(compute.start_up) + int(self.design.host.start),
+            "batched_side": int(compute.vector.batched_side or 0),
             "window_set_up": int(compute.window_set_up),
             "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
             "shared_blocking": int(compute.blocking is Blocking.SHARED),

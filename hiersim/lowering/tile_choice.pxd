@@ -15,6 +15,7 @@ cdef class TileChoice(Blocks):
 
     cdef long long choose(self)
     cdef long long list_candidates(self)
+    cdef long long batched_side(self)
     cdef bint is_too_small(self, long long m, long long n)
     cdef long long next_side(self, long long count)
     cdef long long list_even_candidates(self)

@@ -21,6 +21,7 @@ from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
 from hiersim.lowering.columns import column, longer
+from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
@@ -40,6 +41,7 @@ UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
 ACCUMULATOR_BYTES = cython.declare(cython.longlong, SUM_BYTES)
 SPLIT_STEPS = cython.declare(cython.longlong, LEAST_STEPS)
+CONV = cython.declare(cython.longlong, int(Kind.CONV))
 KEEP_A = cython.declare(cython.longlong, KEPT_A)
 KEEP_B = cython.declare(cython.longlong, KEPT_B)
 INNER_TILES = cython.declare(cython.longlong, 8)
@@ -117,6 +119,7 @@ class TileChoice(Blocks):
             return self.list_even_candidates()
         native_m: cython.longlong = figures.native(self.dtype, 0)
         native_n: cython.longlong = figures.native(self.dtype, 1)
+        least: cython.longlong = self.batched_side()
         self.candidates = 0
         tall: cython.longlong = 1
         while True:
@@ -127,10 +130,10 @@ class TileChoice(Blocks):
                 k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
                 if k > 0 and not self.is_too_small(m, n):
                     self.add_with_split(m, n, k)
-                if n >= self.n or n >= self.longest(native_n):
+                if n >= max(self.n, least) or n >= self.longest(native_n):
                     break
                 wide = self.next_side(wide)
-            if m >= self.m or m >= self.longest(native_m):
+            if m >= max(self.m, least) or m >= self.longest(native_m):
                 break
             tall = self.next_side(tall)
         return self.add_least()
@@ -139,13 +142,26 @@ class TileChoice(Blocks):
     def is_too_small(self, m: cython.longlong, n: cython.longlong) -> cython.bint:
         """Whether a block leaves threads of the vector unit without the sums that they keep in registers.
 
-        A side may be shorter where it covers its extent.
+        A side may be shorter where it covers its extent; not so in a batch for which the library has few kernels.
         """
         if self.unit == self.figures.matrix_unit:
             return False
+        if min(m, n) < self.batched_side():
+            return True
         if (m < LEAST_SIDE and m < self.m) or (n < LEAST_SIDE and n < self.n):
             return True
         return m * n < LEAST_SUMS and m < self.m and n < self.n
+
+    @cython.cfunc
+    def batched_side(self) -> cython.longlong:
+        """The least side of a block of a batch on the vector unit; 0 where sides may be shorter.
+
+        Products with a vector have kernels of their own, and so have convolutions.
+        """
+        batched: cython.bint = self.batch > 1 and self.m > 1 and self.n > 1
+        if not batched or self.unit == self.figures.matrix_unit or self.classes.type_kind[self.work.anchor] == CONV:
+            return 0
+        return self.figures.batched_side
 
     @cython.cfunc
     def next_side(self, count: cython.longlong) -> cython.longlong:

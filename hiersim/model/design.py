@@ -134,6 +134,8 @@ class VectorUnit:
     special: FlopsPerSecond
     """Special functions (exp, tanh, rsqrt, …) per second."""
     efficiency: Share = Share(1.0)
+    batched_side: Count | None = None
+    """Least side of a block in which the library of this device cuts batches of products; None: as single products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,7 @@ def _compute(draw: st.DrawFn, rates: st.SearchStrategy[int]) -> Compute:
             peak={DType.FP32: FlopsPerSecond(draw(rates))},
             special=FlopsPerSecond(draw(rates)),
             efficiency=draw(_SHARES),
+            batched_side=draw(st.none() | st.sampled_from((16, 64)).map(Count)),
         ),
         matrix=matrix,
         load_bandwidth=BytesPerSecond(draw(rates)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from build import design_from, matmul
+from build import design_from, matmul, trace_of
 from hiersim.fusion.eager import eager
 from hiersim.lowering.machine import NARROW_PER_CYCLE, Machine
 from hiersim.lowering.tiling import Loom
@@ -106,3 +106,33 @@ def test_rows_of_sixteen_bytes_and_products_of_compiled_schedules_load_wide(tmp_
     odd = matmul(512, 515, 512, tmp_path, dtype="bf16")
     assert simulate(odd, design).makespan > 10 * aligned
     assert simulate(odd, design, fusion="inductor-rules").makespan <= aligned
+
+
+@pytest.mark.parametrize(("m", "n", "same"), [(24, 512, 64), (512, 24, 64), (1, 512, None)])
+def test_batched_products_have_a_least_side(m: int, n: int, same: int | None, tmp_path: Path) -> None:
+    """Both sides are padded to it, but for a product with a vector; a single product is cut as ever."""
+
+    def makespan(m: int, n: int, batch: int, side: int | None) -> int:
+        vector = {"peak": {"fp32": "1 TFLOP/s"}, "special": "unlimited", "batched_side": side}
+        return simulate(
+            products(batch, m, n, 256, tmp_path), gpu(compute__matrix=None, compute__vector=vector)
+        ).makespan
+
+    padded = [max(side, same or side) for side in (m, n)]
+    assert makespan(m, n, 16, 64) == makespan(*padded, 16, None)
+    assert same is None or makespan(m, n, 16, None) < makespan(m, n, 16, 64)
+    assert makespan(m, n, 1, 64) == makespan(m, n, 1, None)
+
+
+def products(batch: int, m: int, n: int, k: int, folder: Path) -> Trace:
+    """`batch` products of matrices in one operator."""
+    rows: list[dict[str, object]] = [
+        {"tensor": "a", "shape": [batch, m, k], "dtype": "fp32", "role": "input"},
+        {"tensor": "b", "shape": [batch, k, n], "dtype": "fp32", "role": "weight"},
+        {"tensor": "c", "shape": [batch, m, n], "dtype": "fp32", "role": "activation", "output": True},
+        {
+            "operator": "aten.bmm.default", "kind": "gemm", "dims": {"batch": batch, "m": m, "n": n, "k": k},
+            "reads": ["a", "b"], "writes": ["c"],
+        },
+    ]  # fmt: skip
+    return trace_of(rows, folder)

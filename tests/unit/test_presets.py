@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -433,9 +434,11 @@ def test_the_h200_is_the_h100_with_another_memory_and_has_a_short_name() -> None
     assert h200.home.latency == h100.home.latency
 
 
-def test_the_pcie_card_is_the_sxm_card_with_another_memory() -> None:
+def test_the_pcie_card_is_the_sxm_card_with_another_memory_and_less_power() -> None:
     pcie, sxm = load_design("a100-40gb-pcie"), load_design("a100-80gb-sxm")
-    assert pcie.compute == sxm.compute
+    assert pcie.compute.matrix is not None and sxm.compute.matrix is not None
+    assert pcie.compute.matrix.efficiency < sxm.compute.matrix.efficiency, "its limit is 250 W, not 400"
+    assert pcie.compute == replace(sxm.compute, matrix=replace(sxm.compute.matrix, efficiency=units.Share(0.83)))
     assert (*pcie.core_tiers, *pcie.shared_tiers[:-1]) == (*sxm.core_tiers, *sxm.shared_tiers[:-1])
     assert pcie.home != sxm.home
     assert pcie.links == sxm.links
