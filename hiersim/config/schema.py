@@ -260,7 +260,7 @@ def to_design(model: DesignModel) -> value.Design:
         peak=_by_dtype(compute.vector.peak),
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
-        batched_side=compute.vector.batched_side,
+        batched_side=None if compute.vector.batched_side is None else units.Count(compute.vector.batched_side),
     )
     names = (
         "cores",
