@@ -659,6 +659,31 @@ def test_other_torch_releases_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         check_version()
 
 
+PLAIN_ARGUMENT = """
+import torch
+class Own(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(16, 16)
+    def forward(self, x, use_cache=True):
+        return self.inner(x)
+def build():
+    return Own(), (torch.zeros(4, 16),), {"use_cache": False}
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_training_step_may_be_given_plain_arguments(
+    process: CaptureProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_plain_argument.py").write_text(PLAIN_ARGUMENT)
+    monkeypatch.chdir(tmp_path)
+    trace = capture_torch("own_plain_argument:build", "inductor", True, process=process)
+    products = 2 * 4 * 16 * 16 * 2  # forward, and the gradient of the weight: that of the input is nobody's
+    assert trace.graph.operators.matrix_flops.sum() == products
+    assert trace.schedules["inductor"].operators.matrix_flops.sum() == products
+
+
 # --- command line --------------------------------------------------------------------------------
 
 

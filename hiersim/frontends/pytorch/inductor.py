@@ -107,11 +107,11 @@ def _infer(loaded: Any, builder: Any) -> None:
     traced = graphs.export(graphs.make_fake(loaded, mode, graphs.DEVICE), mode)
 
     def read(scheduler: Any, graph: Any) -> None:
-        if len(graph.graph_inputs) != len(traced.names):
-            raise TraceError(f"inductor took {len(graph.graph_inputs)} of {len(traced.names)} inputs")
+        if len(graph.graph_input_names) != len(traced.names):
+            raise TraceError(f"inductor took {len(graph.graph_input_names)} of {len(traced.names)} inputs")
         bound = {
             name: _input_storage(builder, item, value)
-            for name, item, value in zip(graph.graph_inputs, traced.names, traced.values, strict=True)
+            for name, item, value in zip(graph.graph_input_names, traced.names, traced.values, strict=True)
             if isinstance(value, torch.Tensor)
         }
         for storage in _append_graph(builder, scheduler, graph, bound, Phase.FORWARD, frozenset()):
@@ -184,7 +184,8 @@ def _compile(builder: Any, module: Any, bound: dict[str, int], phase: Phase, joi
     names = graphs.placeholders(module)
 
     def read(scheduler: Any, graph: Any) -> None:
-        inputs = {inner: bound[name] for inner, name in zip(graph.graph_inputs, names, strict=True) if name in bound}
+        inner = graph.graph_input_names  # all of them: `graph_inputs` lacks plain arguments, such as `use_cache=False`
+        inputs = {known: bound[name] for known, name in zip(inner, names, strict=True) if name in bound}
         outputs.extend(_append_graph(builder, scheduler, graph, inputs, phase, joint))
 
     with torch.no_grad():
