@@ -70,6 +70,27 @@ def test_reductions_count_their_inputs() -> None:
     assert (softmax.vector_flops, softmax.special_ops) == (4 * 512, 512)
 
 
+def test_a_fourier_transform_is_counted_as_radix_two_does_it() -> None:
+    """Each of log2 n levels has n/2 butterflies, of a complex product (6) and two complex additions (4)."""
+    points, rows = 1024, 3
+    signal = tensor(rows, points, dtype=DType.COMPLEX64)
+    whole = cost_of(call("aten._fft_c2c.default", signal, (1,), 0, True, out=signal))
+    assert (whole.kind, whole.dims) == (Kind.REDUCTION, (rows, points))
+    assert whole.vector_flops == rows * 10 * (points // 2) * 10
+    half = tensor(rows, points // 2 + 1, dtype=DType.COMPLEX64)
+    real = tensor(rows, points, dtype=DType.FP32)
+    there = cost_of(call("aten._fft_r2c.default", real, (1,), 0, True, out=half))
+    back = cost_of(call("aten._fft_c2r.default", half, (1,), 2, points, out=real))
+    assert there.vector_flops == back.vector_flops == whole.vector_flops // 2
+    plane = cost_of(call("aten._fft_c2c.default", signal, (0, 1), 0, True, out=signal))
+    assert plane.dims == (1, rows * points)
+
+
+def test_adaptive_pooling_looks_at_each_element_once() -> None:
+    cost = cost_of(call("aten.adaptive_max_pool2d.default", tensor(2, 8, 12, 12), (3, 3), out=tensor(2, 8, 3, 3)))
+    assert (cost.kind, cost.dims, cost.vector_flops) == (Kind.REDUCTION, (144, 16), 2 * 8 * 144)
+
+
 def test_a_multi_tensor_operator_is_the_sum_of_its_parts() -> None:
     tensors = (tensor(10), tensor(3, 4))
     cost = cost_of(call("aten._foreach_addcdiv_.ScalarList", tensors, tensors, tensors, (0.1, 0.2)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import log2, prod
 
 from hiersim.frontends.aten.call import Call, Cost, Operand, Rule, Shape, spread_sides
 from hiersim.model.operators import Kind
@@ -162,3 +162,17 @@ def logsumexp(call: Call) -> Cost:
     dims = _reduction_dims(call, rows)
     vector, special = 3 * elements + 4 * rows, elements + rows
     return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=vector, special_ops=special)
+
+
+def fourier(call: Call) -> Cost:
+    """Fast Fourier transform over n points: 5 n log2 n for complex numbers, half of that where one side is real.
+
+    The operation count of the radix-2 algorithm of Cooley and Tukey, by which benchmarks of FFTs state their FLOP/s
+    (https://www.fftw.org/speed/method.html).
+    """
+    whole = max(call.args[0], *call.outputs, key=lambda item: item.elements)
+    points = max(1, prod(whole.shape[dim] for dim in call.args[1]))
+    real = any(not item.dtype.name.startswith("COMPLEX") for item in (call.args[0], *call.outputs))
+    work = (2.5 if real else 5.0) * whole.elements * log2(points)
+    dims = (max(1, whole.elements // points), points)
+    return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=round(work))

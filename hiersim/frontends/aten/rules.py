@@ -35,6 +35,7 @@ from hiersim.frontends.aten.elementwise import (
 from hiersim.frontends.aten.reductions import (
     batch_norm,
     batch_norm_backward,
+    fourier,
     group_norm,
     group_norm_backward,
     layer_norm,
@@ -115,7 +116,9 @@ RULES: Final[dict[str, Rule]] = {
     "min": reduction(1), "prod": reduction(1), "argmax": reduction(1), "argmin": reduction(1), "any": reduction(1),
     "all": reduction(1), "var_mean": reduction(4), "var": reduction(4), "std": reduction(4),
     "linalg_vector_norm": reduction(2), "cumsum": reduction(1), "cumprod": reduction(1),
-    "_adaptive_avg_pool2d": reduction(1, 1),
+    "_adaptive_avg_pool2d": reduction(1, 1), "_adaptive_avg_pool3d": reduction(1, 1),
+    "adaptive_max_pool2d": reduction(1), "adaptive_max_pool3d": reduction(1),
+    "_fft_r2c": fourier, "_fft_c2r": fourier, "_fft_c2c": fourier,
     "_softmax": softmax(4, 1), "_log_softmax": softmax(4, 1, log_per_row=1),
     "_softmax_backward_data": softmax(5, 0), "_log_softmax_backward_data": softmax(3, 1),
     "prepare_softmax_online": online_softmax,
@@ -126,6 +129,7 @@ RULES: Final[dict[str, Rule]] = {
     "nll_loss_forward": nll_loss, "nll_loss_backward": nll_loss_backward,
     "mse_loss": reduction(3, 1), "mse_loss_backward": pointwise(3),
     "max_pool2d_with_indices": pool, "avg_pool2d": pool, "_low_memory_max_pool_with_offsets": pool,
+    "max_pool3d_with_indices": pool, "avg_pool3d": pool,
     "_low_memory_max_pool_offsets_to_indices": moved(Kind.COPY),
     "sort": moved(Kind.SORT), "topk": moved(Kind.SORT), "argsort": moved(Kind.SORT),
 }  # fmt: skip
