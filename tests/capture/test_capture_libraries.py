@@ -11,16 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from click.testing import CliRunner  # noqa: E402
-from torch.utils.flop_counter import conv_flop_count  # noqa: E402
 
+from benchmarks.torch_flops import flops_by_torch  # noqa: E402
 from hiersim.cli.capture import capture  # noqa: E402
 from hiersim.errors import HiersimError, MissingExtraError, TraceError  # noqa: E402
 from hiersim.frontends.archive import load_archive, save_trace  # noqa: E402
 from hiersim.frontends.pytorch.capture import capture_torch  # noqa: E402
 from hiersim.frontends.pytorch.capture_process import CaptureProcess  # noqa: E402
-from hiersim.frontends.pytorch.eager import backward  # noqa: E402
-from hiersim.frontends.pytorch.meta_values import MetaValues  # noqa: E402
-from hiersim.frontends.pytorch.target import GpuAttention, load_target, loss_of  # noqa: E402
 from hiersim.frontends.pytorch.workload import PLAIN, Workload, settings_of  # noqa: E402
 from hiersim.model.operators import Kind, Phase, Role  # noqa: E402
 from hiersim.model.trace import Trace  # noqa: E402
@@ -80,25 +77,6 @@ def captured() -> Callable[..., Trace]:
     return get
 
 
-def grouped_flops(a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """Torch counts no FLOPs of a grouped product."""
-    return 2 * int(a[-2]) * int(a[-1]) * int(b[-1])
-
-
-def convolution_backward_flops(
-    grad: Any, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int, mask: Any, out_shape: Any = None, **kwargs: Any,
-) -> int:  # fmt: skip
-    """Each gradient multiplies what the forward pass does; torch counts that of the weights as if not in groups."""
-    return (int(mask[0]) + int(mask[1])) * conv_flop_count(x, weight, grad, transposed=transposed)
-
-
-CORRECTED = {
-    torch.ops.aten._grouped_mm: grouped_flops,
-    torch.ops.aten.convolution_backward: convolution_backward_flops,
-}
-
-
 def touched(part: Any, column: Any, role: Role) -> int:
     """Bytes that the rows of `column` move of storages with a role."""
     tensors = part.tensors
@@ -109,19 +87,9 @@ def touched(part: Any, column: Any, role: Role) -> int:
 def test_matrix_flops_equal_torch_flop_counter(
     target: str, train: bool, workload: Workload, captured: Callable[..., Trace]
 ) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
     trace = captured(target, train, workload)
-    loaded = load_target(target, train, workload=workload)
-    if not train:
-        loaded.model.requires_grad_(False)
-    counter = FlopCounterMode(display=False, custom_mapping=CORRECTED)
-    with torch.device("meta"), GpuAttention(), MetaValues(), counter, torch.set_grad_enabled(train):
-        out = loaded.model(**loaded.kwargs)
-        if train:
-            backward(loss_of(out))
     operators = trace.graph.operators
-    assert int(operators.matrix_flops.sum()) == counter.get_total_flops() > 0
+    assert int(operators.matrix_flops.sum()) == flops_by_torch(target, train, workload) > 0
     assert not np.any(operators.kind == Kind.OPAQUE)
     assert trace.header.notes[0].startswith("transformers" if target.startswith("hf:") else "timm")
     if train:

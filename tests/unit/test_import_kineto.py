@@ -198,6 +198,42 @@ def test_a_device_is_chosen_and_the_others_are_told(tmp_path: Path) -> None:
         read(profile, tmp_path, device=5)
 
 
+def on_a_processor(shapes: bool = True) -> ProfileWriter:
+    """Two linear layers of 100 us with the operators within them, an operator that no rule knows, and a view."""
+    profile = ProfileWriter()
+    for _ in range(2):
+        start = profile.clock
+        profile.operator("aten::addmm", [[512], [64, 256], [256, 512], [], []] if shapes else None, [])
+        profile._event(
+            "cpu_op", "aten::copy_", start + 10, 20, {"Input Dims": [[64, 512], [64, 512], []]} if shapes else {}
+        )
+    profile.operator("own::thing", [[64, 512]] if shapes else None, [])
+    profile.operator("aten::view", [[64, 512], []] if shapes else None, [])
+    return profile
+
+
+@pytest.mark.parametrize("shapes", [True, False])
+def test_a_profile_without_a_device_is_one_of_the_processor(shapes: bool, tmp_path: Path) -> None:
+    trace = read(on_a_processor(shapes), tmp_path)
+    table, measured = trace.graph.operators, trace.measured
+    assert measured is not None
+    assert measured.device == "CPU"
+    assert [table.label(row) for row in range(len(table))] == ["aten::addmm", "aten::addmm", "own::thing"]
+    assert measured.kernel_time == 3 * 98 * US, "what an operator calls is inside its time"
+    assert measured.span == 298 * US
+    assert measured.busy == measured.kernel_time
+    assert int(table.matrix_flops.sum()) == (2 * 2 * 64 * 512 * 256 if shapes else 0)
+    assert "no device" in trace.header.notes[1]
+
+
+def test_launches_without_kernels_are_no_profile_of_a_processor(tmp_path: Path) -> None:
+    for category in ("cuda_runtime", "mtia_runtime"):
+        profile = on_a_processor()
+        profile._event(category, "launch", profile.clock, 5, {"correlation": 1})
+        with pytest.raises(hs.TraceError, match="holds no kernels of a device"):
+            read(profile, tmp_path)
+
+
 GOOD = json.dumps(mlp_profile().whole())
 BROKEN = [
     ("", "is empty", "Chrome JSON"),

@@ -130,6 +130,6 @@ RULES: Final[dict[str, Rule]] = {
     "mse_loss": reduction(3, 1), "mse_loss_backward": pointwise(3),
     "max_pool2d_with_indices": pool, "avg_pool2d": pool, "_low_memory_max_pool_with_offsets": pool,
     "max_pool3d_with_indices": pool, "avg_pool3d": pool,
-    "_low_memory_max_pool_offsets_to_indices": moved(Kind.COPY),
+    "_low_memory_max_pool_offsets_to_indices": moved(Kind.COPY), "im2col": moved(Kind.COPY), "col2im": scatter_add(0),
     "sort": moved(Kind.SORT), "topk": moved(Kind.SORT), "argsort": moved(Kind.SORT),
 }  # fmt: skip

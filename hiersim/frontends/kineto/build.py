@@ -24,6 +24,7 @@ from hiersim.frontends.draft import Draft
 from hiersim.frontends.integrity import check_trace
 from hiersim.frontends.kineto import calls
 from hiersim.frontends.kineto.events import DeviceEvent, HostOp, Profile, innermost, read_profile
+from hiersim.frontends.kineto.processor import DEVICE, take_processor
 from hiersim.frontends.tables import Access, TensorKey
 from hiersim.model.operators import BITS, DType, Flag, Kind, Phase, Role
 from hiersim.model.profile import Activity, DeviceProfile
@@ -67,6 +68,8 @@ def import_kineto(path: str | os.PathLike[str], *, name: str = "", device: int |
     """
     file = str(path)
     profile = read_profile(Path(path), file)
+    if not profile.device:
+        take_processor(profile, file)
     chosen, others = _device(profile, device, file)
     groups = list(_groups(profile, chosen, file))
     writer = _Writer(Draft(file), profile)
@@ -98,6 +101,8 @@ def _device(profile: Profile, wanted: int | None, file: str) -> tuple[int, int]:
 
 
 def _device_name(profile: Profile, device: int) -> str:
+    if profile.on_host:
+        return DEVICE
     properties = profile.head.get("deviceProperties")
     for entry in properties if isinstance(properties, list) else []:
         if isinstance(entry, dict) and entry.get("id") == device and isinstance(entry.get("name"), str):
@@ -157,6 +162,8 @@ def _notes(profile: Profile, groups: list[_Group], writer: _Writer, measured: De
         f"measured: {kernels} kernels, {len(measured) - kernels} copies and fills; kernel time "
         f"{show_ticks(measured.kernel_time)} of {show_ticks(measured.span)}, device idle {measured.idle_share:.1%}"
     )
+    if profile.on_host:
+        yield "the profile has no device: operators of the processor, each with what it calls, on its threads"
     lost = sum(len(group.events) for group in groups if group.operator is None)
     if lost:
         yield f"{lost} of {len(measured)} device events could not be traced to an operator"

@@ -99,8 +99,13 @@ def _plain(text: Any) -> Any:
 
 def known(operator: HostOp) -> bool:
     """True where a cost rule can speak about the operator."""
-    name = functional(operator.name)
-    return bool(operator.dims) and (
+    return bool(operator.dims) and ruled(operator.name)
+
+
+def ruled(name: str) -> bool:
+    """True where there is a cost rule for operators of that name."""
+    name = functional(name)
+    return (
         name in RULES or name in _SAME or name in _CONVOLUTIONS or name in _CONVOLUTIONS_BACKWARD
         or name.startswith("_foreach_") or name in _COMPOSITE_CONVOLUTIONS
         or name in ("linear", "matmul", "scaled_dot_product_attention")

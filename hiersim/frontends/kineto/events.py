@@ -74,8 +74,12 @@ class Profile:
     """Correlation id -> thread and time of the call that launched it."""
     device: list[DeviceEvent] = field(default_factory=list)
     by_external: dict[int, HostOp] = field(default_factory=dict)
+    on_host: list[HostOp] = field(default_factory=list)
+    """The operator behind each event of `device`, where the profile is one of a processor alone."""
     total: int = 0
     shapes: bool = False
+    launched: bool = False
+    """Whether the host called a device's runtime."""
 
 
 def read_profile(path: Path, file: str) -> Profile:
@@ -84,7 +88,7 @@ def read_profile(path: Path, file: str) -> Profile:
     Raises
     ------
     TraceError
-        Not a profile, cut off, nothing on a device, or times that are no times.
+        Not a profile, cut off, or times that are no times.
     """
     profile, kept = Profile(), 0
     for event in elements(path, file, profile.head, ("traceEvents",), WANTED):
@@ -102,11 +106,6 @@ def read_profile(path: Path, file: str) -> Profile:
             ) from None  # fmt: skip
         if kept > MAX_KEPT:
             raise TraceError("has too many events", file=file, expected=f"at most {MAX_KEPT} operators and kernels")
-    if not profile.device:
-        raise TraceError(
-            "holds no kernels of a device", file=file,
-            expected="a profile with ProfilerActivity.CUDA (or the device's), exported as Chrome JSON",
-        )  # fmt: skip
     return profile
 
 
@@ -114,7 +113,10 @@ def _take(profile: Profile, category: str, event: Mapping[str, Any], args: Mappi
     """Keep one event; 1 where it was kept."""
     if category in _DEVICE:
         profile.device.append(_device_event(category, event, args))
-    elif category in _LAUNCH:
+    elif category.endswith(("runtime", "driver")):
+        profile.launched = True
+        if category not in _LAUNCH:
+            return 0
         correlation = _whole(args.get("correlation"))
         if correlation < 0:
             return 0
@@ -183,6 +185,9 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 def innermost(profile: Profile, file: str) -> Iterator[tuple[DeviceEvent, HostOp | None, int]]:
     """Each device event with the innermost operator around its launch, and when the host issued it."""
+    if profile.on_host:
+        yield from ((event, run, run.start) for event, run in zip(profile.device, profile.on_host, strict=True))
+        return
     wanted: dict[str, list[tuple[int, int]]] = {}
     for index, event in enumerate(profile.device):
         launch = profile.launches.get(event.correlation) if event.correlation >= 0 else None
@@ -200,6 +205,12 @@ def innermost(profile: Profile, file: str) -> Iterator[tuple[DeviceEvent, HostOp
             launch = profile.launches.get(event.correlation)
             time = launch[1] if launch is not None else operator.start if operator else event.start
         yield event, operator, time
+
+
+def nest(operators: list[HostOp]) -> None:
+    """Put operators of one thread in order of start, and give each the one around it."""
+    for _ in _around(operators, []):
+        pass
 
 
 def _around(operators: list[HostOp], times: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], HostOp | None]]:

@@ -15,30 +15,37 @@ from torch import nn
 
 from hiersim.errors import TraceError
 from hiersim.frontends.pytorch.hf_cache import CacheStep
+from hiersim.frontends.pytorch.hf_required import RULES, TOGETHER, Sizes
 from hiersim.frontends.pytorch.workload import Workload
 
 SEQUENCE: Final = 512
 """Tokens where none are asked for and the model takes as many."""
 _LENGTHS: Final = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_REST: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dict[str, Any], str]:
     """Keyword arguments of a forward pass over all tokens, and what they are in words."""
     config: Any = model.config
     names = inspect.signature(model.forward).parameters
+    required = [name for name, known in names.items() if known.default is known.empty and known.kind not in _REST]
     batch, main = workload.batch or 1, str(getattr(model, "main_input_name", "input_ids"))
+    if main not in names and required:
+        main = required[0]
     dtype = getattr(torch, workload.torch_dtype)
     kwargs: dict[str, Any] = {}
     words: list[str] = []
     bytewise = main == "inputs" and hasattr(config, "vocab_size")  # Perceiver: tokens by another name
-    asked = "input_ids" in names and (_contrastive(config) or names["input_ids"].default is inspect.Parameter.empty)
-    if main == "input_ids" or bytewise or asked:
+    if "image_embeds_position_mask" in names:  # Kosmos puts images among its tokens, at given places: tokens alone
+        main = "input_ids"
+    beside = _contrastive(config) and "image_embeds_position_mask" not in names
+    if main == "input_ids" or bytewise or "input_ids" in required or ("input_ids" in names and beside):
         tokens = _tokens(config, workload)
         kwargs["inputs" if bytewise else "input_ids"] = torch.zeros(batch, tokens, dtype=torch.long)
         words.append(f"{batch} x {tokens} tokens")
         if "bbox" in names:  # where each token stands on the page
             kwargs["bbox"] = torch.zeros(batch, tokens, 4, dtype=torch.long)
-    if "pixel_values" in names and (main == "pixel_values" or _contrastive(config)):
+    if "pixel_values" in names and (main == "pixel_values" or beside):
         shape = _image(config, workload)
         kwargs["pixel_values"] = torch.zeros(batch, *shape, dtype=dtype)
         words.append(f"{batch} images of {shape[-2]} x {shape[-1]}")
@@ -46,10 +53,32 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
         shape = _sound(config, main, workload, names)
         kwargs[main] = torch.zeros(batch, *shape, dtype=dtype)
         words.append(f"{batch} sounds of {' x '.join(map(str, shape))}")
-    if not kwargs:
-        raise TraceError(f"{type(model).__name__} takes '{main}'", expected="tokens, images or sound")
+        if main == "input_features" and "input_features_mask" in names:
+            kwargs["input_features_mask"] = torch.ones(batch, max(shape), dtype=torch.bool)
+    _required(model, [main, *required], kwargs, words, workload)
     _more(model, config, names, kwargs, words, workload, train)
     return {name: value for name, value in kwargs.items() if name in names}, ", ".join(words)
+
+
+def _required(
+    model: nn.Module, wanted: list[str], kwargs: dict[str, Any], words: list[str], workload: Workload
+) -> None:
+    """Arguments without which the model does not run, beside tokens, images and sound."""
+    config: Any = model.config
+    names = inspect.signature(model.forward).parameters
+    together = [name for first in wanted for name in TOGETHER.get(first, ())]
+    missing = [name for name in dict.fromkeys([*wanted, *together]) if name in names and name not in kwargs]
+    unknown = [name for name in missing if name not in RULES] if missing or kwargs else wanted
+    if unknown:
+        given = "tokens, images, sound, series or video"
+        raise TraceError(f"{type(model).__name__} takes '{unknown[0]}'", expected=given)
+    if not missing:
+        return
+    dtype, tokens, image = getattr(torch, workload.torch_dtype), _tokens(config, workload), _image(config, workload)
+    sizes = Sizes(config=config, batch=workload.batch or 1, tokens=tokens, image=image, dtype=dtype)
+    for name in missing:
+        kwargs[name] = RULES[name](sizes)
+        words.append(f"{name} of {' x '.join(map(str, kwargs[name].shape))}")
 
 
 def _more(

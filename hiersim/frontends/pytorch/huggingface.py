@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from hiersim.errors import MissingExtraError, TraceError, nearest
+from hiersim.errors import HiersimError, MissingExtraError, TraceError, nearest
 from hiersim.frontends.pytorch.hf_inputs import decode_inputs, model_inputs
 from hiersim.frontends.pytorch.torchvision_names import declare_torchvision
 from hiersim.frontends.pytorch.workload import Workload
@@ -34,12 +34,16 @@ _HEADS: Final = (
 
 def build(target: str, workload: Workload, train: bool) -> tuple[Builder, nn.Module, dict[str, Any]]:
     """The model of an `hf:` target and its inputs; called under the device that they shall be on."""
+    with _one_line(target, "cannot be built"):
+        return _build(target, workload, train)
+
+
+def _build(target: str, workload: Workload, train: bool) -> tuple[Builder, nn.Module, dict[str, Any]]:
     transformers = _library()
     kind, config = _resolve(transformers, target.removeprefix(PREFIX))
     _change(config, workload.values(), target)
     _quiet(config, train)
-    with _one_line(target, "cannot be built"):
-        model = kind._from_config(config, dtype=getattr(torch, workload.torch_dtype))
+    model = kind._from_config(config, dtype=getattr(torch, workload.torch_dtype))
     _settle(model, getattr(torch, workload.torch_dtype))
     model = model.train() if train else model.eval()
     if workload.phase == "decode":
@@ -48,7 +52,8 @@ def build(target: str, workload: Workload, train: bool) -> tuple[Builder, nn.Mod
         with _one_line(target, "has no decode phase that a capture knows"):
             kwargs, words = decode_inputs(model, workload)
     else:
-        kwargs, words = model_inputs(model, workload, train)
+        with _one_line(target, "takes inputs that a capture does not make"):
+            kwargs, words = model_inputs(model, workload, train)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"hf-{_short(target)}").strip("-")
     suffix = "train" if train else workload.phase
     return _builder(name if suffix is None else f"{name}-{suffix}", kind, words, workload, train), model, kwargs
@@ -152,11 +157,18 @@ def _change(config: Any, values: dict[str, Any], target: str) -> None:
         if owner is None or not hasattr(owner, last):
             known = nearest(last, [name for name in vars(config) if not name.startswith("_")])
             raise TraceError(f"the configuration of '{target}' has no '{key}'", key=key, expected=known)
+        before = getattr(owner, last)
         with _one_line(target, f"refuses {key}={value}"):
             setattr(owner, last, value)
-        kinds = vars(owner).get("layer_types")
-        if last == "num_hidden_layers" and isinstance(kinds, list):
-            owner.layer_types = kinds[:value]
+        if last.endswith(("layers", "layer", "depth")) and type(before) is type(value) is int and value < before:
+            _shorten(owner, before, value)
+
+
+def _shorten(config: Any, before: int, after: int) -> None:
+    """Lists with an entry for each layer lose those of the layers that are no more."""
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list) and len(value) == before and name != "architectures":
+            setattr(config, name, value[:after])
 
 
 def _settle(model: nn.Module, dtype: torch.dtype) -> None:
@@ -189,6 +201,8 @@ def _quiet(config: Any, train: bool) -> None:
                 setattr(part, key, 0.0)
             if key == "use_cache":
                 part.use_cache = False  # it is asked for where it is wanted
+            if key == "image_token_id" and value is None:
+                part.image_token_id = 0  # any: tokens have no values here
             if key in ("apply_spec_augment", "mask_time_prob", "mask_feature_prob"):
                 setattr(part, key, type(value)(0))
 
@@ -197,7 +211,7 @@ def _quiet(config: Any, train: bool) -> None:
 def _one_line(target: str, what: str) -> Iterator[None]:
     try:
         yield
-    except TraceError:
+    except HiersimError:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:200]

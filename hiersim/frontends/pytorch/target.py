@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from hiersim.errors import TraceError, nearest
+from hiersim.errors import TraceError, nearest, one_line
 from hiersim.frontends.aten import Operand
 from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.model.operators import DType, Role
@@ -82,8 +82,12 @@ def load_target(target: str, train: bool, device: str | torch.device = "meta", w
         raise TraceError(f"'{target}' is not a bundled model", expected=wanted)
     function = _resolve(builder.function if builder else target)
     train = builder.train if builder else train
-    with torch.device(device):
-        built = function()
+    try:
+        with torch.device(device):
+            built = function()
+    except Exception as error:
+        text = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise TraceError(f"'{target}' cannot be built: {text}", expected="a model on the meta device") from error
     if not isinstance(built, tuple) or len(built) not in (2, 3) or not isinstance(built[0], nn.Module):
         wanted = "(model, args) or (model, args, kwargs)"
         raise TraceError(f"'{target}' returned {type(built).__name__}", expected=wanted)
@@ -98,10 +102,10 @@ def _resolve(path: str) -> Any:
         sys.path.insert(0, here)
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
         file = module.removesuffix(".py").replace("/", ".").lstrip(".")
         expected = f"{file}:{name}" if module.endswith(".py") and name else "package.module:function"
-        raise TraceError(f"'{path}' cannot be imported: {error}", expected=expected) from None
+        raise TraceError(f"'{path}' cannot be imported: {one_line(str(error))[:300]}", expected=expected) from None
 
 
 def _bind(model: nn.Module, args: Any, kwargs: Any, target: str) -> dict[str, Any]:
