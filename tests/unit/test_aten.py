@@ -86,6 +86,19 @@ def test_a_fourier_transform_is_counted_as_radix_two_does_it() -> None:
     assert plane.dims == (1, rows * points)
 
 
+def test_a_binary_search_halves_its_list() -> None:
+    """7 boundaries leave 8 places: three comparisons."""
+    values, boundaries, found = tensor(4, 5), tensor(7), tensor(4, 5, dtype=DType.INT64)
+    for name, args in (("bucketize", (values, boundaries)), ("searchsorted", (boundaries, values))):
+        assert cost_of(call(f"aten.{name}.Tensor", *args, out=found)).vector_flops == 20 * 3
+
+
+def test_substitution_takes_half_a_product_with_the_matrix() -> None:
+    matrix, right = tensor(2, 8, 8), tensor(2, 8, 3)
+    cost = cost_of(call("aten.linalg_solve_triangular.default", matrix, right, out=right))
+    assert cost.vector_flops == 2 * 2 * 8 * 8 * 3 // 2
+
+
 def test_adaptive_pooling_looks_at_each_element_once() -> None:
     cost = cost_of(call("aten.adaptive_max_pool2d.default", tensor(2, 8, 12, 12), (3, 3), out=tensor(2, 8, 3, 3)))
     assert (cost.kind, cost.dims, cost.vector_flops) == (Kind.REDUCTION, (144, 16), 2 * 8 * 144)

@@ -97,3 +97,15 @@ def interpolated_backward(work: int) -> Rule:
 def histogram(call: Call) -> Cost:
     """One addition per element, to where its value says."""
     return Cost(kind=Kind.SCATTER, vector_flops=call.args[0].elements)
+
+
+def binary_search(sorted_at: int, values_at: int) -> Rule:
+    """One comparison for each halving of the sorted list, per value."""
+
+    def rule(call: Call) -> Cost:
+        boundaries = call.shape(sorted_at)[-1] if call.shape(sorted_at) else 0
+        values = call.args[values_at]
+        count = values.elements if isinstance(values, Operand) else 1
+        return Cost(kind=Kind.POINTWISE, vector_flops=count * int(boundaries).bit_length())
+
+    return rule

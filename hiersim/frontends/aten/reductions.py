@@ -176,3 +176,9 @@ def fourier(call: Call) -> Cost:
     work = (2.5 if real else 5.0) * whole.elements * log2(points)
     dims = (max(1, whole.elements // points), points)
     return Cost(kind=Kind.REDUCTION, dims=dims, vector_flops=round(work))
+
+
+def triangular_solve(call: Call) -> Cost:
+    """Substitution: per unknown a product and a sum for each of those before it, on average half of n."""
+    points = call.shape(0)[-1]
+    return Cost(kind=Kind.REDUCTION, dims=(max(1, call.size), points), vector_flops=call.size * points)

@@ -18,6 +18,7 @@ from hiersim.frontends.aten.contractions import (
 )
 from hiersim.frontends.aten.elementwise import (
     addc,
+    binary_search,
     clamp,
     embedding_backward,
     gelu,
@@ -49,6 +50,7 @@ from hiersim.frontends.aten.reductions import (
     reduction,
     rms_norm,
     softmax,
+    triangular_solve,
     weight_norm,
 )
 from hiersim.model.operators import Kind
@@ -119,6 +121,7 @@ RULES: Final[dict[str, Rule]] = {
     "_adaptive_avg_pool2d": reduction(1, 1), "_adaptive_avg_pool3d": reduction(1, 1),
     "adaptive_max_pool2d": reduction(1), "adaptive_max_pool3d": reduction(1),
     "_fft_r2c": fourier, "_fft_c2r": fourier, "_fft_c2c": fourier,
+    "linalg_solve_triangular": triangular_solve,
     "_softmax": softmax(4, 1), "_log_softmax": softmax(4, 1, log_per_row=1),
     "_softmax_backward_data": softmax(5, 0), "_log_softmax_backward_data": softmax(3, 1),
     "prepare_softmax_online": online_softmax,
@@ -131,5 +134,6 @@ RULES: Final[dict[str, Rule]] = {
     "max_pool2d_with_indices": pool, "avg_pool2d": pool, "_low_memory_max_pool_with_offsets": pool,
     "max_pool3d_with_indices": pool, "avg_pool3d": pool,
     "_low_memory_max_pool_offsets_to_indices": moved(Kind.COPY), "im2col": moved(Kind.COPY), "col2im": scatter_add(0),
+    "bucketize": binary_search(1, 0), "searchsorted": binary_search(0, 1),
     "sort": moved(Kind.SORT), "topk": moved(Kind.SORT), "argsort": moved(Kind.SORT),
 }  # fmt: skip
