@@ -63,22 +63,27 @@ class Finding:
 
 
 def capture(target: str, mode: str) -> Finding:
-    """Capture in this process; first a few layers deep, and as it is where that is refused."""
+    """Capture in this process; first a few layers deep, and as it is where that is refused; in FP32 if need be."""
     found = Finding(target=target, verdict="refused")
-    for settings in dict.fromkeys((_few_layers(target), ())):
+    few = _few_layers(target)
+    for settings in dict.fromkeys((few, ())):
         found = _attempt(target, settings, mode)
+        if "--dtype fp32" in found.said:
+            found = _attempt(target, settings, mode, "fp32")
         if found.verdict != "refused":
             break
     return found
 
 
-def _attempt(target: str, settings: tuple[tuple[str, str], ...], mode: str) -> Finding:
+def _attempt(
+    target: str, settings: tuple[tuple[str, str], ...], mode: str, dtype: str | None = None
+) -> Finding:  # fmt: skip
     from benchmarks.torch_flops import flops_by_torch
     from hiersim.errors import HiersimError
     from hiersim.frontends.pytorch.record import record
     from hiersim.frontends.pytorch.workload import Workload
 
-    workload = Workload(settings=settings, batch=None if target.startswith("hf:") else 1)
+    workload = Workload(settings=settings, batch=None if target.startswith("hf:") else 1, dtype=dtype)
     try:
         trace, loaded = record(target, False, workload=workload)
         flops = int(trace.graph.operators.matrix_flops.sum())

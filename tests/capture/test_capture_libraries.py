@@ -48,6 +48,9 @@ HF = [
     hf("vit"),
     hf("CLIPModel", config=()),
     hf("wav2vec2", sequence=16_000),
+    hf("patchtst"),
+    hf("decision_transformer", config=("n_layer=2",), sequence=16),
+    hf("llama4", config=("text_config.num_hidden_layers=2",), sequence=64),
     hf("resnet", True, ("depths=[1, 1, 1, 1]",)),
 ]
 TIMM = [

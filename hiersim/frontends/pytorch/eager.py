@@ -319,7 +319,9 @@ def runs(target: Target) -> Iterator[None]:
         place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = " ".join(str(error).split())[:200] or "no message"
         problem = f"'{target.name}' does not run on meta tensors: {type(error).__name__}: {text}{place}"
-        raise TraceError(problem, expected="a model whose shapes do not depend on data") from error
+        narrow = "float16" in text.lower()
+        wanted = "--dtype fp32" if narrow else "a model whose shapes do not depend on data"
+        raise TraceError(problem, expected=wanted) from error
 
 
 def is_model(file: str) -> bool:

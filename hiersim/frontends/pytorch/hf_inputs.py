@@ -21,6 +21,8 @@ from hiersim.frontends.pytorch.workload import Workload
 SEQUENCE: Final = 512
 """Tokens where none are asked for and the model takes as many."""
 _LENGTHS: Final = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_WIDTHS: Final = ("feature_projection_input_dim", "input_dim", "num_mel_bins", "input_feat_size", "feature_size")
+"""What configurations call the width of a spectrogram."""
 _REST: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -30,15 +32,13 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
     names = inspect.signature(model.forward).parameters
     required = [name for name, known in names.items() if known.default is known.empty and known.kind not in _REST]
     batch, main = workload.batch or 1, str(getattr(model, "main_input_name", "input_ids"))
-    if main not in names and required:
-        main = required[0]
+    if main not in names and (required or "input_ids" in names):
+        main = required[0] if required else "input_ids"
     dtype = getattr(torch, workload.torch_dtype)
     kwargs: dict[str, Any] = {}
     words: list[str] = []
     bytewise = main == "inputs" and hasattr(config, "vocab_size")  # Perceiver: tokens by another name
-    if "image_embeds_position_mask" in names:  # Kosmos puts images among its tokens, at given places: tokens alone
-        main = "input_ids"
-    beside = _contrastive(config) and "image_embeds_position_mask" not in names
+    beside = _contrastive(config)
     if main == "input_ids" or bytewise or "input_ids" in required or ("input_ids" in names and beside):
         tokens = _tokens(config, workload)
         kwargs["inputs" if bytewise else "input_ids"] = torch.zeros(batch, tokens, dtype=torch.long)
@@ -47,10 +47,11 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
             kwargs["bbox"] = torch.zeros(batch, tokens, 4, dtype=torch.long)
     if "pixel_values" in names and (main == "pixel_values" or beside):
         shape = _image(config, workload)
-        kwargs["pixel_values"] = torch.zeros(batch, *shape, dtype=dtype)
-        words.append(f"{batch} images of {shape[-2]} x {shape[-1]}")
+        pair = (2,) if type(model).__name__.endswith("KeypointMatching") else ()
+        kwargs["pixel_values"] = torch.zeros(batch, *pair, *shape, dtype=dtype)
+        words.append(f"{batch} {'pairs of ' if pair else ''}images of {shape[-2]} x {shape[-1]}")
     if main in ("input_features", "input_values"):
-        shape = _sound(config, main, workload, names)
+        shape = _sound(model, main, workload)
         kwargs[main] = torch.zeros(batch, *shape, dtype=dtype)
         words.append(f"{batch} sounds of {' x '.join(map(str, shape))}")
         if main == "input_features" and "input_features_mask" in names:
@@ -66,7 +67,7 @@ def _required(
     """Arguments without which the model does not run, beside tokens, images and sound."""
     config: Any = model.config
     names = inspect.signature(model.forward).parameters
-    together = [name for first in wanted for name in TOGETHER.get(first, ())]
+    together = [name for first in (*wanted, *kwargs) for name in TOGETHER.get(first, ())]
     missing = [name for name in dict.fromkeys([*wanted, *together]) if name in names and name not in kwargs]
     unknown = [name for name in missing if name not in RULES] if missing or kwargs else wanted
     if unknown:
@@ -88,7 +89,9 @@ def _more(
     batch = workload.batch or 1
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
         length = kwargs["input_ids"].shape[1] if "input_ids" in kwargs else min(128, _tokens(config, workload))
-        kwargs["decoder_input_ids"] = torch.zeros(batch, length, dtype=torch.long)
+        streams = getattr(getattr(config, "decoder_config", None), "num_channels", None)  # of codes of sound
+        shape = (batch, length) if streams is None else (batch, length, int(streams))
+        kwargs["decoder_input_ids"] = torch.zeros(shape, dtype=torch.long)
         words.append(f"{length} tokens decoded")
     if "use_cache" in names:
         kwargs["use_cache"] = False
@@ -154,8 +157,9 @@ def _image(config: Any, workload: Workload) -> tuple[int, ...]:
     return shape if frames is None else (int(frames), *shape)
 
 
-def _sound(config: Any, main: str, workload: Workload, names: Any) -> tuple[int, ...]:
+def _sound(model: nn.Module, main: str, workload: Workload) -> tuple[int, ...]:
     """Samples at 16 kHz (with channels where a codec wants them), or a spectrogram."""
+    config: Any = model.config
     if main == "input_values":
         mel, length = getattr(config, "num_mel_bins", None), getattr(config, "max_length", None)
         if isinstance(mel, int) and isinstance(length, int) and length > 1:  # spectrogram transformers
@@ -166,5 +170,10 @@ def _sound(config: Any, main: str, workload: Workload, names: Any) -> tuple[int,
     frames = getattr(config, "max_source_positions", None)
     if getattr(config, "num_mel_bins", None) and frames:
         return (int(config.num_mel_bins), 2 * int(frames))
-    width = getattr(config, "feature_projection_input_dim", None) or getattr(config, "num_mel_bins", None) or 80
-    return (workload.sequence or 1000, int(width))
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    found = (getattr(part, name, None) for name in _WIDTHS for part in parts)
+    width = next((int(value) for value in found if isinstance(value, int)), 80)
+    length = workload.sequence or 1000
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
+    across = isinstance(first, nn.Conv1d) and first.in_channels == width  # a convolution along time wants it last
+    return (width, length) if across else (length, width)

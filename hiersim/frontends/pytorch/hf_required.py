@@ -65,6 +65,12 @@ class Sizes:
         width = self.value("input_size", default=1)
         return () if width == 1 else (width,)
 
+    def places(self) -> Tensor:
+        """Which tokens are an image: on the host, since shapes depend on how many they are."""
+        marks = torch.zeros(self.batch, self.tokens, dtype=torch.bool, device="cpu")
+        marks[:, : self.value("latent_query_num")] = True
+        return marks
+
     def video(self) -> Tensor:
         """Frames of an image."""
         frames = self.value("frames_per_clip", "num_frames", default=8)
@@ -101,11 +107,13 @@ RULES: Final[Mapping[str, Callable[[Sizes], Tensor]]] = {
     "prompt_masks": lambda sizes: sizes.real(*sizes.image),
     "visual_feats": lambda sizes: sizes.real(36, sizes.value("visual_feat_dim")),
     "visual_pos": lambda sizes: sizes.real(36, sizes.value("visual_pos_dim")),
+    "image_embeds_position_mask": Sizes.places,
     "spectrogram": lambda sizes: sizes.real(SERIES_FRAMES, sizes.value("model_in_dim", "num_mel_bins", default=80)),
 }
 """How an argument of that name is made."""
 TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "past_values": ("future_values", "future_time_features"),
+    "input_ids": ("visual_feats", "visual_pos", "image_embeds_position_mask"),
     "states": ("actions", "rewards", "returns_to_go", "timesteps"),
 }
 """Arguments that a model says it can do without and cannot, beside one that it wants."""

@@ -42,6 +42,8 @@ def _build(target: str, workload: Workload, train: bool) -> tuple[Builder, nn.Mo
     transformers = _library()
     kind, config = _resolve(transformers, target.removeprefix(PREFIX))
     _change(config, workload.values(), target)
+    if getattr(kind, "config_class", None) is getattr(config, "sub_configs", {}).get("text_config", ()):
+        config = config.get_text_config()  # a language model's own part, as AutoModel takes it
     _quiet(config, train)
     model = kind._from_config(config, dtype=getattr(torch, workload.torch_dtype))
     _settle(model, getattr(torch, workload.torch_dtype))
@@ -201,8 +203,8 @@ def _quiet(config: Any, train: bool) -> None:
                 setattr(part, key, 0.0)
             if key == "use_cache":
                 part.use_cache = False  # it is asked for where it is wanted
-            if key == "image_token_id" and value is None:
-                part.image_token_id = 0  # any: tokens have no values here
+            if key in ("image_token_id", "image_token_index") and value is None:
+                setattr(part, key, 0)  # any: tokens have no values here
             if key in ("apply_spec_augment", "mask_time_prob", "mask_feature_prob"):
                 setattr(part, key, type(value)(0))
 

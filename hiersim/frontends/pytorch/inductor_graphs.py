@@ -52,6 +52,14 @@ def _fake(value: Any, mode: FakeTensorMode, device: torch.device) -> Any:
     return FakeTensor(mode, value.detach(), device) if isinstance(value, Tensor) else value
 
 
+def _of_mode(value: Any, mode: FakeTensorMode) -> Any:
+    """A constant that the model makes while it runs, which export keeps in a mode of its own, in ours."""
+    if not isinstance(value, FakeTensor) or value.fake_mode is mode:
+        return value
+    shell = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    return FakeTensor(mode, shell, DEVICE if value.device.type == "meta" else value.device)
+
+
 def make_fake(target: Target, mode: FakeTensorMode, device: torch.device) -> Target:
     """`target` with every tensor replaced by a fake one on `device`; ties between parameters are kept."""
     seen: dict[int, Any] = {}
@@ -94,8 +102,8 @@ def export(target: Target, mode: FakeTensorMode) -> Traced:
         elif spec.kind.name in ("PARAMETER", "BUFFER"):
             item = canonical[id(aliases[str(spec.target).removeprefix(f"{LOSS_PREFIX}.")])]
         else:
-            item = Named(name=str(spec.target), role=Role.CONSTANT, tensor=value)
-        values.append(item.tensor if item is not None and spec.kind.name != "CONSTANT_TENSOR" else value)
+            item = Named(name=str(spec.target), role=Role.CONSTANT, tensor=_of_mode(value, mode))
+        values.append(value if item is None else item.tensor)
         names.append(item)
     return Traced(module=program.graph_module, values=values, names=names)
 
