@@ -659,6 +659,18 @@ def test_other_torch_releases_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         check_version()
 
 
+def test_a_function_of_ones_own_that_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text, problem in (
+        ("own_broken", "def build():\n    raise KeyError('no\\nlayers')\n", "cannot be built: KeyError"),
+        ("own_unfinished", "1 / 0\n", "cannot be imported: division by zero"),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+        with pytest.raises(TraceError, match=problem) as caught:
+            capture_torch(f"{name}:build")
+        assert "\n" not in str(caught.value)
+
+
 PLAIN_ARGUMENT = """
 import torch
 class Own(torch.nn.Module):
@@ -682,6 +694,29 @@ def test_a_compiled_training_step_may_be_given_plain_arguments(
     products = 2 * 4 * 16 * 16 * 2  # forward, and the gradient of the weight: that of the input is nobody's
     assert trace.graph.operators.matrix_flops.sum() == products
     assert trace.schedules["inductor"].operators.matrix_flops.sum() == products
+
+
+CONSTANT = """
+import torch
+class Own(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(16, 16)
+    def forward(self, x):
+        return self.inner(x) * torch.tensor([1.0, 2.0], device=x.device).repeat(8)
+def build():
+    return Own().eval(), (torch.zeros(4, 16),)
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_model_may_make_constants_while_it_runs(
+    process: CaptureProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_constant.py").write_text(CONSTANT)
+    monkeypatch.chdir(tmp_path)
+    trace = capture_torch("own_constant:build", "inductor", process=process)
+    assert trace.schedules["inductor"].operators.matrix_flops.sum() == 2 * 4 * 16 * 16
 
 
 # --- command line --------------------------------------------------------------------------------
