@@ -35,6 +35,8 @@ class ScheduleBuilder:
     """Nodes of compiled graphs that a kernel has already run."""
     lowered: int = 0
     """Matrix FLOPs of thin products that the compiler turned into multiplications and sums."""
+    asked: int = 0
+    """Matrix FLOPs of the graphs that were scheduled."""
 
     def named(self, name: str, size: int, role: Role) -> int:
         """The storage of that name, made at first sight."""

@@ -703,6 +703,7 @@ class Own(torch.nn.Module):
         super().__init__()
         self.inner = torch.nn.Linear(16, 16)
     def forward(self, x):
+        self.inner(x + 1)  # nobody's
         return self.inner(x) * torch.tensor([1.0, 2.0], device=x.device).repeat(8)
 def build():
     return Own().eval(), (torch.zeros(4, 16),)
@@ -710,13 +711,19 @@ def build():
 
 
 @pytest.mark.slow
-def test_a_compiled_model_may_make_constants_while_it_runs(
+def test_a_compiled_model_may_make_constants_and_leave_out_what_nobody_needs(
     process: CaptureProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_constant.py").write_text(CONSTANT)
     monkeypatch.chdir(tmp_path)
     trace = capture_torch("own_constant:build", "inductor", process=process)
-    assert trace.schedules["inductor"].operators.matrix_flops.sum() == 2 * 4 * 16 * 16
+    product = 2 * 4 * 16 * 16
+    assert trace.graph.operators.matrix_flops.sum() == 2 * product
+    assert trace.schedules["inductor"].operators.matrix_flops.sum() == product
+    assert (
+        f"inductor: {product} matrix FLOPs of eager mode are left out: needed by no result, or shared"
+        in trace.header.notes
+    )
 
 
 # --- command line --------------------------------------------------------------------------------

@@ -269,6 +269,11 @@ def cost_of_node(node: FxNode) -> aten.Cost:
     return aten.cost_of(call_of_node(node))
 
 
+def matrix_flops_of(nodes: Iterable[FxNode]) -> int:
+    """Matrix FLOPs of a graph's nodes."""
+    return sum(cost_of_node(node).matrix_flops for node in nodes if _computes(node))
+
+
 def call_of_node(node: FxNode) -> aten.Call:
     """An FX node as a call."""
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda item: item.meta.get("val"))
