@@ -159,7 +159,7 @@ def _operators(measured: Measured, match: str, take: str, skips: Skips) -> Itera
             skips.add(reason or f"not timed by {' or '.join(CLOCKS)}")
             continue
         try:
-            trace = traces[name] = traces.get(name) or case.trace()
+            trace = traces[name] = traces.get(name) or case.trace(release=measured.release)
         except HiersimError as error:
             skips.add(f"cannot be replayed: {refusal(error)}")
             continue

@@ -15,7 +15,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Hashable, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast, get_type_hints
@@ -118,10 +118,15 @@ def header_json(header: TraceHeader) -> dict[str, Any]:
     return {item.name: getattr(header, item.name) for item in fields(header)}
 
 
+def stored(value: Any) -> list[Field[Any]]:
+    """Fields of a table or its type that a file holds."""
+    return [item for item in fields(value) if item.metadata.get("stored", True)]
+
+
 def _split(prefix: str, value: Any, columns: dict[str, IntArray]) -> dict[str, Any]:
     """Arrays go to `columns` under their path; text stays in the returned JSON."""
     text: dict[str, Any] = {}
-    for item in fields(value):
+    for item in stored(value):
         part = getattr(value, item.name)
         if isinstance(part, np.ndarray):
             columns[f"{prefix}/{item.name}"] = part
@@ -290,7 +295,7 @@ def _join(kind: type[Any], text: Any, prefix: str, archive: _Archive) -> Any:
         raise TraceError("is missing", file=archive.file, key=prefix)
     values: dict[str, Any] = {}
     hints = _hints(cast("Hashable", kind))
-    for item in fields(kind):
+    for item in stored(kind):
         if item.name in _OPTIONAL:
             if item.name in text:
                 values[item.name] = _join(_OPTIONAL[item.name], text[item.name], f"{prefix}/{item.name}", archive)

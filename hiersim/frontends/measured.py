@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import types
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, Final, NoReturn, get_type_hints
@@ -31,6 +32,9 @@ CACHES: Final = ("warm", "cold", "as-is")
 CLOCKS: Final = ("events", "profiler", "wall", "host")
 """Device events around a batch of calls, durations of the kernels themselves, the host's clock from call to
 completion, or the host's clock until the call returns."""
+
+
+RELEASE: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +83,8 @@ class Case:
     does them all."""
     line: int = 0
 
-    def trace(self, file: str = "") -> Trace:
-        """The case as a trace of its operators.
+    def trace(self, file: str = "", release: tuple[int, int] | None = None) -> Trace:
+        """The case as a trace of its operators, which PyTorch of that `release` ran.
 
         Raises
         ------
@@ -94,7 +98,8 @@ class Case:
         if not self.rows:
             raise MeasurementError(f"case '{self.case}' holds no operators", file=file or None, line=self.line)
         header = TraceHeader(name=self.case, dtype=self.dtype, notes=("one case of a file of measured times",))
-        return trace_of(header, [dict(row) for row in self.rows], file, self.line)
+        trace = trace_of(header, [dict(row) for row in self.rows], file, self.line)
+        return replace(trace, graph=replace(trace.graph, release=release)) if release else trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +225,12 @@ class Measured:
     skipped: tuple[Skipped, ...] = ()
     end: End | None = None
     """None where the run was cut: everything before is as good as in a whole file."""
+
+    @property
+    def release(self) -> tuple[int, int] | None:
+        """Major and minor release of PyTorch, where the header says it."""
+        found = RELEASE.match(str(self.header.software.get("torch", "")))
+        return (int(found.group(1)), int(found.group(2))) if found else None
 
     def times_of(self, case: str) -> tuple[MeasuredTime, ...]:
         """All times of one case, in the order of the file."""

@@ -101,6 +101,7 @@ def kernel_graph(trace: Trace, partition: Partition, policy: str) -> KernelGraph
         reads=reads,
         writes=writes,
         entries=entries(graph, partition),
+        release=graph.release,
     )
     kernels.derived(partition_of, partition)
     return kernels

@@ -59,6 +59,7 @@ def kernels_of(graph: OperatorGraph, policy: str) -> KernelGraph:
         host_syncs=np.minimum(syncs, 1),
         reads=take_rows(graph.reads, rows),
         writes=take_rows(graph.writes, rows),
+        release=graph.release,
     )
 
 

@@ -4,7 +4,7 @@ from hiersim.lowering.systolic cimport Arrays
 
 cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
-    cdef readonly long long threads, exchange
+    cdef readonly long long threads, exchange, link
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
     cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up, batched_side
     cdef readonly Arrays arrays

@@ -45,11 +45,12 @@ class Figures:
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
-    a block of them; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
-    that the matrix unit works on while blocks are loaded and stored, `shared_blocking` that products are blocked for
-    the nearest shared tier too; one core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on
-    the vector unit have no side below `batched_side`. `patterns` has `PATTERN_FIELDS` for each run length and each
-    shared tier; pattern 0, and one that is not there, is access in order.
+    a block of them, `link` those of a special function that a thread waits for; `arrays` are those of the matrix unit,
+    without rows where it is not systolic. `asynchronous` says that the matrix unit works on while blocks are loaded and
+    stored, `shared_blocking` that products are blocked for the nearest shared tier too; one core loads `narrow_rate`
+    accesses narrower than 16 B; blocks of batched products on the vector unit have no side below `batched_side`.
+    `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is
+    access in order.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Figures:
         self.load_rate = numbers["load_rate"]
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
-        self.threads, self.exchange = numbers["threads"], numbers["exchange"]
+        self.threads, self.exchange, self.link = numbers["threads"], numbers["exchange"], numbers["link"]
         self.asynchronous, self.shared_blocking = numbers["asynchronous"], numbers["shared_blocking"]
         self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
         self.batched_side = numbers["batched_side"]

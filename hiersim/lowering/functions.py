@@ -10,26 +10,40 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import IntArray, Kind
+from hiersim.model.kernels import KernelGraph
+from hiersim.model.operators import IntArray
 
-EVALUATED = 28
-"""FP32 FLOPs of one evaluation: about 14 instructions. Read off softmax of 4 096 FP16 columns on A100 by LLMCompass,
-where two evaluations take 0.48 cycles of a core (52 FLOPs), and log-softmax and softmax of 4 096 to 16 384 BF16 columns
-on the bundled H100 and H200, 0.23 and 0.35 cycles (51 and 79 FLOPs): plausible 25 to 40."""
+EVALUATED = 12
+"""FP32 FLOPs of one evaluation: about six instructions beside the special-function unit. Softmax and log-softmax of one
+row of 65 536 BF16 columns on the bundled H100 differ by 32 for an exponential and a division: plausible 12 to 20."""
+LINK_CYCLES = 65
+"""Cycles until a thread has the result of one: its instructions wait for each other, 4 cycles each, and about 20 for
+the special-function unit (Jia et al., Dissecting the NVIDIA Volta GPU architecture via microbenchmarking, 2018); its
+branches keep the next from beginning. Read off softmax and log-softmax of 64 to 1 024 FP32 columns, one warp for
+each scheduler, 60 to 75."""
 MOST = 2**62 // (64 * EVALUATED)
 """Evaluations of an operator that are counted, so that sums stay inside 63 bits; each takes longer than a day."""
 
 
-def function_flops(graph: KernelGraph) -> IntArray:
-    """(K,) FLOPs that the special functions of each kernel cost.
+HANDLED = 2
+"""FP32 FLOPs of an element each time that a thread of a library's row kernel loads or stores it: a conversion."""
+ACCESS = 12
+"""The same of each access: load or store, address, bound, its share of a loop, six instructions (plausible 8 to 16).
+Read off softmax and log-softmax of 64 to 65 536 columns and maxima on the bundled H100, and softmax of LLMCompass: a
+row costs the same in BF16 as in FP32 where L2 holds it, and less the more elements an access has."""
 
-    Softmax as a framework launches it evaluates its exponential for the sum, and again, or a division, for the result.
+
+def function_flops(graph: KernelGraph) -> IntArray:
+    """(K,) FLOPs that the special functions of each kernel cost, as its operators count them.
+
+    What library kernels evaluate beside that is counted with their rows.
     """
     kernel = np.repeat(np.arange(len(graph)), np.diff(graph.operator_ptr))
-    alone = (np.diff(graph.operator_ptr) == 1) & (graph.launch == Launch.EAGER)
-    twice = alone[kernel] & (graph.operators.kind == Kind.REDUCTION)
-    evaluations = np.minimum(graph.operators.special_ops, MOST) * np.where(twice, 2, 1)
     found = np.zeros(len(graph), np.int64)
-    np.add.at(found, kernel, EVALUATED * evaluations)
+    np.add.at(found, kernel, EVALUATED * np.minimum(graph.operators.special_ops, MOST))
     return found
+
+
+def row_flops(elements: int, handled: int, evaluated: int, wide: int) -> int:
+    """FLOPs of `elements` elements of rows, `handled` times each, `wide` with an access; and of functions beside."""
+    return min(elements, MOST) * (handled * (HANDLED * wide + ACCESS) + EVALUATED * evaluated * wide) // wide

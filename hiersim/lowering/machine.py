@@ -10,12 +10,13 @@ from typing import Final
 from hiersim.errors import DesignError
 from hiersim.lowering.coalescing import LOOKED_UP
 from hiersim.lowering.figures import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
+from hiersim.lowering.functions import LINK_CYCLES
 from hiersim.lowering.systolic import Arrays
 from hiersim.model.design import Arbitration, Blocking, Design, Management, Place, Tier
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
-from hiersim.units import UNLIMITED
+from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
 MATRIX: Final = "matrix"
 VECTOR: Final = "vector"
@@ -156,6 +157,7 @@ class Machine:
             "sector": self.sector,
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
+            "link": round(LINK_CYCLES * TICKS_PER_SECOND / int(compute.clock)),
             "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
             "lookup_rate": max(1, self._element_rate(DType.INT32) // LOOKED_UP // self.cores),
             "relaunch": int(compute.start_up) + int(self.design.host.start),

@@ -30,7 +30,8 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
     """The patterns of `graph`.
 
     A kernel with a gather or a scatter reads in runs where it reads a part of a tensor; one with a scatter writes in
-    runs where it writes a part of one. Where all of a tensor is touched, the access counts as in order.
+    runs where it writes a part of one. Where as many bytes are touched as a tensor has, the access counts as in order,
+    but for a gather with an index for each element, which finds each of them anywhere.
     """
     kernels = len(graph)
     gathers = _kernels_with(graph, (Kind.GATHER, Kind.SCATTER))
@@ -61,7 +62,10 @@ def _by_element(graph: KernelGraph, run: IntArray) -> IntArray:
     bits = np.array([BITS[dtype] for dtype in DType], np.int64)[tensors.tensor_dtype]
     whole = np.isin(tensors.tensor_dtype, [int(DType.INT64), int(DType.INT32)])
     result = run.copy()
-    for place in np.flatnonzero(run > 0).tolist():
+    alone = np.diff(graph.operator_ptr) == 1
+    alone[alone] = graph.operators.kind[graph.operator_ptr[:-1][alone]] == Kind.GATHER
+    tables = np.repeat(alone, np.diff(reads.ptr)) & ~whole[reads.tensor]
+    for place in np.flatnonzero((run > 0) | tables).tolist():
         kernel = int(np.searchsorted(reads.ptr, place, side="right")) - 1
         others = reads.tensor[reads.ptr[kernel] : reads.ptr[kernel + 1]]
         elements = int(reads.size[place]) * 8 // int(bits[reads.tensor[place]])

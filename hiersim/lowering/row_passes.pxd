@@ -8,6 +8,7 @@ cdef class RowPasses(NestMaker):
     cdef long long read_again(self, long long level)
     cdef long long row_ticks(self, long long active)
     cdef double row_wait(self)
+    cdef double joining(self)
     cdef double closed(self, double rows, double service, double wait)
     cdef long long core_ticks(self, long long active)
     cdef long long tier_ticks(self)

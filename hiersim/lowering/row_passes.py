@@ -93,7 +93,7 @@ class RowPasses(NestMaker):
         own: cython.double = float(self.core_ticks(active)) * float(active) / rows
         common: cython.double = float(self.tier_ticks()) / rows
         cycle: cython.double = max(self.closed(share, own, wait), self.closed(crowd, common, wait + own))
-        ticks: cython.double = ceil(cycle * (rows / crowd))
+        ticks: cython.double = ceil(cycle * (rows / crowd) + self.joining())
         if ticks >= MOST:
             raise OverflowError("2^62 or more")
         return max(0, cython.cast(cython.longlong, ticks) - self.figures.move_ticks(0, WRITE, self.stores[0], active))
@@ -115,17 +115,36 @@ class RowPasses(NestMaker):
         work: Work = self.work
         figures: Figures = self.figures
         classes: KernelClasses = self.classes
-        near: cython.double = float(classes.shape_near_waits[work.shape]) * float(figures.latency(0))
-        far: cython.double = float(classes.shape_far_bytes[work.shape]) / TOGETHER
+        pieces: cython.double = float(work.pieces)
+        near: cython.double = ceil(float(classes.shape_near_waits[work.shape]) / pieces) * float(figures.latency(0))
+        far: cython.double = float(classes.shape_far_bytes[work.shape]) / (TOGETHER * pieces)
         level: cython.longlong
         index: cython.longlong
         for level in range(work.levels):
             missed: cython.double = 0.0
             for index in range(work.reads):
                 missed += float(work.far(index, level))
+            missed = min(missed, float(work.read_total)) + float(self.read_again(level))
             if work.read_total > 0:
-                near += far * float(figures.latency(level + 1)) * min(1.0, missed / float(work.read_total))
-        return DEPENDENT * near + float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
+                near += far * float(figures.latency(level + 1)) * missed / float(work.read_total)
+        own: cython.double = float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
+        return DEPENDENT * near + own + float(classes.shape_links[work.shape]) * float(figures.link)
+
+    @cython.cfunc
+    def joining(self) -> cython.double:
+        """Ticks until the last block has added up what the pieces of rows left in the nearest shared tier.
+
+        A kernel before zeroes counters. Each piece writes its sums, and counts itself once they have arrived; the last
+        one reads them in turns, and exchanges sums again.
+        """
+        work: Work = self.work
+        figures: Figures = self.figures
+        if work.pieces == 1:
+            return 0.0
+        latency: cython.double = float(figures.latency(0))
+        turns: cython.double = ceil(float(work.pieces) / float(self.classes.shape_joined[work.shape]))
+        cleared: cython.double = float(figures.relaunch) + latency
+        return cleared + DEPENDENT * latency * (2.0 + turns) + 2.0 * float(figures.exchange)
 
     @cython.cfunc
     def core_ticks(self, active: cython.longlong) -> cython.longlong:

@@ -2,14 +2,17 @@
 
 A library gives a row to a *team*, one warp or one block of threads, and a block waits for its loads, exchanges its sums
 and then goes on. A core has room for a few teams only, so that it is idle while they all wait. The rules are those of
-PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu):
+PyTorch 2 (aten/src/ATen/native/cuda: SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu; `row_sums` has those of
+kernels that write a number per row):
 
-| kernel | team | bytes of a step | passes | exchanges |
+| kernel | team | loaded at once | passes | exchanges |
 |---|---|---|---|---|
-| writes a number per row, rows below 16 384 | a warp | 16 per thread | 1 | 2 |
-| the same, longer rows | 512 threads | 16 per thread | 1 | 2 |
-| writes whole rows, a special function per element (softmax), to 1 024 | a warp | 2 elements per thread | 1 | 1 |
-| the same, longer rows | a thread per 16 bytes, at most 1 024 | 16 per thread | 3 | 2 |
+| writes a number per row | of `row_sums` | 4 elements per thread, of sums and means 16 bytes | 1 | 2 |
+| writes whole rows, a special function per element (softmax), to 1 024 | a warp | the row | 1 | 1 |
+| the same, up to 9 elements for each of 1 024 threads | a thread per element, at most 1 024 | the row | 1 | 2 |
+| the same, rows below 48 KiB | 1 024 threads | 16 bytes per thread | 1 | 2 |
+| the same, longer rows | 1 024 threads | 16 bytes per thread, the last ones one by one | 3 | 2 |
+| softmax above 1 024 before PyTorch 2.1 | at most 512 threads, 32 bytes or more for each | the same | 3 | 2 |
 | writes whole rows otherwise (norms) | 128 threads | 4 elements per thread | 2 | 2 |
 | the same with 6 FLOPs per element or more (mean and variance at once) | 128 threads | 4 elements per thread | 2 | 3 |
 | generated code that writes whole rows, to 1 024 | a thread per 4 elements | the row | 1 | 1 |
@@ -18,43 +21,46 @@ PyTorch 2 (aten/src/ATen/native/cuda: Reduce.cuh, SoftMax.cu, PersistentSoftmax.
 Generated code is TorchInductor's (torch/_inductor: `triton_config_reduction`, `persistent_reduction`): a row to 1 024
 elements stays in registers, over longer ones it loops in blocks of 2 048.
 
-Rows of numbers of which 512 threads would sum up 256 or more each are split over blocks, 16 numbers a thread, as far as
-`MOST_PIECES` blocks; their sums meet in memory, for which a piece exchanges twice more.
-In the last case of the table sums depend on each other, and a step waits once more. Rows shorter than a warp have one
-thread each.
+Special functions and divisions of a thread are `links` of a chain: library code that branches, so that a thread
+evaluates one after the other. Where mean and variance are updated together, that is a division for each element.
+Rows shorter than a warp have one thread each.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from hiersim.lowering.classes import equal_rows
+from hiersim.lowering.functions import row_flops
+from hiersim.lowering.row_sums import UNROLLED, WARP, behind_each_other, sums_of
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import IntArray, Kind
 
-WARP: Final = 32
 LOAD: Final = 16
 """Bytes that a thread loads at once."""
 BLOCK: Final = 1024
 """Threads of the largest block, and elements of the longest row of softmax that the registers of a warp hold."""
-LONG_ROW: Final = 16384
-"""Elements of a row from which on a whole block sums it up."""
+HELD: Final = 9
+"""Elements of a row of softmax that a thread of the largest block keeps in registers."""
+SHARED: Final = 48 * 1024 - 32 * 4
+"""Bytes of the longest row of softmax that a block keeps: its memory without asking for more, less a sum a warp."""
 SUM_BLOCK: Final = 512
-SPLIT: Final = 256
-"""Numbers per thread from which on a row is split."""
-PIECE: Final = 16 * SUM_BLOCK
-"""Elements of the shortest piece."""
-MOST_PIECES: Final = 512
-"""Blocks that a row is split over: about as many as are resident on a large GPU."""
 NORM_BLOCK: Final = 128
 WELFORD: Final = 6
 """FLOPs per element from which on a norm updates mean and variance together."""
 TOGETHER: Final = 512
 """Bytes next to each other that one miss brings: steps that are shorter share it."""
-COLUMNS: Final = ("rows", "threads", "near_waits", "far_bytes", "exchanges", "passes")
+WIDE: Final = re.compile(r"aten(\.|::)(sum|mean)(\.|$)")
+"""Operators whose kernels load 16 bytes of a row at once, whatever the dtype: template `ReduceOp<…, 4, 8>` for BF16."""
+KEPT_ROWS: Final = (2, 1)
+"""The release of PyTorch from which on softmax reads a row once: that of `cunn_SoftMaxForwardSmem`."""
+COLUMNS: Final = (
+    "rows", "threads", "near_waits", "far_bytes", "exchanges", "passes", "links", "numbers", "joined", "flops",
+)  # fmt: skip
 
 
 class Team(NamedTuple):
@@ -67,8 +73,12 @@ class Team(NamedTuple):
     """How often the row is read."""
     exchanges: int = 1
     """Sums over all threads of the team, one after the other."""
-    more: int = 0
-    """Further waits of each step, as long as a load from the nearest shared tier."""
+    extra: int = 0
+    """Further waits of each pass: what does not fill a step."""
+    links: int = 0
+    """Special functions and divisions that a thread evaluates one after the other, all passes."""
+    wide: int = 1
+    """Elements of a load or store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,15 +91,23 @@ class Rows:
     near_waits: IntArray
     """Waits of a row for the nearest shared tier, one after the other: all passes."""
     far_bytes: IntArray
-    """Bytes of a row for which the first pass waits at farther tiers; `TOGETHER` of them are one wait."""
+    """Bytes of a row for which a pass waits at farther tiers, where they miss; `TOGETHER` of them are one wait."""
     exchanges: IntArray
     passes: IntArray
+    links: IntArray
+    """Special functions and divisions of a thread, one after the other."""
+    numbers: IntArray
+    """That a thread adds up, where a row may be split over blocks (`row_sums`); else 0."""
+    joined: IntArray
+    """Threads that add up what blocks left of a result."""
+    flops: IntArray
+    """FP32 FLOPs of a library's kernel for what it loads and stores, and evaluates beside what its operators say."""
 
 
 def rows_of_kernels(graph: KernelGraph) -> Rows:
     """The rows of the kernels of `graph`: those of the reduction that sees most elements, of the first among equals."""
     table = {name: np.zeros(len(graph), np.int64) for name in COLUMNS}
-    kernels, rows, columns = _largest(graph)
+    found, kernels, rows, columns = _largest(graph)
     if len(kernels):
         reads = np.zeros(len(graph), np.int64)
         np.maximum.at(reads, np.repeat(np.arange(len(graph)), np.diff(graph.reads.ptr)), graph.reads.size)
@@ -97,17 +115,46 @@ def rows_of_kernels(graph: KernelGraph) -> Rows:
         special = _sums(graph.operators.special_ops, graph.operator_ptr)
         flops = _sums(graph.operators.vector_flops, graph.operator_ptr)
         generated = (graph.launch == Launch.COMPILED).astype(np.int64)
-        keys = (rows, columns, *(column[kernels] for column in (reads, written, special, flops, generated)))
+        own = (_behind(graph, kernels), _wide(graph, found), np.full(len(kernels), _keeps_rows(graph), np.int64))
+        keys = (rows, columns, *(column[kernels] for column in (reads, written, special, flops, generated)), *own)
         label, first = equal_rows(keys)
         distinct = zip(*(column[first].tolist() for column in keys), strict=True)
-        worked = np.array([_row(*key) for key in distinct], np.int64)[label]
+        worked = np.array([_row(Kernel(*key)) for key in distinct], np.int64)[label]
         for name, values in zip(COLUMNS, worked.T, strict=True):
             table[name][kernels] = values
     return Rows(**table)
 
 
-def _largest(graph: KernelGraph) -> tuple[IntArray, IntArray, IntArray]:
-    """The kernels with a reduction, ascending; and rows and columns of the reduction with most elements in each."""
+def _keeps_rows(graph: KernelGraph) -> bool:
+    """Whether softmax of the library that ran reads a row once, where a block can hold it."""
+    return graph.release is None or graph.release >= KEPT_ROWS
+
+
+def _wide(graph: KernelGraph, found: IntArray) -> IntArray:
+    """1 for sums and means, which load 16 bytes at once; other reductions load 4 elements."""
+    wide = {number for number, text in enumerate(graph.operators.strings) if WIDE.match(text)}
+    return np.array([name in wide for name in graph.operators.name[found].tolist()], np.int64)
+
+
+def _behind(graph: KernelGraph, kernels: IntArray) -> IntArray:
+    """Elements between one number of a result and the next, of kernels that a framework launches; see `row_sums`."""
+    tensors = graph.tensors
+    strides = np.zeros(len(kernels), np.int64)
+    for place, kernel in enumerate(kernels.tolist()):
+        reads = slice(graph.reads.ptr[kernel], graph.reads.ptr[kernel + 1])
+        writes = slice(graph.writes.ptr[kernel], graph.writes.ptr[kernel + 1])
+        if graph.launch[kernel] == Launch.EAGER and reads.start < reads.stop and writes.start < writes.stop:
+            read = graph.reads.tensor[reads][graph.reads.size[reads].argmax()]
+            shapes = [
+                tensors.shape[tensors.shape_ptr[tensor] : tensors.shape_ptr[tensor + 1]]
+                for tensor in (read, graph.writes.tensor[writes][0])
+            ]
+            strides[place] = behind_each_other(*shapes)
+    return strides
+
+
+def _largest(graph: KernelGraph) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Of kernels with a reduction, ascending, that with most elements: the operator, the kernel, rows and columns."""
     operators = graph.operators
     found = np.flatnonzero((operators.kind == Kind.REDUCTION) & (np.diff(operators.dims_ptr) == 2))
     rows, columns = operators.dims[operators.dims_ptr[found]], operators.dims[operators.dims_ptr[found] + 1]
@@ -116,7 +163,7 @@ def _largest(graph: KernelGraph) -> tuple[IntArray, IntArray, IntArray]:
     kernel = np.repeat(np.arange(len(graph)), np.diff(graph.operator_ptr))[found]
     order = np.lexsort((found, -rows * columns, kernel))
     order = order[np.diff(kernel[order], prepend=-1) > 0]
-    return kernel[order], rows[order], columns[order]
+    return found[order], kernel[order], rows[order], columns[order]
 
 
 def _sums(values: IntArray, ptr: IntArray) -> IntArray:
@@ -124,25 +171,51 @@ def _sums(values: IntArray, ptr: IntArray) -> IntArray:
     return np.diff(np.concatenate(([0], np.cumsum(values)))[ptr])
 
 
-def _row(rows: int, columns: int, read: int, written: int, special: int, flops: int, generated: int) -> tuple[int, ...]:
-    """`COLUMNS` of a kernel whose largest read has `read` bytes."""
-    elements = rows * columns
-    element = max(1, read // elements)
-    whole = written * 2 > min(read, elements * element)
-    if whole and generated:
-        team = generated_team(columns, special >= elements)
+class Kernel(NamedTuple):
+    """What decides who works on the rows of a kernel."""
+
+    rows: int
+    columns: int
+    read: int
+    """Bytes of its largest read."""
+    written: int
+    special: int
+    flops: int
+    generated: int
+    behind: int
+    wide: int
+    keeps_rows: int
+
+
+def _row(kernel: Kernel) -> tuple[int, ...]:
+    """`COLUMNS` of a kernel."""
+    rows, columns, elements = kernel.rows, kernel.columns, kernel.rows * kernel.columns
+    element = max(1, kernel.read // elements)
+    special = kernel.special >= elements
+    whole = kernel.written * 2 > min(kernel.read, elements * element)
+    more = 0
+    if whole and kernel.generated:
+        team = generated_team(columns, special)
+    elif whole:
+        # softmax evaluates its exponential twice and divides; its logarithm, which adds a function a row, does so once
+        functions = 0 if not special else (1 if kernel.special > elements else 3)
+        welford = kernel.flops >= WELFORD * elements
+        team = whole_team(columns, element, functions, welford, bool(kernel.keeps_rows))
+        more = functions - 1 if functions else int(welford)
+        if functions == 3 and team.threads == WARP:
+            more = 1
+    elif columns < WARP and not kernel.behind:
+        team = Team(1, 1)
     else:
-        team = team_of(columns, element, whole, special >= elements, flops >= WELFORD * elements)
-    pieces = 1 if whole or columns < SPLIT * SUM_BLOCK else min(MOST_PIECES, columns // PIECE)
-    steps = -(-columns // (pieces * team.step))
-    return (
-        rows * pieces,
-        team.threads,
-        steps * (team.passes + team.more),
-        steps * min(TOGETHER, team.step * element),
-        team.exchanges + (2 if pieces > 1 else 0),
-        team.passes,
-    )
+        sums = sums_of(rows, columns, kernel.behind, max(UNROLLED, LOAD // element) if kernel.wide else UNROLLED)
+        far = sums.steps * (TOGETHER if kernel.behind else min(TOGETHER, sums.step * element))
+        flops = row_flops(elements, 0 if kernel.generated else 1, 0, max(1, LOAD // element) if kernel.wide else 1)
+        return sums.teams, sums.threads, sums.steps, far, 2, 1, 0, sums.numbers, sums.joined, flops
+    steps = -(-columns // team.step)
+    far = steps * min(TOGETHER, team.step * element)
+    near = (steps + team.extra) * team.passes
+    flops = 0 if kernel.generated else row_flops(elements, team.passes + int(whole), more, team.wide)
+    return rows, team.threads, near, far, team.exchanges, team.passes, team.links, 0, 1, flops
 
 
 def generated_team(columns: int, special: bool) -> Team:
@@ -155,21 +228,48 @@ def generated_team(columns: int, special: bool) -> Team:
     return Team(SUM_BLOCK, 4 * SUM_BLOCK, passes=3 if special else 2)
 
 
-def team_of(columns: int, element: int, whole: bool, special: bool, welford: bool) -> Team:
-    """The team for a row of `columns` elements of `element` bytes, by the table at the head of this module.
+def whole_team(columns: int, element: int, functions: int, welford: bool, keeps_rows: bool) -> Team:
+    """The team of a library kernel that writes whole rows, by the table at the head of this module.
 
-    `whole`: the kernel writes whole rows; `special`: with special functions of each element; `welford`: with mean and
-    variance at once.
+    Parameters
+    ----------
+    columns, element : int
+        Elements of a row, and bytes of each.
+    functions : int
+        Special functions and divisions of each element (softmax); 0 for norms.
+    welford : bool
+        A norm with mean and variance at once.
+    keeps_rows : bool
+        Softmax reads a row once, where a block can hold it.
     """
-    vector = max(1, LOAD // element)
     if columns < WARP:
         return Team(1, 1)
-    if not whole:
-        threads = WARP if columns < LONG_ROW else SUM_BLOCK
-        return Team(threads, threads * vector, exchanges=2)
-    if special:
-        if columns <= BLOCK:
-            return Team(WARP, 2 * WARP)
-        threads = min(BLOCK, 1 << (-(-columns // vector) - 1).bit_length())
-        return Team(threads, threads * vector, passes=3, exchanges=2)
-    return Team(NORM_BLOCK, 4 * NORM_BLOCK, passes=2, exchanges=3 if welford else 2, more=1 if welford else 0)
+    if functions:
+        return _softmax(columns, max(1, LOAD // element), element, functions, keeps_rows)
+    each = 4 * -(-columns // (4 * NORM_BLOCK))
+    links = each if welford else 0
+    return Team(NORM_BLOCK, 4 * NORM_BLOCK, passes=2, exchanges=3 if welford else 2, links=links, wide=4)
+
+
+def _softmax(columns: int, vector: int, element: int, functions: int, keeps_rows: bool) -> Team:
+    """The team of softmax, which loads `vector` elements with one load of a thread."""
+    if columns <= BLOCK:
+        return Team(WARP, columns, links=-(-columns // WARP) * min(functions, 2))
+    if not keeps_rows:
+        most = max(WARP, min(columns // vector, BLOCK) // (2 if vector > 1 else 1))
+        block = 1 << (most - 1).bit_length()
+        return _in_passes(columns, block, vector, room=2 * block)
+    each = -(-columns // BLOCK)
+    if each <= HELD:
+        return Team(BLOCK, columns, exchanges=2, links=each * (functions - 1))
+    if columns * element < SHARED and columns % vector == 0:
+        return Team(BLOCK, BLOCK * vector, exchanges=2, wide=vector)
+    return _in_passes(columns, BLOCK, vector, room=BLOCK)
+
+
+def _in_passes(columns: int, threads: int, vector: int, room: int) -> Team:
+    """A block that reads a row three times; what fills no step is loaded element by element."""
+    step = threads * vector
+    rest = columns % step
+    alone = max(0, -(-rest // threads) - 1)  # one of them counts as a step already
+    return Team(room, step, passes=3, exchanges=2, extra=alone, wide=vector)

@@ -18,6 +18,7 @@ cdef class KernelClasses:
     cdef long long[::1] type_images
     cdef long long[::1] type_dims, shape_run, shape_address, shape_function
     cdef long long[::1] shape_rows, shape_threads, shape_near_waits, shape_far_bytes, shape_exchanges, shape_passes
+    cdef long long[::1] shape_links, shape_numbers, shape_joined
     cdef long long[::1] far_read, far_write, far_again
 
 
@@ -27,10 +28,11 @@ cdef class Work:
     cdef readonly long long levels, shape, anchor, reads, write_size, read_total, vector_core_ticks
     cdef readonly long long near_read
     cdef readonly long long scattered, scattered_pattern, ordered
-    cdef readonly long long rows, passes, overhead_ticks
+    cdef readonly long long rows, passes, pieces, overhead_ticks
     cdef long long first_read, first_far
     cdef long long[::1] read_far, write_far
     cdef long long[::1] type_vector_ticks, type_matrix_ticks
+    cdef long long split(self, long long shape)
     cdef long long look(self, long long index)
     cdef long long missing(self, long long index, long long level)
     cdef long long write_back(self, long long index, long long capacity)

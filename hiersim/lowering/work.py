@@ -12,6 +12,8 @@ import cython
 import numpy as np
 
 from hiersim.lowering.columns import column, loaded
+from hiersim.lowering.row_sums import FEW as FEWEST
+from hiersim.lowering.row_sums import MANY as MOST
 from hiersim.model.operators import DType, IntArray, Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -28,6 +30,8 @@ else:
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)
 SECOND = cython.declare(cython.longlong, TICKS_PER_SECOND)
+FEW = cython.declare(cython.longlong, FEWEST)
+MANY = cython.declare(cython.longlong, MOST)
 GEMM = cython.declare(cython.longlong, int(Kind.GEMM))
 CONV = cython.declare(cython.longlong, int(Kind.CONV))
 FP32 = cython.declare(cython.longlong, int(DType.FP32))
@@ -73,6 +77,8 @@ class KernelClasses:
         self.shape_near_waits = loaded(columns["shape_near_waits"])
         self.shape_far_bytes = loaded(columns["shape_far_bytes"])
         self.shape_exchanges, self.shape_passes = loaded(columns["shape_exchanges"]), loaded(columns["shape_passes"])
+        self.shape_links, self.shape_joined = loaded(columns["shape_links"]), loaded(columns["shape_joined"])
+        self.shape_numbers = loaded(columns["shape_numbers"])
         self.shape_type_ptr, self.shape_type = loaded(columns["shape_type_ptr"]), loaded(columns["shape_type"])
         self.type_kind, self.type_dtype = loaded(columns["type_kind"]), loaded(columns["type_dtype"])
         self.type_element, self.type_matrix = loaded(columns["type_element"]), loaded(columns["type_matrix"])
@@ -106,7 +112,8 @@ class Work:
     distances of the class unless the class says them explicitly. `vector_core_ticks` are the
     ticks of one core for everything that is not a contraction's matrix arithmetic; `anchor` is the operator type of
     the contraction that shapes the tiles, -1 where there is none. `overhead_ticks` are those of one core for
-    addresses and for what special functions take beside their own unit, where cores run threads.
+    addresses and for what special functions take beside their own unit, where cores run threads. `rows` are teams of
+    threads: the rows of a reduction, each in `pieces`.
     """
 
     def __init__(self, classes: KernelClasses, figures: Figures) -> None:
@@ -161,6 +168,7 @@ class Work:
         for place in range(self.reads):
             self.read_total = total(self.read_total, classes.read_size[self.first_read + place])
         self.rows = self.passes = self.overhead_ticks = 0
+        self.pieces = 1
         if self.figures.threads > 0:
             self.overhead_ticks = total(
                 self.figures.vector_core_ticks(INT32, classes.shape_address[shape], 0),
@@ -168,6 +176,8 @@ class Work:
             )
         if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
             self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]
+            self.pieces = self.split(shape)
+            self.rows *= self.pieces
         self.near_read = self.read_total
         run: cython.longlong = classes.shape_run[shape]
         if run > 0:
@@ -178,6 +188,16 @@ class Work:
             if self.is_contraction(kind) and (self.anchor < 0 or self.outweighs(kind, self.anchor)):
                 self.anchor = kind
         return 0
+
+    @cython.cfunc
+    def split(self, shape: cython.longlong) -> cython.longlong:
+        """Blocks that the numbers of a result are split over: as many as are resident, for a thread 16 to 256 each."""
+        numbers: cython.longlong = self.classes.shape_numbers[shape]
+        rows: cython.longlong = self.classes.shape_rows[shape]
+        resident: cython.longlong = self.figures.cores * (self.figures.threads // self.classes.shape_threads[shape])
+        if numbers == 0 or rows > resident:
+            return 1
+        return max(min((resident - 1) // rows + 1, (numbers - 1) // FEW + 1), (numbers - 1) // MANY + 1)
 
     @cython.cfunc
     def outweighs(self, kind: cython.longlong, other: cython.longlong) -> cython.bint:

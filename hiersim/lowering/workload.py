@@ -178,7 +178,8 @@ def _kernel_classes(
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
     addresses, functions = address_operations(graph, run), function_flops(graph)
     rows = rows_of_kernels(graph)
-    teams = {name: getattr(rows, name) for name in COLUMNS}
+    teams = {name: getattr(rows, name) for name in COLUMNS if name != "flops"}
+    functions = functions + rows.flops
     patterned = (write, run, addresses, functions, runs, scattered, scattered_run)
     shape, shape_row = equal_rows((works, reads, bits, *patterned, *teams.values()))
     pieces, low, high, covered = _read_reuse(graph, profile)

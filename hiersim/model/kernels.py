@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from hiersim.model.memo import Memo
@@ -62,6 +62,8 @@ class KernelGraph(Memo):
     """(K + 1,) CSR: tensors read from outside the kernel."""
     writes: Accesses
     """(K + 1,) CSR: tensors written for others; what stays inside the kernel is not listed."""
+    release: tuple[int, int] | None = field(default=None, metadata={"stored": False})
+    """Release of PyTorch whose kernels a framework launches; None: the latest that is known. No file has it."""
     entries: Entries | None = None
     """Guards and compilations of the regions that the kernels are in; None where nothing was cut into regions."""
 

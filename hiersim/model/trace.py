@@ -29,6 +29,8 @@ class OperatorGraph:
     writes: Accesses
     regions: Regions | None = None
     """How a tracing compiler cut the operators into graphs; None: nothing cuts them, and there are no guards."""
+    release: tuple[int, int] | None = field(default=None, metadata={"stored": False})
+    """Release of PyTorch that ran them, of measured ones; None: the latest whose kernels are known. No file has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,9 @@ def replay_operators(
             continue
         try:
             if name not in traces:
-                traces = {name: case.trace()}  # times of a case follow each other: one is enough
+                traces = {
+                    name: case.trace(release=measured.release)
+                }  # times of a case follow each other: one is enough
             machine = machines.of(time.clock, cache)
             result = replay(traces[name], kernels_as_measured(traces[name], time, machine, case.fusion), machine)
         except HiersimError as error:
@@ -161,7 +163,7 @@ def replay_counters(
             skips.add(f"counters: {reason}")
             continue
         try:
-            trace = case.trace()
+            trace = case.trace(release=measured.release)
             machine = machines.of("profiler", row.cache)
             if case.fusion:
                 kernels = kernels_of(trace, machine, case.fusion)

@@ -28,6 +28,8 @@ DEVICE: Final = "A100-40GB"
 """As the paper prints it; which of the two products it was is not said."""
 COMMAND: Final = "FlashAttention, arXiv:2205.14135"
 PUBLISHED: Final = "2022"
+TORCH: Final = "1.12"
+"""The release of that year; the paper names none."""
 FUSED: Final = "attention"
 _PASSES: Final = ("fwd", "bwd", "fwd+bwd")
 _KINDS: Final = {"pytorch_unfused": "", "standard": "", "flashattention_fused": FUSED, "flashattention": FUSED}
@@ -41,7 +43,7 @@ def load_times(path: Path) -> tuple[Measured, ...]:
     MeasurementError
         With file, line and column of the first fault.
     """
-    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED)
+    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED, torch=TORCH)
     for row in csv_rows(path, NEEDED_TIMES):
         case = _case(row, "flashattention table", row.text("pass"), mask=False)
         if row.text("mask") != "0" or row.text("dropout") != "0":
@@ -63,7 +65,7 @@ def load_bytes(path: Path) -> tuple[Measured, ...]:
     MeasurementError
         With file, line and column of the first fault.
     """
-    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED)
+    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED, torch=TORCH)
     for row in csv_rows(path, NEEDED_BYTES):
         row.choice("impl", _KINDS)
         case = sheaf.fresh(_case(row, "flashattention figure", "fwd+bwd", mask=True))

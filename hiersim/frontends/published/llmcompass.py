@@ -28,6 +28,8 @@ NAME: Final = re.compile(r"(matmul|softmax|layernorm|gelu|transformer|transforme
 DEVICE: Final = "NVIDIA A100-SXM4-80GB"
 COMMAND: Final = "LLMCompass, ae/figure5"
 PUBLISHED: Final = "2024"
+TORCH: Final = "2.0.0"
+"""What its instructions install."""
 HEADS, HIDDEN, SPLIT, BATCH, PROMPT, CONTEXT = 96, 12288, 4, 8, 2048, 3072
 """GPT-3, tensor parallel; tokens of the prefill, and those that a decoded token sees."""
 COMPILED: Final = ("layernorm", "gelu", "norm", "norm again")
@@ -54,7 +56,7 @@ def load(path: Path) -> tuple[Measured, ...]:
     match = NAME.fullmatch(path.name)
     assert match, "recognised by its name"
     table = match.group(1)
-    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED, settings={"launch_compiled_s": LAUNCH_COMPILED_S})
+    sheaf = Sheaf(DEVICE, COMMAND, PUBLISHED, settings={"launch_compiled_s": LAUNCH_COMPILED_S}, torch=TORCH)
     rows = list(csv_rows(path, names=_COLUMNS[table]))
     if table.startswith("transformer"):
         _layer(sheaf, rows, decode=table == "transformerAR")

@@ -32,6 +32,8 @@ NODES: Final = ("Name", "op", "target", "_args", "input_contiguous", "output_sha
 LABELS: Final = "neusight_labels"
 COMMAND: Final = "NeuSight, ASPLOS 2025, end to end"
 PUBLISHED: Final = "2025"
+TORCH: Final = "2.0"
+"""As the operators of the same artifact."""
 _DEVICES: Final = {"NVIDIA_A100-PCIE-40GB": "NVIDIA A100-PCIE-40GB"}
 _DTYPES: Final = {"torch.float32": DType.FP32, "torch.int64": DType.INT64, "torch.bool": DType.BOOL}
 _LAYER: Final = re.compile(r"(?:^|[._])(?:layer|h)[._]0(?:[._]|$)")
@@ -56,7 +58,7 @@ def load(path: Path) -> tuple[Measured, ...]:
     cases: dict[tuple[str, str], Case] = {}
     for row in csv_rows(path, NEEDED):
         device = _DEVICES.get(row.text("device"), row.text("device").replace("_", " "))
-        sheaf = sheaves.setdefault(device, Sheaf(device, COMMAND, PUBLISHED))
+        sheaf = sheaves.setdefault(device, Sheaf(device, COMMAND, PUBLISHED, torch=TORCH))
         params = {"batch": row.size("batch"), "sequence": row.size("seqlen"), "layers": row.size("num_layer")}
         name = f"{row.text('model')}-{row.choice('mode', ('inf', 'train'))}-{params['sequence']}-{params['batch']}"
         nodes = _nodes(path, row.text("device"), name)

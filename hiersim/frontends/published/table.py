@@ -132,11 +132,17 @@ class Sheaf:
     """Cases and times of one device, as they are read."""
 
     def __init__(
-        self, device: str, command: str, date: str, notes: Sequence[str] = (), settings: Mapping[str, Any] | None = None
+        self,
+        device: str,
+        command: str,
+        date: str,
+        notes: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        torch: str = "",
     ) -> None:
         self.header = MeasuredHeader(
-            date=date, command=command, device={"kind": "cuda", "name": device}, host={}, software={},
-            settings=settings or {}, notes=tuple(notes),
+            date=date, command=command, device={"kind": "cuda", "name": device}, host={},
+            software={"torch": torch} if torch else {}, settings=settings or {}, notes=tuple(notes),
         )  # fmt: skip
         self._seen: dict[str, int] = {}
         self.cases: dict[str, Case] = {}
