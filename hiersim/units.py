@@ -27,6 +27,8 @@ Hertz = NewType("Hertz", int)
 Count = NewType("Count", int)
 Share = NewType("Share", float)
 """A ratio in (0, 1]."""
+Factor = NewType("Factor", float)
+"""A number above 0 without a unit: how many times, or how many operations on average."""
 Usd = NewType("Usd", float)
 UsdPerGB = NewType("UsdPerGB", float)
 SquareMillimetres = NewType("SquareMillimetres", float)
@@ -189,6 +191,9 @@ QUANTITIES: Final[Mapping[object, Quantity]] = {
         name="a share", units=_SHARE_UNITS, example="a number above 0 and at most 1", base="", bare=True,
         integral=False, maximum=1,
     ),
+    Factor: Quantity(
+        name="a number", units={}, example="a number above 0", base="", bare=True, integral=False, maximum=10**6
+    ),
     UsdPerGB: Quantity(
         name="a price", units=_PRICE_UNITS, example="a price such as '12 $/GB'", base="$/GB", integral=False
     ),
@@ -223,8 +228,8 @@ _parsed = lru_cache(maxsize=4096)(parse)
 
 
 def _positive(quantity: object, value: object, number: int | float) -> int | float:
-    """`number`, unless it is a share of nothing."""
-    if quantity is Share and number <= 0:
+    """`number`, unless it is a share or a factor of nothing."""
+    if quantity in (Share, Factor) and number <= 0:
         raise UnitError(f"{value!r} is not above zero", expected=QUANTITIES[quantity].example)
     return number
 

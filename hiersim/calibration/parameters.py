@@ -11,13 +11,14 @@ from hiersim.errors import DesignError, nearest
 from hiersim.model.design import Design, Link, Tier
 from hiersim.model.design_changes import field_types
 from hiersim.model.operators import DType
-from hiersim.units import UNLIMITED, BytesPerSecond, FlopsPerSecond, Hertz, Share, Ticks
+from hiersim.units import UNLIMITED, BytesPerSecond, Factor, FlopsPerSecond, Hertz, Share, Ticks
 
 NANOSECOND: Final = 1000
 """Ticks."""
 SMALLEST_SHARE: Final = 0.02
 RATE_FACTOR: Final = 4.0
-"""A rate is searched within this factor of the design's value, either way."""
+"""A rate, or a constant, is searched within this factor of the design's value, either way."""
+RATES: Final = (BytesPerSecond, FlopsPerSecond, Hertz)
 TIME_FACTOR: Final = 30.0
 """The same of a latency or a launch."""
 LARGEST_UNKNOWN: Final = 100_000 * NANOSECOND
@@ -46,6 +47,15 @@ TELLING: Final = (
     (".efficiency", "copies and streams several times larger than every cache"),
     (".bandwidth", "copies and streams several times larger than every cache"),
     ("links.", "copies between host and device, or models that spill"),
+    ("constants.dependent_load", "sums of one long row, warm and cold"),
+    ("constants.wait_bytes", "sums of one long row, cold, in elements of two sizes"),
+    ("constants.address", "slices, repeated rows, and rows added to matrices, eager"),
+    ("constants.lookup", "transposed copies, eager"),
+    ("constants.special_function", "softmax and GELU of 16-bit elements"),
+    ("constants.link", "softmax and log-softmax of short rows, eager"),
+    ("constants.access", "softmax, maxima and norms of long rows that a cache holds, eager"),
+    ("constants.handling", "the same in elements of two sizes"),
+    ("constants.narrow_loads", "large products of 16-bit elements with odd sizes, eager"),
 )  # fmt: skip
 """Part of a path → the measurements that tell its value."""
 
@@ -64,7 +74,10 @@ class Parameter:
 
     def change(self, value: float) -> Any:
         """`value` as a design holds it."""
-        return min(1.0, float(f"{value:.5g}")) if self.kind is Share else round(float(f"{value:.5g}"))
+        shown = float(f"{value:.5g}")
+        if self.kind is Factor:
+            return shown
+        return min(1.0, shown) if self.kind is Share else round(shown)
 
     @property
     def logs(self) -> tuple[float, float, float]:
@@ -99,7 +112,7 @@ def defaults(design: Design) -> tuple[Parameter, ...]:
 
 def fittable(design: Design) -> Iterator[Parameter]:
     """Every value of the design that can be fitted."""
-    for table in ("compute", "host"):
+    for table in ("compute", "host", "constants"):
         yield from _leaves(table, getattr(design, table))
     for table, places in (("memory", design.memory), ("links", design.links)):
         for place in places:
@@ -132,7 +145,7 @@ def _leaf(path: str, kind: Any, value: Any) -> Iterator[Parameter]:
     elif kind is Ticks:
         low = max(NANOSECOND, value / TIME_FACTOR)
         high = value * TIME_FACTOR if value else LARGEST_UNKNOWN
-    elif kind in (BytesPerSecond, FlopsPerSecond, Hertz) and value < UNLIMITED:
+    elif (kind in RATES and value < UNLIMITED) or path.startswith("constants."):
         low, high = value / RATE_FACTOR, value * RATE_FACTOR
     else:
         return

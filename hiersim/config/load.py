@@ -16,7 +16,7 @@ from hiersim.model.design import Design
 
 MAX_EXTENDS: Final = 8
 MISSING: Final = "is missing"
-VALUES: Final = ("compute", "memory", "links", "host", "placement", "device")
+VALUES: Final = ("compute", "memory", "links", "host", "placement", "device", "constants")
 """Tables whose values have sources."""
 OWN: Final = ("year", "family", "price", "price_as_of")
 """What is known of one product alone: a design that extends it is another one."""
@@ -221,7 +221,7 @@ def valid_keys(path: PathKey) -> list[str]:
 
     tables: dict[str, Any] = {
         "compute": schema.ComputeModel, "host": schema.HostModel, "placement": schema.PlacementModel,
-        "device": schema.DeviceModel,
+        "device": schema.DeviceModel, "constants": schema.ConstantsModel,
     }  # fmt: skip
     inner: dict[str, Any] = {"matrix": schema.MatrixModel, "vector": schema.VectorModel}
     if path == ("compute", "matrix", "systolic"):

@@ -23,9 +23,11 @@ from pydantic_core import PydanticCustomError
 from hiersim import units
 from hiersim.errors import UnitError, nearest
 from hiersim.model import design as value
+from hiersim.model.constants import Constants
 from hiersim.model.design_changes import read_tile
 from hiersim.model.operators import DType
 
+_KNOWN = Constants()
 DTYPES = tuple(dtype.name.lower() for dtype in DType)
 DTypeName = Literal[
     "fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int64", "int32", "int16", "int8", "bool", "complex64"
@@ -62,6 +64,7 @@ FlopsPerSecond = Annotated[int, reads(units.FlopsPerSecond), _shown(units.FlopsP
 Hertz = Annotated[int, reads(units.Hertz), _shown(units.Hertz)]
 Count = Annotated[int, reads(units.Count), _shown(units.Count)]
 Share = Annotated[float, reads(units.Share), _shown(units.Share)]
+Factor = Annotated[float, reads(units.Factor), _shown(units.Factor)]
 Usd = Annotated[float, reads(units.Usd), _shown(units.Usd)]
 SquareMillimetres = Annotated[float, reads(units.SquareMillimetres), _shown(units.SquareMillimetres)]
 UsdPerGB = Annotated[float, reads(units.UsdPerGB), _shown(units.UsdPerGB)]
@@ -226,8 +229,22 @@ class DeviceModel(_Strict):
     price_as_of: Date | None = None
 
 
+class ConstantsModel(_Strict):
+    """What kernels of GPU libraries cost beyond all that a datasheet says; the same for all designs unless given."""
+
+    dependent_load: Factor = _KNOWN.dependent_load
+    wait_bytes: Bytes = _KNOWN.wait_bytes
+    address: Factor = _KNOWN.address
+    lookup: Factor = _KNOWN.lookup
+    special_function: Factor = _KNOWN.special_function
+    link: Factor = _KNOWN.link
+    access: Factor = _KNOWN.access
+    handling: Factor = _KNOWN.handling
+    narrow_loads: Factor = _KNOWN.narrow_loads
+
+
 class DesignModel(_Strict):
-    """One machine: compute, memory tiers (nearest first), links, host, placement and sources."""
+    """One machine: compute, memory tiers (nearest first), links, host, placement, constants and sources."""
 
     name: Name
     title: Text
@@ -239,6 +256,7 @@ class DesignModel(_Strict):
     host: HostModel = HostModel()
     placement: PlacementModel = PlacementModel()
     device: DeviceModel = DeviceModel()
+    constants: ConstantsModel = ConstantsModel()
     references: dict[str, Text] = {}
     sources: dict[str, Text] = {}
 
@@ -282,6 +300,7 @@ def to_design(model: DesignModel) -> value.Design:
         host=value.Host(**model.host.model_dump()),
         links=tuple(_link(name, link) for name, link in model.links.items()),
         device=value.Device(**model.device.model_dump()),
+        constants=Constants(**model.constants.model_dump()),
         placement=value.Placement(**{**model.placement.model_dump(), "order": value.Order(model.placement.order)}),
         sources={path: model.references.get(text, text) for path, text in model.sources.items()},
     )

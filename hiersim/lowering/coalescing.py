@@ -8,20 +8,24 @@ CUDA C++ Best Practices Guide, coalesced access to global memory: a warp moves a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import BITS, BoolArray, DType, IntArray, Kind, TensorTable
 
 COALESCED = 0
-ADDRESSED = 70
-"""Integer operations that the address of an element costs where a kernel computes one for each, most of them divisions
-of an index by the sides of a tensor. Read off the bundled H100 measurements of slices, repeated rows and rows
-added to matrices, 330 to 430 elements per ns (55 to 85 operations, of which a multiply-add is two)."""
-LOOKED_UP = 220
-"""The same where each thread of a warp touches a line of its own, which the core looks up one after the other, or adds
-to memory atomically: about two cycles of a core. Read off the bundled transposes, 121 to 132 elements per ns
-(215 to 240 operations). Elements that lie next to each other share a lookup."""
+
+
+class Addresses(NamedTuple):
+    """The elements whose addresses a kernel computes one by one, (K,) each; `Constants` says what that costs."""
+
+    elements: IntArray
+    """Each costs `Constants.address` integer operations, most of them divisions of an index by sides of a tensor."""
+    shared: IntArray
+    """Elements that share a lookup, since they lie next to each other, where each thread of a warp touches a line of
+    its own, which the core looks up one after the other, or adds to memory atomically; 0: no lookup."""
 
 
 def transposed_runs(graph: KernelGraph) -> IntArray:
@@ -98,8 +102,8 @@ def _sides(tensors: TensorTable, tensor: int) -> list[int]:
     return [side for side in shape.tolist() if side != 1]
 
 
-def address_operations(graph: KernelGraph, runs: IntArray) -> IntArray:
-    """(K,) integer operations that each kernel spends on addresses; `runs` are the `transposed_runs` of the graph.
+def addresses(graph: KernelGraph, runs: IntArray) -> Addresses:
+    """The addresses that each kernel computes; `runs` are the `transposed_runs` of the graph.
 
     Kernels that the framework launches for one operator and that are not vectorized: copies that transpose, slice,
     repeat or widen, operators that repeat an operand along a dimension, and additions to scattered places. PyTorch 2,
@@ -108,9 +112,9 @@ def address_operations(graph: KernelGraph, runs: IntArray) -> IntArray:
     kernels = np.arange(len(graph))
     single = (np.diff(graph.operator_ptr) == 1) & (np.diff(graph.writes.ptr) >= 1) & (graph.launch == Launch.EAGER)
     chosen = np.flatnonzero(single)
-    each = np.zeros(len(graph), np.int64)
+    computes, shared = np.zeros(len(graph), np.int64), np.zeros(len(graph), np.int64)
     if not len(chosen):
-        return each
+        return Addresses(computes, shared)
     bits = np.array([BITS[dtype] for dtype in DType], np.int64)[graph.tensors.tensor_dtype]
     write = graph.writes.ptr[chosen]
     written = np.zeros(len(graph), np.int64)
@@ -123,19 +127,18 @@ def address_operations(graph: KernelGraph, runs: IntArray) -> IntArray:
     reader = np.repeat(kernels, np.diff(graph.reads.ptr))
     operand = graph.reads.size * 8 // bits[graph.reads.tensor]
     repeats = np.bincount(reader[(operand > 1) & (operand < elements[reader])], minlength=len(graph)) > 0
-    each[(kind == Kind.POINTWISE) & repeats] = ADDRESSED
+    computes[(kind == Kind.POINTWISE) & repeats] = 1
 
     adds = np.zeros(len(graph), bool)
     adds[chosen] = graph.operators.vector_flops[graph.operator_ptr[chosen]] > 0
-    each[(kind == Kind.SCATTER) & adds] = LOOKED_UP
+    computes[(kind == Kind.SCATTER) & adds] = shared[(kind == Kind.SCATTER) & adds] = 1
 
     copies = np.flatnonzero((kind == Kind.COPY) & (np.diff(graph.reads.ptr) == 1))
     read = graph.reads.tensor[graph.reads.ptr[copies]]
     computed = (bits[read] < bits[written[copies]]) | _are_strided(graph, copies, read)
-    shared = np.maximum(runs[copies] * 8 // bits[read], 1)  # elements of a lookup
-    lookups = np.where(runs[copies] > 0, np.maximum(LOOKED_UP // shared, ADDRESSED), 0)
-    each[copies] = np.maximum(lookups, np.where(computed, ADDRESSED, 0))
-    return each * elements
+    shared[copies] = np.where(runs[copies] > 0, np.maximum(runs[copies] * 8 // bits[read], 1), 0)
+    computes[copies] = computed | (runs[copies] > 0)
+    return Addresses(computes * elements, shared)
 
 
 def _are_strided(graph: KernelGraph, copies: IntArray, read: IntArray) -> BoolArray:

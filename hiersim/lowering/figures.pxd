@@ -7,6 +7,8 @@ cdef class Figures:
     cdef readonly long long threads, exchange, link
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
     cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up, batched_side
+    cdef readonly double dependent_load, wait_bytes
+    cdef readonly long long address, lookup, special_function, access, handling
     cdef readonly Arrays arrays
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table
@@ -26,5 +28,8 @@ cdef class Figures:
     cdef double write_time(self, long long level, double size, double active)
     cdef long long fetched(self, long long pattern, long long level, long long size)
     cdef long long slowed(self, long long pattern, long long level, long long size)
+    cdef long long address_operations(self, long long elements, long long shared)
+    cdef long long function_flops(self, long long evaluations)
+    cdef long long access_flops(self, long long accesses, long long handled)
     cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)
     cdef double read_time(self, long long level, double size, double active)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.columns import loaded
+from hiersim.model.constants import Constants
 from hiersim.model.program import Access
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -33,8 +34,16 @@ DTYPE = cython.declare(cython.longlong, DTYPE_FIELDS)
 PATTERN_FIELDS = 3
 """Per run length and shared tier: bytes of a run, bytes of its sectors, time of a byte in units of 1 / `SLOWNESS`."""
 SLOWNESS_UNIT = 1 << 20
+FIXED_UNIT = 1 << 20
+"""Operations of a constant are counted in units of 1 / `FIXED`."""
 PATTERN = cython.declare(cython.longlong, PATTERN_FIELDS)
 SLOWNESS = cython.declare(cython.longlong, SLOWNESS_UNIT)
+FIXED = cython.declare(cython.longlong, FIXED_UNIT)
+
+
+def fixed(operations: float) -> int:
+    """Operations in units of 1 / `FIXED_UNIT`, at least one."""
+    return max(1, round(operations * FIXED_UNIT))
 
 
 @cython.cclass
@@ -50,12 +59,14 @@ class Figures:
     stored, `shared_blocking` that products are blocked for the nearest shared tier too; one core loads `narrow_rate`
     accesses narrower than 16 B; blocks of batched products on the vector unit have no side below `batched_side`.
     `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is
-    access in order.
+    access in order. `address`, `lookup`, `special_function`, `access` and `handling` are operations in units of
+    1 / `FIXED`, `dependent_load` and `wait_bytes` as the design's constants have them.
     """
 
     def __init__(
-        self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays, patterns: list[int]
-    ) -> None:
+        self, numbers: dict[str, int], levels: list[int], dtypes: list[int], arrays: Arrays, patterns: list[int],
+        constants: Constants,
+    ) -> None:  # fmt: skip
         self.arrays = arrays
         self.cores = numbers["cores"]
         self.depth = numbers["depth"]
@@ -75,6 +86,10 @@ class Figures:
         self.matrix_unit = numbers["matrix_unit"]
         self.vector_unit = numbers["vector_unit"]
         self.vector_unlimited = numbers["vector_unlimited"]
+        self.dependent_load, self.wait_bytes = constants.dependent_load, float(constants.wait_bytes)
+        self.address, self.lookup = fixed(constants.address), fixed(constants.lookup)
+        self.special_function = fixed(constants.special_function)
+        self.access, self.handling = fixed(constants.access), fixed(constants.handling)
         self.level_table = loaded(levels)
         self.dtype_table = loaded(dtypes)
         self.pattern_table = loaded(patterns)
@@ -172,6 +187,24 @@ class Figures:
             return 0
         slow: cython.longlong = self.pattern_table[((pattern - 1) * self.levels + level) * PATTERN + 2]
         return ceil_share(size, slow - SLOWNESS, SLOWNESS)
+
+    @cython.cfunc
+    def address_operations(self, elements: cython.longlong, shared: cython.longlong) -> cython.longlong:
+        """Integer operations for the addresses of so many elements, `shared` of which need one lookup (0: none)."""
+        each: cython.longlong = self.address
+        if shared > 0:
+            each = max(each, self.lookup // shared)
+        return ceil_share(elements, each, FIXED)
+
+    @cython.cfunc
+    def function_flops(self, evaluations: cython.longlong) -> cython.longlong:
+        """FP32 FLOPs of so many special functions."""
+        return ceil_share(evaluations, self.special_function, FIXED)
+
+    @cython.cfunc
+    def access_flops(self, accesses: cython.longlong, handled: cython.longlong) -> cython.longlong:
+        """FP32 FLOPs of so many loads and stores of a row kernel, and of the elements that they bring and take."""
+        return total(ceil_share(accesses, self.access, FIXED), ceil_share(handled, self.handling, FIXED))
 
     @cython.cfunc
     def vector_core_ticks(

@@ -8,9 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hiersim.errors import DesignError
-from hiersim.lowering.coalescing import LOOKED_UP
-from hiersim.lowering.figures import DTYPE_FIELDS, SLOWNESS_UNIT, Figures
-from hiersim.lowering.functions import LINK_CYCLES
+from hiersim.lowering.figures import DTYPE_FIELDS, FIXED_UNIT, SLOWNESS_UNIT, Figures, fixed
 from hiersim.lowering.systolic import Arrays
 from hiersim.model.design import Arbitration, Blocking, Design, Management, Place, Tier
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
@@ -22,12 +20,6 @@ MATRIX: Final = "matrix"
 VECTOR: Final = "vector"
 VECTOR_TILE: Final = (8, 8, 8)
 """Register blocking of a matrix product on the vector unit."""
-NARROW_PER_CYCLE: Final = 3.2
-"""Accesses narrower than 16 B that a core loads for a matrix product per cycle, whatever their width.
-
-Fitted to the products of `measurements/` whose rows are not aligned: 2.6 to 3.8 elements per cycle and core over five
-tile shapes; 16 B accesses are copied asynchronously and are bound by `load_bandwidth`.
-"""
 STREAM_SHARE: Final = 4
 """A streaming kernel keeps 1/4 of its registers (or scratchpad) full of loads in flight."""
 
@@ -141,9 +133,9 @@ class Machine:
         DesignError
             When no unit of this design has a rate for one of them.
         """
-        compute = self.design.compute
+        compute, constants = self.design.compute, self.design.constants
         nearest, buffers = int(self.tiers[0].capacity), int(self.tiers[self.buffer_tier].capacity)
-        units = len(self.resources)
+        units, addresses = len(self.resources), self._element_rate(DType.INT32)
         numbers = {
             "cores": self.cores,
             "depth": int(compute.buffer_depth),
@@ -157,9 +149,9 @@ class Machine:
             "sector": self.sector,
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
-            "link": round(LINK_CYCLES * TICKS_PER_SECOND / int(compute.clock)),
-            "narrow_rate": min(UNLIMITED, round(NARROW_PER_CYCLE * int(compute.clock))),
-            "lookup_rate": max(1, self._element_rate(DType.INT32) // LOOKED_UP // self.cores),
+            "link": round(constants.link * TICKS_PER_SECOND / int(compute.clock)),
+            "narrow_rate": max(1, min(UNLIMITED, round(constants.narrow_loads * int(compute.clock)))),
+            "lookup_rate": max(1, addresses * FIXED_UNIT // fixed(constants.lookup) // self.cores),
             "relaunch": int(compute.start_up) + int(self.design.host.start),
             "batched_side": int(compute.vector.batched_side or 0),
             "window_set_up": int(compute.window_set_up),
@@ -178,7 +170,7 @@ class Machine:
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
         rates = self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units)
-        return Figures(numbers, levels, rates, arrays, patterns)
+        return Figures(numbers, levels, rates, arrays, patterns, constants)
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.nest_maker import NestMaker
-from hiersim.lowering.rows import TOGETHER as TOGETHER_BYTES
 from hiersim.model.program import Access
 from hiersim.units import LARGEST
 
@@ -27,9 +26,6 @@ else:
     from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.work import KernelClasses, Work
 
-DEPENDENT = cython.declare(cython.double, 1.2)
-"""A load that an address and a loop lead to takes this many unloaded latencies, as pointer chasing measures them."""
-TOGETHER = cython.declare(cython.double, float(TOGETHER_BYTES))
 READ = cython.declare(cython.longlong, int(Access.READ))
 WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 MOST = cython.declare(cython.double, float(LARGEST))
@@ -117,7 +113,8 @@ class RowPasses(NestMaker):
         classes: KernelClasses = self.classes
         pieces: cython.double = float(work.pieces)
         near: cython.double = ceil(float(classes.shape_near_waits[work.shape]) / pieces) * float(figures.latency(0))
-        far: cython.double = float(classes.shape_far_bytes[work.shape]) / (TOGETHER * pieces)
+        brought: cython.double = min(figures.wait_bytes, float(classes.shape_step_bytes[work.shape]))
+        far: cython.double = float(classes.shape_steps[work.shape]) * brought / (figures.wait_bytes * pieces)
         level: cython.longlong
         index: cython.longlong
         for level in range(work.levels):
@@ -128,7 +125,7 @@ class RowPasses(NestMaker):
             if work.read_total > 0:
                 near += far * float(figures.latency(level + 1)) * missed / float(work.read_total)
         own: cython.double = float(classes.shape_exchanges[work.shape]) * float(figures.exchange)
-        return DEPENDENT * near + own + float(classes.shape_links[work.shape]) * float(figures.link)
+        return figures.dependent_load * near + own + float(classes.shape_links[work.shape]) * float(figures.link)
 
     @cython.cfunc
     def joining(self) -> cython.double:
@@ -144,7 +141,7 @@ class RowPasses(NestMaker):
         latency: cython.double = float(figures.latency(0))
         turns: cython.double = ceil(float(work.pieces) / float(self.classes.shape_joined[work.shape]))
         cleared: cython.double = float(figures.relaunch) + latency
-        return cleared + DEPENDENT * latency * (2.0 + turns) + 2.0 * float(figures.exchange)
+        return cleared + figures.dependent_load * latency * (2.0 + turns) + 2.0 * float(figures.exchange)
 
     @cython.cfunc
     def core_ticks(self, active: cython.longlong) -> cython.longlong:

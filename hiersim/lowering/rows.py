@@ -35,7 +35,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from hiersim.lowering.classes import equal_rows
-from hiersim.lowering.functions import row_flops
+from hiersim.lowering.functions import MOST
 from hiersim.lowering.row_sums import UNROLLED, WARP, behind_each_other, sums_of
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import IntArray, Kind
@@ -52,14 +52,15 @@ SUM_BLOCK: Final = 512
 NORM_BLOCK: Final = 128
 WELFORD: Final = 6
 """FLOPs per element from which on a norm updates mean and variance together."""
-TOGETHER: Final = 512
-"""Bytes next to each other that one miss brings: steps that are shorter share it."""
 WIDE: Final = re.compile(r"aten(\.|::)(sum|mean)(\.|$)")
 """Operators whose kernels load 16 bytes of a row at once, whatever the dtype: template `ReduceOp<…, 4, 8>` for BF16."""
 KEPT_ROWS: Final = (2, 1)
 """The release of PyTorch from which on softmax reads a row once: that of `cunn_SoftMaxForwardSmem`."""
+APART: Final = 1 << 30
+"""Bytes of a step whose loads lie apart: each misses on its own, whatever one miss brings."""
 COLUMNS: Final = (
-    "rows", "threads", "near_waits", "far_bytes", "exchanges", "passes", "links", "numbers", "joined", "flops",
+    "rows", "threads", "near_waits", "steps", "step_bytes", "exchanges", "passes", "links", "numbers", "joined",
+    "accesses", "handled", "evaluated",
 )  # fmt: skip
 
 
@@ -90,8 +91,10 @@ class Rows:
     """Of a team."""
     near_waits: IntArray
     """Waits of a row for the nearest shared tier, one after the other: all passes."""
-    far_bytes: IntArray
-    """Bytes of a row for which a pass waits at farther tiers, where they miss; `TOGETHER` of them are one wait."""
+    steps: IntArray
+    """Of a pass over a row."""
+    step_bytes: IntArray
+    """That a team loads at once; steps of less than `Constants.wait_bytes` share a wait at farther tiers."""
     exchanges: IntArray
     passes: IntArray
     links: IntArray
@@ -100,8 +103,12 @@ class Rows:
     """That a thread adds up, where a row may be split over blocks (`row_sums`); else 0."""
     joined: IntArray
     """Threads that add up what blocks left of a result."""
-    flops: IntArray
-    """FP32 FLOPs of a library's kernel for what it loads and stores, and evaluates beside what its operators say."""
+    accesses: IntArray
+    """Loads and stores of a library's kernel, of all threads."""
+    handled: IntArray
+    """Elements that these bring and take, as often as they do."""
+    evaluated: IntArray
+    """Special functions that a library's kernel evaluates beside what its operators say."""
 
 
 def rows_of_kernels(graph: KernelGraph) -> Rows:
@@ -208,14 +215,21 @@ def _row(kernel: Kernel) -> tuple[int, ...]:
         team = Team(1, 1)
     else:
         sums = sums_of(rows, columns, kernel.behind, max(UNROLLED, LOAD // element) if kernel.wide else UNROLLED)
-        far = sums.steps * (TOGETHER if kernel.behind else min(TOGETHER, sums.step * element))
-        flops = row_flops(elements, 0 if kernel.generated else 1, 0, max(1, LOAD // element) if kernel.wide else 1)
-        return sums.teams, sums.threads, sums.steps, far, 2, 1, 0, sums.numbers, sums.joined, flops
+        apart = APART if kernel.behind else sums.step * element
+        wide = max(1, LOAD // element) if kernel.wide else 1
+        loaded = 0 if kernel.generated else min(elements, MOST)
+        return (
+            sums.teams, sums.threads, sums.steps, sums.steps, apart, 2, 1, 0, sums.numbers, sums.joined,
+            loaded // wide, loaded, 0,
+        )  # fmt: skip
     steps = -(-columns // team.step)
-    far = steps * min(TOGETHER, team.step * element)
     near = (steps + team.extra) * team.passes
-    flops = 0 if kernel.generated else row_flops(elements, team.passes + int(whole), more, team.wide)
-    return rows, team.threads, near, far, team.exchanges, team.passes, team.links, 0, 1, flops
+    handled = 0 if kernel.generated else min(elements, MOST) * (team.passes + int(whole))
+    beside = 0 if kernel.generated else min(elements, MOST) * more
+    return (
+        rows, team.threads, near, steps, team.step * element, team.exchanges, team.passes, team.links, 0, 1,
+        handled // team.wide, handled, beside,
+    )  # fmt: skip
 
 
 def generated_team(columns: int, special: bool) -> Team:

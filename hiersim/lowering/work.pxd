@@ -16,9 +16,10 @@ cdef class KernelClasses:
     cdef long long[::1] read_pattern, shape_scattered, scattered_pattern, shape_ordered
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special, type_padded
     cdef long long[::1] type_images
-    cdef long long[::1] type_dims, shape_run, shape_address, shape_function
-    cdef long long[::1] shape_rows, shape_threads, shape_near_waits, shape_far_bytes, shape_exchanges, shape_passes
-    cdef long long[::1] shape_links, shape_numbers, shape_joined
+    cdef long long[::1] type_dims, shape_run, shape_addressed, shape_shared
+    cdef long long[::1] shape_evaluated, shape_accesses, shape_handled
+    cdef long long[::1] shape_rows, shape_threads, shape_near_waits, shape_steps, shape_step_bytes
+    cdef long long[::1] shape_exchanges, shape_passes, shape_links, shape_numbers, shape_joined
     cdef long long[::1] far_read, far_write, far_again
 
 

@@ -71,11 +71,12 @@ class KernelClasses:
             loaded(columns["scattered_pattern"]),
             loaded(columns["shape_ordered"]),
         )
-        self.shape_address = loaded(columns["shape_address"])
-        self.shape_function = loaded(columns["shape_function"])
+        self.shape_addressed, self.shape_shared = loaded(columns["shape_addressed"]), loaded(columns["shape_shared"])
+        self.shape_evaluated = loaded(columns["shape_evaluated"])
+        self.shape_accesses, self.shape_handled = loaded(columns["shape_accesses"]), loaded(columns["shape_handled"])
         self.shape_rows, self.shape_threads = loaded(columns["shape_rows"]), loaded(columns["shape_threads"])
         self.shape_near_waits = loaded(columns["shape_near_waits"])
-        self.shape_far_bytes = loaded(columns["shape_far_bytes"])
+        self.shape_steps, self.shape_step_bytes = loaded(columns["shape_steps"]), loaded(columns["shape_step_bytes"])
         self.shape_exchanges, self.shape_passes = loaded(columns["shape_exchanges"]), loaded(columns["shape_passes"])
         self.shape_links, self.shape_joined = loaded(columns["shape_links"]), loaded(columns["shape_joined"])
         self.shape_numbers = loaded(columns["shape_numbers"])
@@ -170,9 +171,15 @@ class Work:
         self.rows = self.passes = self.overhead_ticks = 0
         self.pieces = 1
         if self.figures.threads > 0:
+            operations: cython.longlong = self.figures.address_operations(
+                classes.shape_addressed[shape], classes.shape_shared[shape]
+            )
+            flops: cython.longlong = total(
+                self.figures.function_flops(classes.shape_evaluated[shape]),
+                self.figures.access_flops(classes.shape_accesses[shape], classes.shape_handled[shape]),
+            )
             self.overhead_ticks = total(
-                self.figures.vector_core_ticks(INT32, classes.shape_address[shape], 0),
-                self.figures.vector_core_ticks(FP32, classes.shape_function[shape], 0),
+                self.figures.vector_core_ticks(INT32, operations, 0), self.figures.vector_core_ticks(FP32, flops, 0)
             )
         if self.figures.threads > 0 and classes.shape_rows[shape] > 0:
             self.rows, self.passes = classes.shape_rows[shape], classes.shape_passes[shape]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.lowering.classes import Ragged, equal_rows
-from hiersim.lowering.coalescing import address_operations, transposed_runs
-from hiersim.lowering.functions import function_flops
+from hiersim.lowering.coalescing import addresses, transposed_runs
+from hiersim.lowering.functions import evaluations
 from hiersim.lowering.patterns import AccessPatterns, access_patterns
 from hiersim.lowering.pieces import cut
 from hiersim.lowering.placement import occupancy
@@ -176,11 +176,11 @@ def _kernel_classes(
     bits = Ragged(graph.reads.ptr, _BITS[graph.tensors.tensor_dtype[graph.reads.tensor]])
     run = transposed_runs(graph)
     runs, scattered, scattered_run = Ragged(graph.reads.ptr, patterns.read), patterns.scattered, patterns.write
-    addresses, functions = address_operations(graph, run), function_flops(graph)
+    addressed, evaluated = addresses(graph, run), evaluations(graph)
     rows = rows_of_kernels(graph)
-    teams = {name: getattr(rows, name) for name in COLUMNS if name != "flops"}
-    functions = functions + rows.flops
-    patterned = (write, run, addresses, functions, runs, scattered, scattered_run)
+    teams = {name: getattr(rows, name) for name in COLUMNS if name != "evaluated"}
+    evaluated = evaluated + rows.evaluated
+    patterned = (write, run, *addressed, evaluated, runs, scattered, scattered_run)
     shape, shape_row = equal_rows((works, reads, bits, *patterned, *teams.values()))
     pieces, low, high, covered = _read_reuse(graph, profile)
     size, flush, count, chunk_low, chunk_high = _chunk_reuse(graph, profile)
@@ -206,8 +206,9 @@ def _kernel_classes(
         "read_bits": bits.rows(shape_row).values,
         "shape_write": write[shape_row],
         "shape_run": run[shape_row],
-        "shape_address": addresses[shape_row],
-        "shape_function": functions[shape_row],
+        "shape_addressed": addressed.elements[shape_row],
+        "shape_shared": addressed.shared[shape_row],
+        "shape_evaluated": evaluated[shape_row],
         "read_pattern": runs.values,
         "shape_scattered": scattered[shape_row],
         "scattered_pattern": scattered_run[shape_row],

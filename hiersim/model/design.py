@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from hiersim import units
 from hiersim.errors import DesignError, nearest
+from hiersim.model.constants import Constants
 from hiersim.model.operators import DType
 from hiersim.presenting import drawn_by
 from hiersim.units import (
@@ -352,6 +353,7 @@ class Design(Sorted):
     links: tuple[Link, ...] = ()
     placement: Placement = field(default_factory=Placement)
     device: Device = field(default_factory=Device)
+    constants: Constants = field(default_factory=Constants)
     sources: Mapping[str, str] = field(default_factory=dict)
     """Dotted path (or a prefix of it) → where the value comes from."""
 

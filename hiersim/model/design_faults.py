@@ -67,6 +67,8 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
         found.extend(_systolic_faults(matrix))
     if design.device.price is not None and design.device.price_as_of is None:
         found.append(("device.price", "has no date", "price_as_of: YYYY-MM"))
+    if not design.constants.wait_bytes:
+        found.append(("constants.wait_bytes", "is zero", "at least 1 B"))
     if DType.FP32 not in design.compute.vector.peak:
         found.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from hiersim import units
 from hiersim.model import dram_tiers
+from hiersim.model.constants import SOURCES, Constants
 from hiersim.model.design import Design, Place, Tier
 from hiersim.model.design_changes import field_types
 from hiersim.model.operators import DType
@@ -19,6 +20,7 @@ PRINTERS: Mapping[object, Callable[[Any], str]] = {
     units.BytesPerSecond: units.show_bandwidth,
     units.FlopsPerSecond: units.show_rate,
     units.Hertz: units.show_frequency,
+    units.Factor: lambda value: f"{value:g}",
     units.Usd: lambda value: f"{value:,.0f} $",
     units.UsdPerGB: lambda value: f"{value:g} $/GB",
     units.SquareMillimetres: lambda value: f"{value:g} mm2",
@@ -28,11 +30,13 @@ PRINTERS: Mapping[object, Callable[[Any], str]] = {
 
 
 def design_rows(design: Design) -> Iterator[tuple[str, str, str]]:
-    """(path, value with unit, source) of every known value."""
+    """(path, value with unit, source) of every known value; constants where cores run threads, or where given."""
     places = [*_places(design.memory, "memory"), *_places(design.links, "links")]
     rest = [*_walk(design.host, "host"), *_walk(design.placement, "placement"), *_walk(design.device, "device")]
+    if design.compute.threads or design.constants != Constants():
+        rest += _walk(design.constants, "constants")
     for path, value in [*_walk(design.compute, "compute"), *places, *rest]:
-        yield path, value, source_of(design, path)
+        yield path, value, source_of(design, path) or SOURCES.get(path.removeprefix("constants."), "")
 
 
 OTHERS = "others"

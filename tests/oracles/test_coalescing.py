@@ -11,7 +11,8 @@ import pytest
 from build import design_from, trace_of
 from hiersim.config.load import load_design
 from hiersim.fusion.eager import eager
-from hiersim.lowering.coalescing import ADDRESSED, LOOKED_UP, address_operations, transposed_runs
+from hiersim.lowering.coalescing import addresses, transposed_runs
+from hiersim.model.constants import Constants
 from hiersim.model.design import Design
 from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
@@ -19,6 +20,7 @@ from hiersim.run import simulate
 from hiersim.units import TICKS_PER_SECOND
 
 SECTOR = 32
+KNOWN = Constants()
 BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "int8": 1}
 
 
@@ -103,9 +105,12 @@ def test_a_tier_that_the_program_manages_moves_tiles(tmp_path: Path) -> None:
     assert result.traffic["l2"]["read"] == 2 * 256 * 512
 
 
-def test_a_transposed_copy_on_h100_moves_sectors_and_is_bound_by_the_lines_that_cores_look_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lookup", [KNOWN.lookup, 330.5])
+def test_a_transposed_copy_on_h100_moves_sectors_and_is_bound_by_the_lines_that_cores_look_up(
+    lookup: float, tmp_path: Path
+) -> None:
     """Eight sectors' worth of fp32 for one, and the bytes written; a core looks up a line for each element."""
-    design = load_design("h100-sxm")
+    design = load_design("h100-sxm").replace({"constants.lookup": lookup})
     side = 8192
     wide = simulate(copy([side, side // 2], [side // 2, side], "fp32", tmp_path), design)
     plain = simulate(copy([side, side // 2], [side, side // 2], "fp32", tmp_path), design)
@@ -114,28 +119,46 @@ def test_a_transposed_copy_on_h100_moves_sectors_and_is_bound_by_the_lines_that_
     assert wide.traffic["hbm"] == plain.traffic["hbm"]
     kernel = (wide.kernel_rows[0]["end_ticks"] - wide.kernel_rows[0]["start_ticks"]) / TICKS_PER_SECOND
     vector = design.compute.vector
-    looked_up = LOOKED_UP * size // 4 / (vector.peak[DType.INT32] * vector.efficiency)
+    looked_up = lookup * size // 4 / (vector.peak[DType.INT32] * vector.efficiency)
     assert kernel == pytest.approx(looked_up, rel=0.02)
     assert looked_up > 9 * size / 9.7e12
     assert wide.time > 2 * plain.time
 
 
 @pytest.mark.parametrize(
-    ("before", "views", "after", "dtypes", "each"),
+    ("before", "views", "after", "dtypes", "computed", "shared"),
     [
-        ([4096, 8192], None, [8192, 4096], ("fp32", "fp32"), LOOKED_UP),
-        ([4096, 4096], [[4096, 4096]], [4096, 4096], ("bf16", "bf16"), LOOKED_UP),
-        ([64, 4096, 2], None, [4096, 64, 2], ("bf16", "bf16"), LOOKED_UP // 2),
-        ([8, 512, 16, 64], None, [8, 16, 512, 64], ("fp32", "fp32"), ADDRESSED),
-        ([2048, 8192], None, [2048, 8192], ("bf16", "fp32"), ADDRESSED),
-        ([2048, 8192], None, [2048, 8192], ("fp32", "bf16"), 0),
-        ([2048, 8192], None, [2048, 8192], ("bf16", "bf16"), 0),
+        ([4096, 8192], None, [8192, 4096], ("fp32", "fp32"), True, 1),
+        ([4096, 4096], [[4096, 4096]], [4096, 4096], ("bf16", "bf16"), True, 1),
+        ([64, 4096, 2], None, [4096, 64, 2], ("bf16", "bf16"), True, 2),
+        ([8, 512, 16, 64], None, [8, 16, 512, 64], ("fp32", "fp32"), True, 64),
+        ([2048, 8192], None, [2048, 8192], ("bf16", "fp32"), True, 0),
+        ([2048, 8192], None, [2048, 8192], ("fp32", "bf16"), False, 0),
+        ([2048, 8192], None, [2048, 8192], ("bf16", "bf16"), False, 0),
     ],
     ids=str,
 )
 def test_kernels_that_are_not_vectorized_pay_for_the_address_of_each_element(
-    before: list[int], views: list[list[int]] | None, after: list[int], dtypes: tuple[str, str], each: int,
-    tmp_path: Path,
+    before: list[int], views: list[list[int]] | None, after: list[int], dtypes: tuple[str, str], computed: bool,
+    shared: int, tmp_path: Path,
 ) -> None:  # fmt: skip
-    graph = eager(copy(before, after, dtypes[0], tmp_path, views, written=dtypes[1]))
-    assert address_operations(graph, transposed_runs(graph)).tolist() == [each * int(np.prod(after))]
+    trace = copy(before, after, dtypes[0], tmp_path, views, written=dtypes[1])
+    graph, elements = eager(trace), int(np.prod(after))
+    found = addresses(graph, transposed_runs(graph))
+    assert found.elements.tolist() == [elements if computed else 0]
+    assert found.shared.tolist() == [shared]
+
+
+@pytest.mark.parametrize(("shared", "address", "each"), [(0, 70, 70), (0, 81.5, 81.5), (1, 70, 220), (3, 70, 220 / 3)])
+def test_an_address_costs_the_operations_that_the_design_says(
+    shared: int, address: float, each: float, tmp_path: Path
+) -> None:
+    """Widening copies compute one address an element; where a transpose keeps runs of elements, they share a lookup."""
+    before, after = ([2048, 8192], [2048, 8192]) if not shared else ([4096, 1365, shared], [1365, 4096, shared])
+    trace = copy(before, after, "bf16", tmp_path, written="fp32" if not shared else None)
+    changes = {"memory.l2.bandwidth": "unlimited", "memory.hbm.bandwidth": "unlimited", "constants.address": address}
+    design = load_design("h100-sxm").replace({**changes, "compute.load_bandwidth": "unlimited"})
+    twice = design.replace({"constants.address": "2x", "constants.lookup": "2x"})
+    vector = design.compute.vector
+    seconds = each * int(np.prod(after)) / (vector.peak[DType.INT32] * vector.efficiency)
+    assert simulate(trace, twice).time - simulate(trace, design).time == pytest.approx(seconds, rel=2e-3)

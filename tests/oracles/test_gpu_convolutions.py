@@ -12,9 +12,10 @@ from build import design_from, trace_of
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.eager import eager
 from hiersim.fusion.partition import of_groups
-from hiersim.lowering.machine import NARROW_PER_CYCLE, Machine
+from hiersim.lowering.machine import Machine
 from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import prepare
+from hiersim.model.constants import Constants
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType
@@ -82,7 +83,7 @@ def test_what_goes_around_a_product_takes_its_squares_and_its_launches(tmp_path:
     images, channels, filters, side = 8, 48, 128, 20
     trace = convolution(images, channels, filters, 3, side, tmp_path)
     squares = images * 2 * 13 + filters * 2 + images * 4 * 13
-    squares_ticks = squares * 1024 / (NARROW_PER_CYCLE * 4) * 1000
+    squares_ticks = squares * 1024 / (Constants().narrow_loads * 4) * 1000
     with_set_up, without = (simulate(trace, gpu(set_up=time)).makespan for time in ("7 us", "0 ns"))
     assert with_set_up - without == pytest.approx(7_000_000, abs=squares_ticks / 16)
     product = 2 * images * side**2 * filters * channels * 9
@@ -106,7 +107,7 @@ def test_a_filter_per_channel_loads_element_by_element(tmp_path: Path) -> None:
     trace = convolution(images, channels, channels, 3, side, tmp_path, groups=channels)
     accesses = images * channels * side**2 * 9
     ticks = simulate(trace, gpu()).makespan
-    least = accesses / (NARROW_PER_CYCLE * 4) * 1000
+    least = accesses / (Constants().narrow_loads * 4) * 1000
     assert least <= ticks <= 1.2 * least + 1_000_000
 
 

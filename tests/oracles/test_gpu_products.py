@@ -8,9 +8,10 @@ import pytest
 
 from build import design_from, matmul, trace_of
 from hiersim.fusion.eager import eager
-from hiersim.lowering.machine import NARROW_PER_CYCLE, Machine
+from hiersim.lowering.machine import Machine
 from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import prepare
+from hiersim.model.constants import Constants
 from hiersim.model.design import Design
 from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
@@ -91,7 +92,7 @@ def test_rows_that_are_not_aligned_are_loaded_by_narrow_accesses(n: int, k: int,
     rows, columns = min(cut["tile_m"], 512), min(cut["tile_n"], n)
     accesses = ceil_div((rows + columns) * 2, width)
     inner = ceil_div(k, cut["split"])
-    each = ceil_div(inner, 8) * 8 * accesses * 1000 / NARROW_PER_CYCLE  # at 1 GHz, in ticks
+    each = ceil_div(inner, 8) * 8 * accesses * 1000 / Constants().narrow_loads  # at 1 GHz, in ticks
     waves = ceil_div(cut["blocks"], 4)
     wide = 2 * cut["tile_m"] * cut["tile_n"] * ceil_div(inner, 8) * 8 * 4 / 1000
     slower = max(each, wide)

@@ -21,6 +21,7 @@ from hiersim.config.load import MAX_EXTENDS, design_of, load_design, merge, read
 from hiersim.config.pricing import priced
 from hiersim.errors import DesignError
 from hiersim.model import design as value
+from hiersim.model.constants import SOURCES, Constants
 from hiersim.model.design import Arbitration, Design, Management, Replacement, Scope, Start
 from hiersim.model.design_changes import field_types
 from hiersim.model.operators import DType
@@ -521,6 +522,7 @@ PAIRS = [
     (schema.HostModel, value.Host),
     (schema.LinkModel, value.Link),
     (schema.PlacementModel, value.Placement),
+    (schema.ConstantsModel, Constants),
     (schema.DesignModel, value.Design),
 ]
 ONLY_IN_THE_FILE = {"extends", "notes", "references"}
@@ -550,6 +552,31 @@ def test_a_model_mirrors_its_value_field_by_field(model: type[BaseModel], owner:
         elif get_origin(kind) is not None and get_args(kind)[-1] in units.QUANTITIES:
             shown = properties[name]["additionalProperties"]
             assert shown["description"] == units.QUANTITIES[get_args(kind)[-1]].example, name
+
+
+def test_constants_stand_in_a_file_like_any_other_value(tmp_path: Path) -> None:
+    text = FULL.replace("memory:\n", "constants: {lookup: 231.5, wait_bytes: 1 KiB}\nmemory:\n", 1)
+    design = load_design(write(tmp_path, "own.yaml", text))
+    assert design.constants == Constants(lookup=units.Factor(231.5), wait_bytes=units.Bytes(1024))
+    assert load_design(write(tmp_path, "plain.yaml", FULL)).constants == Constants()
+    assert design.replace({"constants.lookup": "2x"}).constants.lookup == 463
+    assert set(SOURCES) == {field.name for field in dataclasses.fields(Constants)}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "problem"),
+    [
+        ("constants.lookup", "0", "not above zero"),
+        ("constants.wait_bytes", "0 B", "is zero"),
+        ("constants.wait_bytes", "512", "has no unit"),
+        ("constants.narrow_loads", "nan", "is not a number"),
+        ("constants.adress", "70", "is not a value of a design"),
+    ],
+)
+def test_constants_are_checked(path: str, text: str, problem: str) -> None:
+    with pytest.raises(DesignError, match=problem) as caught:
+        load_design("tiny").replace({path: text})
+    assert caught.value.key == path
 
 
 def test_the_names_of_dtypes_are_those_of_the_enum() -> None:
@@ -582,6 +609,7 @@ def test_the_words_of_tiers_are_those_of_the_enums() -> None:
         (("host",), "launch_view"),
         (("links", "pcie"), "to"),
         (("placement",), "prefetch"),
+        (("constants",), "lookup"),
     ],
 )
 def test_hints_know_the_keys_of_every_table(path: tuple[str, ...], key: str) -> None:

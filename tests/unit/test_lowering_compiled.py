@@ -19,6 +19,7 @@ from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
 from hiersim.lowering import tiling
 from hiersim.lowering.lower import lower
+from hiersim.model.constants import Constants
 from hiersim.model.design import Blocking, Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
@@ -96,7 +97,11 @@ def extreme(draw: st.DrawFn) -> Design:
         capacity = min(draw(SIZES), 2**62 - 1)
         latency = draw(st.sampled_from((0, 1, 10**12, 2**61)))
         tiers.append(dataclasses.replace(tier, capacity=capacity, latency=latency, **changes))
-    return dataclasses.replace(design, compute=compute, memory=tuple(tiers))
+    factor = st.sampled_from((1e-6, 0.3, 1.0, 70.5, 1e6))
+    factors = ("dependent_load", "address", "lookup", "special_function", "link", "access", "narrow_loads")
+    wait = draw(st.sampled_from((1, 512, 2**62 - 1)))
+    constants = Constants(wait_bytes=wait, **{name: draw(factor) for name in factors})
+    return dataclasses.replace(design, compute=compute, memory=tuple(tiers), constants=constants)
 
 
 @st.composite
