@@ -117,7 +117,7 @@ def _replays(workload: Workload, design: Design) -> Dispatch:
     _check((call + max(host.start, between) + own + host.latency) * count + int(entered.sum()))
     first = workload.graph.host_syncs != 0
     first[:1] = True
-    if workload.graph.entries is not None:
+    if workload.graph.entries is not None:  # of one region that is only assumed, the first kernel is first anyway
         first |= workload.graph.entries.calls > 0
     return Dispatch(
         host_ticks=np.where(first, call, 0).astype(np.int64) + entered,
@@ -164,16 +164,16 @@ def entering(graph: KernelGraph, design: Design) -> IntArray:
     Raises
     ------
     DesignError
-        When a time is needed that the design does not give.
+        When a time is needed that the design does not give; where regions are only assumed, none is needed.
     OverflowError
         When all of it takes more ticks than a program can hold.
     """
-    ticks, total = np.zeros(len(graph), np.int64), 0
-    if graph.entries is None:
+    ticks, total, entered = np.zeros(len(graph), np.int64), 0, graph.entered
+    if entered is None:
         return ticks
     for key, column in REGION_TIMES:
-        counts, time = getattr(graph.entries, column), getattr(design.host, key)
-        if bool(counts.any()) and time is None:
+        counts, time = getattr(entered, column), getattr(design.host, key)
+        if bool(counts.any()) and time is None and graph.entries is not None:
             raise DesignError(
                 f"is not known, so that no compiled region can be entered on {design.name}", key=f"host.{key}",
                 expected="a time such as '10 us' in the design, or --fusion eager",

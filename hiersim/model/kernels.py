@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
+
+import numpy as np
 
 from hiersim.model.memo import Memo
-from hiersim.model.operators import Accesses, IntArray, OperatorTable, TensorTable
+from hiersim.model.operators import Accesses, IntArray, OperatorTable, Role, TensorTable
+
+GUARDS_OF_A_WEIGHT: Final = 4
+"""What TorchDynamo checks for each parameter of a module: `python -m benchmarks.guards` counts 20 guards, and 8 more
+for each linear layer, which has two parameters (torch 2.13)."""
 
 
 class Launch(IntEnum):
@@ -69,3 +76,24 @@ class KernelGraph(Memo):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def entered(self) -> Entries | None:
+        """What the host does to enter compiled code; None where the framework launches every kernel.
+
+        Where nothing is known of regions, all compiled kernels are one: it is entered before the first of them, and
+        after each wait of the host, with guards on the weights.
+        """
+        return self.entries if self.entries is not None else self.derived(_one_region)
+
+
+def _one_region(graph: KernelGraph) -> Entries | None:
+    """The entries of a graph whose compiled kernels are one region, as far as the host does not wait between them."""
+    compiled = np.flatnonzero(graph.launch == Launch.COMPILED)
+    if not len(compiled):
+        return None
+    _, first = np.unique(np.cumsum(graph.host_syncs != 0)[compiled], return_index=True)
+    columns = {name: np.zeros(len(graph), np.int64) for name in ("calls", "guards", "recompiled", "traced")}
+    columns["calls"][compiled[first]] = 1
+    columns["guards"][compiled[0]] = GUARDS_OF_A_WEIGHT * int((graph.tensors.storage_role == Role.WEIGHT).sum())
+    return Entries(**columns)

@@ -16,6 +16,9 @@ REPLAYED_CACHES: Final = ("warm", "cold")
 REPLAYED_MODES: Final = ("eager", "compiled")
 """Modes in which a single case is replayed."""
 FREE_HOST: Final = ("launch_eager", "launch_compiled", "launch_view", "latency")
+FREE_ENTRY: Final = ("region_entry", "guard")
+MEASURED_AS: Final = {"compiled_call": "region_entry"}
+"""Measured constant → what it is in a design, where that has another name."""
 
 
 def free_of_host(design: Design, clock: str) -> Design:
@@ -27,6 +30,7 @@ def free_of_host(design: Design, clock: str) -> Design:
     if clock == "wall":
         return design
     changes: dict[str, int] = {f"host.{name}": 0 for name in FREE_HOST}
+    changes |= {f"host.{name}": 0 for name in FREE_ENTRY if getattr(design.host, name) is not None}
     if clock != "events":
         changes["host.start"] = 0
         if design.host.graph_start is not None:
@@ -44,8 +48,10 @@ def with_cache(design: Design, cache: str) -> Design:
 def with_host(design: Design, constants: HostConstants) -> Design:
     """`design` with the host that was measured; constants that were not keep the design's values.
 
-    `compiled_call` is no constant of a design and is left out.
+    `compiled_call`, a call of compiled code without kernels, is the entry of a region; its few guards are in it.
     """
-    known = {name: seconds for name, seconds in shown(constants).items() if name != "compiled_call"}
-    changes = {f"host.{name}": max(0, round(seconds * TICKS_PER_SECOND)) for name, seconds in known.items()}
+    changes = {
+        f"host.{MEASURED_AS.get(name, name)}": max(0, round(seconds * TICKS_PER_SECOND))
+        for name, seconds in shown(constants).items()
+    }
     return design.replace(changes) if changes else design

@@ -136,6 +136,35 @@ def test_each_region_is_a_graph_replay_of_its_own(tmp_path: Path) -> None:
     assert program.host_ticks.tolist() == [host.launch_graph + host.region_entry] * 2
 
 
+def test_compiled_code_without_regions_is_one_region_with_guards_on_its_weights(tmp_path: Path) -> None:
+    """Of a product with one weight, and of what follows a wait of the host; a design without the time charges none."""
+    rows: list[dict[str, Any]] = [
+        {"format": "hiersim-trace", "version": 1, "name": "waits"},
+        {"tensor": "x", "shape": [64, 64], "dtype": "fp32", "role": "input"},
+        {"tensor": "w", "shape": [64, 64], "dtype": "fp32", "role": "weight"},
+        {"tensor": "y", "shape": [64, 64], "dtype": "fp32", "role": "activation"},
+        {"operator": "aten.mul.Tensor", "kind": "pointwise", "reads": ["x", "w"], "writes": ["y"]},
+        {"operator": "aten.item", "kind": "sync", "reads": ["y"], "writes": []},
+        {"tensor": "z", "shape": [64, 64], "dtype": "fp32", "role": "activation", "output": True},
+        {"operator": "aten.relu.default", "kind": "pointwise", "reads": ["y"], "writes": ["z"]},
+    ]
+    path = tmp_path / "waits.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trace, design = load_rows(path), hs.load_design("tiny")
+    host = design.host
+    result = hs.simulate(trace, design, "pointwise")
+    assert host.region_entry and host.guard
+    assert result.program.host_ticks.tolist() == [
+        host.launch_compiled + host.region_entry + 4 * host.guard, host.launch_compiled + host.region_entry
+    ]  # fmt: skip
+    assert result.graph.entries is None, "it is assumed, and no record says so"
+    unknown = dataclasses.replace(design, host=dataclasses.replace(host, region_entry=None, guard=None))
+    assert hs.simulate(trace, unknown, "pointwise").program.host_ticks.tolist() == [host.launch_compiled] * 2
+    assert hs.simulate(trace, design, "eager").program.host_ticks.tolist() == [host.launch_eager] * 2
+    replayed = hs.simulate(trace, design, "pointwise", launch="graph").program.host_ticks.tolist()
+    assert replayed == [host.launch_graph + host.region_entry + 4 * host.guard, host.launch_graph + host.region_entry]
+
+
 def test_compiling_one_small_operator_with_many_guards_is_slower_than_eager_mode(tmp_path: Path) -> None:
     """The documented case: a call of 64 elements behind 200 guards."""
     trace = chain(tmp_path, region(0, 0, guards={"TENSOR_MATCH": 200}), operators=1)
