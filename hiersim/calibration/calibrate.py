@@ -34,6 +34,7 @@ from hiersim.frontends.published.recognize import published
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
+from hiersim.validation.devices import DEVICES
 from hiersim.validation.protocol import REPLAYED_CACHES
 from hiersim.validation.sample import sampled
 from hiersim.version import __version__
@@ -48,6 +49,8 @@ FEW: Final = 2.0
 """Rows that tell a value below which its range is no measure of anything."""
 EDGE: Final = 0.01
 """A fitted value this near to a bound, as a logarithm, is at it."""
+MARK: Final = "-calibrated"
+"""Ends the name of a fitted design."""
 Path_ = str | os.PathLike[str]
 Tell = Callable[[str], None]
 
@@ -200,12 +203,16 @@ def calibrate(
     parameters = defaults(base) if fit is None else chosen(base, fit)
     problem = _Problem(base, data.observations, parameters)
     begin = beginning(problem.residuals, parameters)
-    kept, left = problem.told(begin, strict=fit is not None)
-    parameters, begin = tuple(parameters[place] for place in kept), begin[kept]
-    problem = _Problem(base, data.observations, parameters)
-    say(f"{len(problem.measured)} rows, {len(parameters)} parameters")
-    found = problem.fit(begin=begin)
-    refuse_untold(parameters, found.jacobian)
+    left = problem.told(begin, strict=fit is not None)
+    while True:
+        kept = [place for place, parameter in enumerate(problem.parameters) if parameter.path not in left]
+        problem, begin = _Problem(base, data.observations, [problem.parameters[place] for place in kept]), begin[kept]
+        say(f"{len(problem.measured)} rows, {len(kept)} parameters")
+        found = problem.fit(begin=begin)
+        more = problem.untold(found.jacobian, strict=fit is not None)  # a fitted launch may hide behind the device
+        if not more:
+            break
+        left |= more
     parts = min(folds, len(problem.families(group)))
     held = problem.held_out(found.logs, parts, group, say)
     return _result(base, data, problem, found, held, left, (0 if held is None else parts, group))
@@ -302,13 +309,16 @@ class _Problem:
         found: Vector = np.log(self.predicted(self.changes(logs)) / self.measured)
         return found
 
-    def told(self, begin: Vector, strict: bool) -> tuple[list[int], dict[str, str]]:
-        """Places of the parameters that the data tells, and why others are left; `strict` refuses instead."""
+    def told(self, begin: Vector, strict: bool) -> dict[str, str]:
+        """Why parameters are left as they are, since the data at `begin` does not tell them; `strict` refuses."""
         low, _, high = (np.array(side) for side in zip(*(item.logs for item in self.parameters), strict=True))
-        matrix = jacobian(self.residuals, begin, low, high)
+        return self.untold(jacobian(self.residuals, begin, low, high), strict)
+
+    def untold(self, matrix: Vector, strict: bool) -> dict[str, str]:
+        """The same of a Jacobian, (n, p)."""
         if strict:
             refuse_untold(self.parameters, matrix)
-            return list(range(len(self.parameters))), {}
+            return {}
         left = {self.parameters[place].path: "nothing in the data depends on it" for place in untold_columns(matrix)}
         kept = [place for place in range(len(self.parameters)) if self.parameters[place].path not in left]
         while kept and (pair := confused(matrix[:, kept])):
@@ -317,7 +327,7 @@ class _Problem:
             kept.remove(other)
         if not kept:
             raise CalibrationError("the data tells none of the usual parameters", expected="--fit PATH, or other data")
-        return kept, left
+        return left
 
     def fit(self, rows: Any = None, begin: Vector | None = None) -> Fitted:
         """The fit to all rows, or to some."""
@@ -365,7 +375,7 @@ def _result(
         classes=classes,
         left=dict(left),
         skipped=dict(sorted(data.observations.skips.counts.items())),
-        warnings=tuple(_warnings(parameters, classes[-1])),
+        warnings=(*_of_devices(base, data.devices), *_warnings(parameters, classes[-1])),
         folds=parts[0],
         group=parts[1],
     )
@@ -402,6 +412,17 @@ def _classes(problem: _Problem, before: Vector, after: Vector, held: Vector | No
             name=name, before=errors(before, rows), after=errors(after, rows),
             held_out=None if held is None else errors(held, rows),
         )  # fmt: skip
+
+
+def _of_devices(base: Design, devices: Sequence[str]) -> Iterable[str]:
+    """Data of several devices, or of one that another bundled design stands for."""
+    names = list(dict.fromkeys(filter(None, devices)))
+    if len(names) > 1:
+        yield f"measured on several devices, which one design is fitted to: {', '.join(names)}"
+    for name in names:
+        known = DEVICES.get(name)
+        if known is not None and known != base.name.removesuffix(MARK):
+            yield f"measured on {name}, which the bundled design {known} stands for, not {base.name}"
 
 
 def _warnings(parameters: Sequence[FittedParameter], total: ClassErrors) -> Iterable[str]:

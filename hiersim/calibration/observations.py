@@ -14,6 +14,7 @@ from hiersim.frontends.load import load_trace
 from hiersim.frontends.measured import Measured, Summary
 from hiersim.fusion.eager import eager
 from hiersim.lowering.host import STREAM
+from hiersim.measure.constants import HostConstants
 from hiersim.measured_times import known_operators, operator_ticks
 from hiersim.model.design import Design
 from hiersim.model.operators import Kind
@@ -85,16 +86,18 @@ class Observations:
 
 
 def observe(
-    measured: Measured, traces: Mapping[str, Trace], match: str = "", take: str = "median", cache: str | None = None
-) -> Observations:
+    measured: Measured, traces: Mapping[str, Trace], match: str = "", take: str = "median", cache: str | None = None,
+    host: HostConstants | None = None,
+) -> Observations:  # fmt: skip
     """Operators, and models whose trace is bundled or among `traces` (by target), of a file of measured times.
 
-    `take` is the quantile that stands for a time, one of `QUANTILES`; `cache` the only state of it that counts.
+    `take` is the quantile that stands for a time, one of `QUANTILES`; `cache` the only state of it that counts; `host`
+    replaces that of the design for single operators by the clock `wall`.
     """
     found = Observations()
     if cache is not None:
         measured = replace(measured, times=tuple(time for time in measured.times if time.cache in (cache, "as-is")))
-    for row, predict in _operators(measured, match, take, found.skips):
+    for row, predict in _operators(measured, match, take, host, found.skips):
         found.add([row], predict)
     for summary in measured.summaries:
         if match in summary.case:
@@ -142,13 +145,15 @@ def observe_profile(trace: Trace) -> Observations:
     return found
 
 
-def _operators(measured: Measured, match: str, take: str, skips: Skips) -> Iterator[tuple[Observation, Predict]]:
+def _operators(
+    measured: Measured, match: str, take: str, host: HostConstants | None, skips: Skips
+) -> Iterator[tuple[Observation, Predict]]:
     made: dict[int, tuple[Design, Machines]] = {}
 
     def machine(design: Design, clock: str, cache: str) -> Design:
         if id(design) not in made:
             made.clear()
-            made[id(design)] = design, Machines(design)  # holds the design, so that its id is not used again
+            made[id(design)] = design, Machines(design, host)  # holds the design, so that its id is not used again
         return made[id(design)][1].of(clock, cache)
 
     traces: dict[str, Trace] = {}
@@ -199,6 +204,9 @@ def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], ta
         for time in measured.times_of(summary.case):
             if (time.mode, time.clock) == (summary.mode, clock):
                 seconds = getattr(time, f"{take}_s")
+        if seconds < TICK_S:
+            found.skips.add("model: the measured time is below 1 ps")
+            continue
         row = Observation(
             label=f"{case.name}, {summary.mode}, {clock}", family=f"{case.name}, {summary.mode}", measured=seconds,
             group=SPAN if clock == "wall" else f"model, {summary.mode}",

@@ -59,9 +59,11 @@ def calibrate(
     hiersim calibrate h100-sxm --measured kernels.jsonl --fit memory.hbm.efficiency --fit compute.matrix.efficiency
     """
     from hiersim.calibration.calibrate import calibrate as run
-    from hiersim.calibration.write import save
+    from hiersim.calibration.write import check_target, save
     from hiersim.views.calibration import KEY, heading, tables
 
+    if output:
+        check_target(design, output)
     found = run(
         design, measured, fit=fit or None, traces=traces, match=match, take=take, cache=cache,
         sample=sample or None, folds=folds, group=group,

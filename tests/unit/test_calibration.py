@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -299,6 +300,101 @@ def test_the_command_prints_writes_and_refuses(file: Path, tmp_path: Path, capsy
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith("hiersim: host.launch_graph: nothing in the data depends on it")
     assert not target.exists()
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_fitted(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: Any, **more: Any) -> Any:
+        raise AssertionError("fitted first")
+
+    monkeypatch.setattr("hiersim.calibration.calibrate.calibrate", never)
+    (tmp_path / "folder.yaml").mkdir()
+    for target in ("design.txt", "nowhere/design.yaml", "folder.yaml"):
+        assert status(["calibrate", "tiny", "--measured", str(file), "-o", str(tmp_path / target)]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1
+        assert target in said[0]
+
+
+def test_a_design_that_cannot_be_read_again_is_not_left_behind(
+    found: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "mine.yaml"
+    target.write_text("extends: tiny\n")
+    monkeypatch.setattr("hiersim.calibration.write.text_of", lambda calibration, extends: "name: [broken\n")
+    with pytest.raises(DesignError):
+        save(found, "tiny", target)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+    assert target.read_text() == "extends: tiny\n"
+
+
+def test_many_files_with_any_names_and_a_long_base_still_make_a_design(found: Calibration, tmp_path: Path) -> None:
+    names = tuple(f'run "{number}"\n\\ of a long series of measurements.jsonl' for number in range(30))
+    base = replace(found.base, name=f"{'x' * 60}-calibrated", title="t" * 395)
+    many = replace(
+        found, files=names, digests=("0" * 64,) * 30, base=base, dates=tuple(f"{y}-01-01" for y in range(1990, 2090))
+    )
+    save(many, "tiny", tmp_path / "mine.yaml")
+    design = hs.load_design(tmp_path / "mine.yaml")
+    assert design.name == f"{'x' * 53}-calibrated"
+    assert "30 files (sha256 of their sums " in design.sources["memory.hbm.efficiency"]
+    again = replace(found, base=replace(found.base, name="tiny-calibrated", title="Tiny, calibrated"))
+    assert "name: tiny-calibrated\n" in text_of(again, "tiny")
+    assert text_of(again, "tiny").count(", calibrated") == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda text: text.replace('"median_s":', '"median_s":NaN,"x":', 1), "NaN is not a number"),
+        (lambda text: text.replace('"median_s":', '"median_s":0,"x":', 1), "is not a key|falls|holds no time"),
+        (lambda text: text.replace('"n":1,', '"n":0,', 1), "holds no time"),
+        (lambda text: text[: len(text) // 2], "is not JSON"),
+        (lambda text: "", "is empty"),
+        (lambda text: text.replace("\n", "x" * 2**21 + "\n", 1), "longer than 1 MiB"),
+        (lambda text: text + (" " * (2**20 - 1) + "\n") * 33, "more than 32 MiB"),
+    ],
+    ids=["nan", "zero", "no samples", "cut", "empty", "long line", "huge"],
+)
+def test_broken_measurements_are_one_line_and_nothing_is_written(
+    edit: Any, problem: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(edit(file.read_text()))
+    assert status(["calibrate", "tiny", "--measured", str(bad), "-o", str(tmp_path / "mine.yaml")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert re.search(problem, said[0]), said
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_times_that_never_vary_leave_what_they_do_not_tell(tmp_path: Path) -> None:
+    """Every case takes 50 us: no value explains that, and each that is moved to its bound says so."""
+    data = measured(TINY)
+    flat = replace(data, times=tuple(timed(time, 5e-5) for time in data.times))
+    fitted = calibrate("tiny", written(flat, tmp_path / "flat.jsonl"), folds=0)
+    assert fitted.total.after.mape <= fitted.total.before.mape
+    assert all(row.low <= row.after <= row.high for row in fitted.parameters)
+    assert fitted.warnings
+
+
+def test_one_class_of_rows_and_two_rows(tmp_path: Path) -> None:
+    only = written(measured(TINY, only="mm/"), tmp_path / "mm.jsonl")
+    fitted = calibrate("tiny", only, fit=("compute.matrix.efficiency",), group="class")
+    assert fitted.folds == 1 or fitted.total.held_out is None, "one class cannot be held out"
+    two = measured(TINY, only="side=5")
+    with pytest.raises(CalibrationError, match="2 rows are too few for 2 parameters"):
+        calibrate("tiny", written(two, tmp_path / "two.jsonl"), fit=("compute.matrix.efficiency", "host.start"))
+
+
+def test_data_of_other_devices_is_a_warning(tmp_path: Path) -> None:
+    data = measured(TINY, only="rows=")
+    other = replace(data, header=replace(data.header, device={"kind": "cuda", "name": "Tesla T4"}))
+    files = [written(data, tmp_path / "a.jsonl"), written(other, tmp_path / "b.jsonl")]
+    fitted = calibrate("tiny", files, fit=("memory.hbm.efficiency",), folds=0)
+    assert any("several devices" in text and "Hidden One, Tesla T4" in text for text in fitted.warnings)
+    assert any("Tesla T4, which the bundled design t4 stands for, not tiny" in text for text in fitted.warnings)
 
 
 def test_data_without_rows_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""`python -m benchmarks.leave_one_out --data DIR …`: what a GPU's own measurements add to its predictions, as Markdown.
+
+The few constants that all designs of GPUs share are fitted to the operators of all measured devices, and once more for
+each device without it; the device is then scored with both. Devices that are never fitted to (`BLIND`) are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hiersim.calibration.observations import Observations, observe
+from hiersim.calibration.shared import ROUNDS, SHARED, Device, LeftOut, Shared, SharedProblem, leave_one_out
+from hiersim.config.load import load_design
+from hiersim.errors import HiersimError
+from hiersim.frontends.measured import Measured, load_measured
+from hiersim.frontends.published.recognize import published
+from hiersim.measure.constants import stated_constants
+from hiersim.validation.devices import DEVICES
+from hiersim.validation.sample import sampled
+from hiersim.validation.validate import measured_files
+
+BLIND = ("NVIDIA H200",)
+ROWS = 150
+"""Measured times of a device that are fitted to and scored, about: as many of each, so that each counts alike."""
+MOST = 64
+
+
+def measured_in(paths: Sequence[str]) -> Iterator[Measured]:
+    """What the files hold of devices with a design, single operators only."""
+    for path in measured_files(paths):
+        load = published(path)
+        for found in load(path) if load else (load_measured(path),):
+            name = str(found.header.device.get("name", ""))
+            if name in DEVICES and name not in BLIND and any(case.rows for case in found.cases.values()):
+                yield found
+
+
+def device_of(design: str, found: Sequence[Measured], rows: int) -> Device:
+    """A device with about `rows` of its rows: a larger and larger sample of each class, until there are enough."""
+    for count in range(1, MOST):
+        observations = Observations()
+        for measured in found:
+            operators = replace(sampled(measured, count), summaries=())
+            part = observe(operators, {}, host=stated_constants(measured))
+            observations.rows += part.rows
+            observations.parts += part.parts
+        if len(observations.rows) >= rows:
+            break
+    return Device(name=design, design=load_design(design), observations=observations)
+
+
+def devices(paths: Sequence[str], rows: int) -> list[Device]:
+    """One for each design."""
+    by_design: dict[str, list[Measured]] = {}
+    for found in measured_in(paths):
+        by_design.setdefault(DEVICES[str(found.header.device["name"])], []).append(found)
+    return [device_of(design, found, rows) for design, found in sorted(by_design.items())]
+
+
+def page(everything: Shared, rows: Sequence[LeftOut]) -> str:
+    """Both tables."""
+    lines = [
+        "| left out | rows | as shipped | fitted to all | to all others | change, points | not told by the others |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for row in rows:
+        errors = " | ".join(f"{100 * item.mape:.1f}" for item in (row.shipped, row.seen, row.unseen))
+        left = ", ".join(path.rpartition(".")[2] for path in row.others.left) or "–"
+        lines.append(f"| {row.name} | {row.n} | {errors} | {100 * row.change:+.1f} | {left} |")
+    lines += ["", "| value, times what ships | all | " + " | ".join(f"without {row.name}" for row in rows) + " |"]
+    lines.append("|---|" + "--:|" * (len(rows) + 1))
+    for path in SHARED:
+        cells = [_cell(path, everything), *(_cell(path, row.others) for row in rows)]
+        lines.append(f"| `{path}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(path: str, shared: Shared) -> str:
+    if path not in shared.between:
+        return "–"
+    low, high = shared.between[path]
+    return f"{shared.factors[path]:.2f} ({low:.2f} to {high:.2f})"
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.leave_one_out", description=__doc__)
+    parser.add_argument("--data", action="append", required=True, help="file or folder of measured times; repeatable")
+    parser.add_argument("--rows", type=int, default=ROWS, help="measured times of each device, about")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="points at which derivatives are taken")
+    options = parser.parse_args()
+    bundled = Path(__file__).parents[1] / "measurements" / "h100-sxm-2026-11-27"
+    try:
+        problem = SharedProblem(
+            devices([str(bundled), *options.data], options.rows), tell=lambda text: print(text, file=sys.stderr)
+        )
+        print(page(*leave_one_out(problem, options.rounds)))
+    except HiersimError as error:
+        print(f"leave_one_out: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
