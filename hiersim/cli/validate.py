@@ -36,6 +36,10 @@ STEP = 500
     help="Replay at most N cases of each class, chosen by their names. Default: all.",
 )  # fmt: skip
 @click.option(
+    "--workers", type=click.IntRange(1, 1024), metavar="N",
+    help="Processes that replay operators. Default: one for each core, where there are thousands of operators.",
+)  # fmt: skip
+@click.option(
     "--worst", type=click.IntRange(0, 10_000), default=5, show_default=True, metavar="N",
     help="Name so many operators that are furthest off.",
 )  # fmt: skip
@@ -46,8 +50,8 @@ STEP = 500
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def validate(
-    data: tuple[str, ...], design: str | None, clock: str | None, match: str, sample: int | None, worst: int,
-    bands: str | None, as_json: bool, quiet: bool,
+    data: tuple[str, ...], design: str | None, clock: str | None, match: str, sample: int | None, workers: int | None,
+    worst: int, bands: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Predicted against measured, with the error table.
 
@@ -63,7 +67,9 @@ def validate(
     from hiersim.views.validation import KEY, heading, tables
 
     with _progress(quiet) as tell:
-        found = run(data or None, design=design, clock=clock, match=match, sample=sample, progress=tell)
+        found = run(
+            data or None, design=design, clock=clock, match=match, sample=sample, workers=workers, progress=tell
+        )
     if bands:
         from hiersim.frontends.archive import write_whole
         from hiersim.validation.bands import bands_text

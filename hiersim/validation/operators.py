@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -43,6 +43,37 @@ def chosen_times(measured: Measured, clocks: Sequence[str] = CLOCKS, match: str 
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Operators of one device that are replayed one after the other: in this process, or in another one."""
+
+    device: str
+    design: Design
+    host: HostConstants | None
+    """Measured on the same device, for what the clock `wall` timed; None: the design's own host."""
+    clocks: tuple[str, ...]
+    cases: Mapping[str, Case]
+    times: tuple[tuple[Key, MeasuredTime | None], ...]
+    """As `chosen_times` gives them."""
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """Batches of `count` times, which need their own cases only."""
+        for first in range(0, len(self.times), count):
+            own = self.times[first : first + count]
+            yield replace(self, times=own, cases={name: self.cases[name] for (name, _, _), _ in own})
+
+
+def batch_of(
+    measured: Measured, design: Design, clocks: Sequence[str], match: str, host: HostConstants | None = None
+) -> Batch:
+    """All operators of a file."""
+    times = chosen_times(measured, clocks, match)
+    return Batch(
+        device=str(measured.header.device.get("name", "")), design=design, host=host, clocks=tuple(clocks),
+        cases=measured.cases, times=tuple(times.items()),
+    )  # fmt: skip
+
+
 def replay_operators(
     measured: Measured, design: Design, clocks: Sequence[str], match: str, skips: Skips, progress: Progress,
     host: HostConstants | None = None,
@@ -54,15 +85,19 @@ def replay_operators(
     host : HostConstants, optional
         Measured on the same device, for what the clock `wall` timed; None: the design's own host.
     """
-    machines = Machines(design, host)
+    return replay_batch(batch_of(measured, design, clocks, match, host), skips, progress)
+
+
+def replay_batch(batch: Batch, skips: Skips, progress: Progress) -> Iterator[OperatorRow]:
+    """Rows of all operators of a batch that can be replayed; the others are counted in `skips`."""
+    machines = Machines(batch.design, batch.host)
     traces: dict[str, Trace] = {}
-    times = chosen_times(measured, clocks, match)
-    for done, ((name, mode, cache), time) in enumerate(times.items()):
-        progress(name, done, len(times))
-        case = measured.cases[name]
+    for done, ((name, mode, cache), time) in enumerate(batch.times):
+        progress(name, done, len(batch.times))
+        case = batch.cases[name]
         reason = why_not(case, mode, cache)
         if reason or time is None:
-            skips.add(reason or f"not timed by {' or '.join(clocks)}")
+            skips.add(reason or f"not timed by {' or '.join(batch.clocks)}")
             continue
         if time.median_s < TICK_S:
             skips.add("the measured time is below 1 ps")
@@ -81,8 +116,8 @@ def replay_operators(
             skips.add("launches no kernel in the replay")
             continue
         yield OperatorRow(
-            device=str(measured.header.device.get("name", "")),
-            design=design.name,
+            device=batch.device,
+            design=batch.design.name,
             suite=case.suite,
             kind=case.kind.name.lower() if case.kind is not None else case.name,
             case=name,

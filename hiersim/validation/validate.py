@@ -20,9 +20,10 @@ from hiersim.frontends.published.recognize import published
 from hiersim.measure.constants import HostConstants, host_constants, stated_constants
 from hiersim.model.design import Design
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
+from hiersim.validation.crew import replay_all
 from hiersim.validation.devices import DEVICES, design_name
 from hiersim.validation.models import replay_models
-from hiersim.validation.operators import replay_counters, replay_operators
+from hiersim.validation.operators import Batch, batch_of, replay_counters
 from hiersim.validation.protocol import CLOCKS
 from hiersim.validation.rows import CounterRow, ModelRow, OperatorRow, Progress, Skips
 from hiersim.validation.sample import sampled
@@ -177,6 +178,7 @@ def validate(
     clock: str | None = None,
     match: str = "",
     sample: int | None = None,
+    workers: int | None = 1,
     progress: Progress | None = None,
 ) -> Validation:
     """Replay what was measured and compare.
@@ -195,8 +197,11 @@ def validate(
         Only cases whose name contains it.
     sample : int, optional
         At most so many cases of each class, chosen by their names; default: all.
+    workers : int, optional
+        Processes that replay operators; None: one for each core where there are many operators. A script guards its
+        calls with ``if __name__ == "__main__"``, as always with processes. The result is the same.
     progress : callable, optional
-        Told what is replayed, how many replays of a file are done and how many there are.
+        Told what is replayed, how many replays are done and how many there are.
 
     Raises
     ------
@@ -215,23 +220,24 @@ def validate(
     if sample is not None:
         files = [replace(found, measured=sampled(found.measured, sample, match)) for found in files]
     files, designs = _with_designs(files, given, skips)
-    operators: list[OperatorRow] = []
+    batches: list[Batch] = []
     models: list[ModelRow] = []
     counters: list[CounterRow] = []
     for found in files:
         measured, machine = found.measured, designs[found.device]
         others = (other.measured for other in files if other.device == found.device)
         host = stated_constants(measured) or measured_host(others)
-        operators += replay_operators(measured, machine, clocks, match, skips, tell, host)
+        batches.append(batch_of(measured, machine, clocks, match, host))
         models += replay_models(measured, machine, host, match, skips, tell)
         counters += replay_counters(measured, machine, match, skips, tell)
         for left in measured.skipped:
             skips.add(f"not measured: {left.why}", int(match in left.case))
+    operators = tuple(replay_all(batches, workers, skips, tell))
     return Validation(
         files=tuple(dict.fromkeys(found.path.name for found in files)),
         dates=tuple(found.measured.header.date for found in files),
         version=__version__,
-        operators=tuple(operators),
+        operators=operators,
         models=tuple(models),
         counters=tuple(counters),
         skipped=MappingProxyType(dict(sorted(skips.counts.items()))),

@@ -29,8 +29,8 @@ KEY: Final = (
 def tables(validation: Validation, worst: int = WORST) -> Iterator[Table]:
     """All tables that have rows, in the order in which `hiersim validate` prints them."""
     if validation.operators:
-        yield _group_table("operators by class", validation, validation.groups)
-        yield _group_table("operators by suite", validation, validation.totals)
+        yield group_table("operators by class", validation, validation.groups)
+        yield group_table("operators by suite", validation, validation.totals)
         if worst:
             yield _worst_table(validation, worst)
     if validation.models:
@@ -71,7 +71,8 @@ def _place(validation: Validation) -> tuple[str, ...]:
     return ("device",) if len(validation.machines) > 1 else ()
 
 
-def _group_table(title: str, validation: Validation, groups: Sequence[Group]) -> Table:
+def group_table(title: str, validation: Validation, groups: Sequence[Group]) -> Table:
+    """Errors of some groups of a validation, with a column of devices where it has several."""
     place = _place(validation)
     table = _columns(plain_table(title), (*place, "suite", "class"), _ERRORS)
     for group in groups:

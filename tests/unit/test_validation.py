@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -27,10 +28,11 @@ from hiersim.model.metrics import METRICS
 from hiersim.model.operators import DType, Kind
 from hiersim.run import simulate
 from hiersim.validation.accuracy import Pair, accuracy
+from hiersim.validation.crew import replay_all
 from hiersim.validation.devices import DEVICES
 from hiersim.validation.models import replay_models
-from hiersim.validation.operators import chosen_times, replay_counters, replay_operators, roofline_s
-from hiersim.validation.protocol import CLOCKS, free_of_host, with_cache, with_host
+from hiersim.validation.operators import Batch, batch_of, chosen_times, replay_counters, replay_operators, roofline_s
+from hiersim.validation.protocol import CLOCKS, MEASURED_AS, free_of_host, with_cache, with_host
 from hiersim.validation.rows import ModelRow, Skips
 from hiersim.validation.validate import measured_files, measured_host, validate
 
@@ -148,10 +150,10 @@ def test_only_the_last_cache_is_warm(h100: Design) -> None:
 
 
 def test_a_measured_host_replaces_what_was_measured_and_nothing_else(h100: Design) -> None:
-    found = with_host(h100, HostConstants(launch_eager=17e-6, start=-1e-9, compiled_call=1.0))
-    assert found.host == replace(h100.host, launch_eager=17_000_000, start=0)
+    found = with_host(h100, HostConstants(launch_eager=17e-6, start=-1e-9, compiled_call=66e-6))
+    assert found.host == replace(h100.host, launch_eager=17_000_000, start=0, region_entry=66_000_000)
     assert with_host(h100, HostConstants()) is h100
-    known = {item.name for item in fields(HostConstants)} - {"compiled_call"}
+    known = {MEASURED_AS.get(item.name, item.name) for item in fields(HostConstants)}
     assert known <= {item.name for item in fields(h100.host)}
 
 
@@ -374,6 +376,35 @@ def words(value: Any) -> set[str]:
     if isinstance(value, dict):
         return set(value).union(*map(words, value.values()))
     return set().union(*map(words, value)) if isinstance(value, list) else set()
+
+
+def test_other_processes_give_the_same_bytes(h100: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part is sent, in order, with the cases that it needs and no more; two processes replay them alike."""
+    names = [f"pointwise/relu/{number}" for number in range(7)]
+    cases = [*(case(name) for name in names), case("none", rows=(), suite="launch")]
+    times = [*(time(name, 1e-6 * (3 + place)) for place, name in enumerate(names)), time("none")]
+    batch = batch_of(measured(cases, times=tuple(times)), h100, CLOCKS, "")
+    parts = list(batch.parts(3))
+    assert [len(part.times) for part in parts] == [3, 3, 2]
+    assert [sorted(part.cases) for part in parts] == [names[:3], names[3:6], ["none", names[6]]]
+    monkeypatch.setattr("hiersim.validation.crew.PART", 3)
+    alone, together = Skips(), Skips()
+    said: list[int] = []
+    rows = list(replay_all([batch], 1, alone, lambda *told: None))
+    assert rows == list(replay_all([batch], 2, together, lambda name, done, count: said.append(done)))
+    assert (alone.counts, len(rows), said) == (together.counts, 7, list(range(8)))
+    assert alone.counts == {"suite launch: no operators of the device": 1}
+
+
+def killed(part: Batch) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_one_line(h100: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(measured([case()], times=(time(),)), h100, CLOCKS, "")
+    monkeypatch.setattr("hiersim.validation.crew._replayed", killed)
+    with pytest.raises(HiersimError, match="was killed"):
+        list(replay_all([batch], 2, Skips(), lambda *told: None))
 
 
 def test_every_key_has_an_entry_in_the_glossary(file: Callable[..., Path]) -> None:
