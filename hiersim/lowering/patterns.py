@@ -31,7 +31,8 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
 
     A kernel with a gather or a scatter reads in runs where it reads a part of a tensor; one with a scatter writes in
     runs where it writes a part of one. Where as many bytes are touched as a tensor has, the access counts as in order,
-    but for a gather with an index for each element, which finds each of them anywhere.
+    but for a gather with an index for each element, which finds each of them anywhere. A part of a tensor that is no
+    number of its rows is what another operator of a fused kernel slices, unless there are such indices.
     """
     kernels = len(graph)
     gathers = _kernels_with(graph, (Kind.GATHER, Kind.SCATTER))
@@ -57,12 +58,16 @@ def access_patterns(graph: KernelGraph) -> AccessPatterns:
 
 
 def _by_element(graph: KernelGraph, run: IntArray) -> IntArray:
-    """`run` with one element where each element of the result has an index of its own."""
+    """`run` with one element where each element of the result has an index of its own.
+
+    Where none has in a fused kernel, a run of one element is no row of a table, but part of what is sliced: in order.
+    """
     tensors, reads = graph.tensors, graph.reads
     bits = np.array([BITS[dtype] for dtype in DType], np.int64)[tensors.tensor_dtype]
     whole = np.isin(tensors.tensor_dtype, [int(DType.INT64), int(DType.INT32)])
     result = run.copy()
-    alone = np.diff(graph.operator_ptr) == 1
+    single = np.diff(graph.operator_ptr) == 1
+    alone = single.copy()
     alone[alone] = graph.operators.kind[graph.operator_ptr[:-1][alone]] == Kind.GATHER
     tables = np.repeat(alone, np.diff(reads.ptr)) & ~whole[reads.tensor]
     for place in np.flatnonzero((run > 0) | tables).tolist():
@@ -70,8 +75,11 @@ def _by_element(graph: KernelGraph, run: IntArray) -> IntArray:
         others = reads.tensor[reads.ptr[kernel] : reads.ptr[kernel + 1]]
         elements = int(reads.size[place]) * 8 // int(bits[reads.tensor[place]])
         counts = tensors.tensor_bytes[others] * 8 // bits[others]
+        element = max(1, int(bits[reads.tensor[place]]) // 8)
         if elements > 1 and bool((whole[others] & (counts == elements)).any()):
-            result[place] = max(1, int(bits[reads.tensor[place]]) // 8)
+            result[place] = element
+        elif run[place] == element and not single[kernel]:
+            result[place] = IN_ORDER
     return result
 
 

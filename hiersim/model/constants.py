@@ -31,7 +31,7 @@ class Constants:
     link: Factor = Factor(65)
     """Clock cycles until a thread that waits for it has the result of one, branches and all."""
     access: Factor = Factor(12)
-    """FP32 FLOPs of a load or store of a library's row kernel: address, bound, its share of a loop, six instructions."""
+    """FP32 FLOPs of a load or store of a library's row kernel: address, bound, share of a loop, six instructions."""
     handling: Factor = Factor(2)
     """FP32 FLOPs of each element that such an access brings or takes: a conversion."""
     narrow_loads: Factor = Factor(3.2)
@@ -49,11 +49,11 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "operations, about two cycles of a core); scattered atomic additions take as long",
         "special_function": "read off the bundled H100 measurements: softmax less log-softmax of one row of 65536 BF16 "
         "columns, 32 FLOPs for an exponential and a division; plausible 12 to 20",
-        "link": "4 cycles from an instruction to the next that needs it, about 20 in the special-function unit (Jia et al., "
-        "Dissecting the NVIDIA Volta GPU architecture via microbenchmarking, 2018); read off softmax and log-softmax of "
-        "64 to 1024 FP32 columns of the bundled H100 measurements, one warp for each scheduler, 60 to 75",
-        "access": "read off softmax and log-softmax of 64 to 65536 columns and maxima of the bundled H100 measurements, and "
-        "softmax of LLMCompass (ISCA 2024): less for the wider accesses; plausible 8 to 16",
+        "link": "4 cycles from an instruction to the next that needs it, about 20 in the special-function unit (Jia et "
+        "al., Dissecting the NVIDIA Volta GPU architecture via microbenchmarking, 2018); read off softmax and "
+        "log-softmax of 64 to 1024 FP32 columns of the bundled H100 measurements, a warp for each scheduler, 60 to 75",
+        "access": "read off softmax and log-softmax of 64 to 65536 columns and maxima of the bundled H100 "
+        "measurements, and softmax of LLMCompass (ISCA 2024): less for the wider accesses; plausible 8 to 16",
         "handling": "assumption: one conversion instruction; a row that L2 holds takes the same in BF16 and in FP32",
         "narrow_loads": "fitted to the bundled H100 products whose rows are not aligned: 2.6 to 3.8 accesses per cycle "
         "and core over five tile shapes; 16 B accesses are copied asynchronously and are bound by load_bandwidth",

@@ -51,6 +51,8 @@ class Batch:
     design: Design
     host: HostConstants | None
     """Measured on the same device, for what the clock `wall` timed; None: the design's own host."""
+    release: tuple[int, int] | None
+    """Release of PyTorch that was measured, as far as it is known."""
     clocks: tuple[str, ...]
     cases: Mapping[str, Case]
     times: tuple[tuple[Key, MeasuredTime | None], ...]
@@ -69,8 +71,8 @@ def batch_of(
     """All operators of a file."""
     times = chosen_times(measured, clocks, match)
     return Batch(
-        device=str(measured.header.device.get("name", "")), design=design, host=host, clocks=tuple(clocks),
-        cases=measured.cases, times=tuple(times.items()),
+        device=str(measured.header.device.get("name", "")), design=design, host=host, release=measured.release,
+        clocks=tuple(clocks), cases=measured.cases, times=tuple(times.items()),
     )  # fmt: skip
 
 
@@ -104,9 +106,7 @@ def replay_batch(batch: Batch, skips: Skips, progress: Progress) -> Iterator[Ope
             continue
         try:
             if name not in traces:
-                traces = {
-                    name: case.trace(release=measured.release)
-                }  # times of a case follow each other: one is enough
+                traces = {name: case.trace(release=batch.release)}  # times of a case follow each other: one is enough
             machine = machines.of(time.clock, cache)
             result = replay(traces[name], kernels_as_measured(traces[name], time, machine, case.fusion), machine)
         except HiersimError as error:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hiersim.config.load import load_design
 from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilder, TensorKey, accesses
+from hiersim.fusion.build import group
 from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import lower
 from hiersim.lowering.patterns import access_patterns
@@ -133,3 +134,38 @@ def test_a_gather_takes_the_share_of_its_rows(name: str, width: int) -> None:
     slow = max(1.0, achieved(timings, Access(), channels, sector).moved / pattern.moved)
     assert program.traffic()[0][-1] == moved
     assert ticks == pytest.approx(moved * slow * TICKS_PER_SECOND / rate, rel=1e-3)
+
+
+def test_a_slice_beside_a_gather_in_one_kernel_is_in_order() -> None:
+    """Of two parts that a fused kernel reads, rows of a table are anywhere, and what is no number of rows is sliced."""
+    tensors, elements = TensorBuilder(), 4
+
+    def key(shape: tuple[int, ...], role: Role, dtype: DType = DType.FP32, output: bool = False) -> TensorKey:
+        size = int(np.prod(shape)) * (8 if dtype is DType.INT64 else elements)
+        storage = tensors.storage(Storage(size=size, role=role, output=output))
+        return TensorKey(storage=storage, dtype=dtype, shape=shape, size=size)
+
+    table, padded = key((4096, 32), Role.WEIGHT), key((8, 32, 67), Role.INPUT)
+    indices, result = key((512,), Role.INPUT, DType.INT64), key((512, 32), Role.ACTIVATION, output=True)
+    looked_up = key((512, 32), Role.ACTIVATION)
+    part = 512 * 32 * elements
+    rows = [
+        Row(
+            name=f"aten.{name}", module="", phase=Phase.FORWARD, flags=Flag.NONE, dtype=DType.FP32, cost=Cost(kind=kind)
+        )
+        for name, kind in (("embedding", Kind.GATHER), ("add", Kind.POINTWISE))
+    ]
+    reads = [[(table, part), (indices, indices.size)], [(looked_up, part), (padded, part)]]
+    trace = Trace(
+        header=TraceHeader(name="lookup"),
+        graph=OperatorGraph(
+            operators=OperatorBuilder(rows).build(),
+            reads=accesses(reads, tensors),
+            writes=accesses([[(looked_up, part)], [(result, part)]], tensors),
+            tensors=tensors.build(),
+        ),
+    )
+    graph = group(trace, np.zeros(2, np.int64), "both")
+    assert len(graph) == 1
+    patterns = access_patterns(graph)
+    assert sorted((0, *patterns.runs)[found] for found in patterns.read.tolist()) == [0, 0, 32 * elements]
