@@ -180,6 +180,8 @@ ENTRY main {{
         ("dot(x.1, weight.1)", "dot(x.1, weight.9)", "is not defined before", 19),
         ("dot(x.1, weight.1)", "dot(x.1, weight.1", "is not defined before", 19),
         ("f32[32,64]{1,0} dot(", "f31[32,64]{1,0} dot(", "element type 'f31' is not known", 19),
+        ("f32[32,64]{1,0} dot(", "f32[3<=2,64]{1,0} dot(", "is not a shape", 19),
+        ("f32[32,64]{1,0} dot(", "f32[32,]{1,0} dot(", "is not a shape", 19),
         ("rhs_contracting_dims={0}", "rhs_contracting_dims={7}", "contracts a dimension", 19),
         ("rhs_contracting_dims={0}", "rhs_contracting_dims={}", "contracts 64 elements with 1", 19),
         ("index=0\n  one.1", "index=8\n  one.1", "takes a part that its operand lacks", 13),

@@ -18,8 +18,9 @@ DTYPES: Final = {
     "f8e4m3b11fnuz": DType.FP8, "f8e4m3fnuz": DType.FP8, "f8e5m2fnuz": DType.FP8, "f8e8m0fnu": DType.FP8,
 }  # fmt: skip
 """Element types by XLA's names; 4-bit integers take a byte, as in XLA's memory."""
-_ARRAY: Final = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^{}]*\})?")
-_SPACE: Final = re.compile(r"S\((\d+)\)")
+_SIZE: Final = r"(?:<=)?\d{1,19}"
+_ARRAY: Final = re.compile(rf"([a-z]\w*)\[((?:{_SIZE}(?:,{_SIZE})*)?)\](\{{[^{{}}]*\}})?")
+_SPACE: Final = re.compile(r"S\((\d{1,9})\)")
 
 Fail = Callable[[str], NoReturn]
 
@@ -82,7 +83,7 @@ def _shape(text: str, fail: Fail, depth: int) -> tuple[Shape, str]:
         return None, text[found.end() :]
     if kind not in DTYPES:
         fail(f"element type '{kind}' is not known")
-    numbers = [int(size.lstrip("<=")) for size in sizes.split(",") if size.strip("<=")]
+    numbers = [int(size.removeprefix("<=")) for size in sizes.split(",") if size]
     if len(numbers) > 64 or prod(numbers) >= 2**62:
         fail(f"'{text[:40]}' is too large")
     space = _SPACE.search(layout or "")
