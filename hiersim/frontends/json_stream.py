@@ -11,7 +11,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -109,7 +109,7 @@ class _Scanner:
                 value, end = _DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 problem = error.msg
-            except (RecursionError, ValueError):
+            except (RecursionError, ValueError, InvalidOperation):
                 raise self.fail("holds a value that is nested too deeply or has too many digits") from None
             else:
                 if end < len(self.text) or self.ended:

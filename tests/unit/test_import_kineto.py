@@ -252,6 +252,7 @@ BROKEN = [
     (GOOD.replace('"dur": 20', '"dur": 90000000000000000'), "spans more than 26 days"),
     ('{"traceEvents": ' + "[" * 100_000, "nested too deeply"),
     ('{"traceEvents": [' + '{"ph": ' + "9" * 5000 + "}]}", "too many digits"),
+    ('{"traceEvents": [{"ts": 1e+' + "9" * 40 + "}]}", "too many digits"),
     (" " * (2**21), "holds a megabyte of blanks"),
     (b"\x1f\x8b\x08garbage", "cannot be read"),
     (gzip.compress(GOOD.encode())[:-20], "cannot be read"),
