@@ -117,8 +117,8 @@ def _replays(workload: Workload, design: Design) -> Dispatch:
     _check((call + max(host.start, between) + own + host.latency) * count + int(entered.sum()))
     first = workload.graph.host_syncs != 0
     first[:1] = True
-    if workload.graph.entries is not None:  # of one region that is only assumed, the first kernel is first anyway
-        first |= workload.graph.entries.calls > 0
+    if workload.graph.entered is not None:
+        first |= workload.graph.entered.calls > 0
     return Dispatch(
         host_ticks=np.where(first, call, 0).astype(np.int64) + entered,
         launch_latency=np.full(count, host.latency, np.int64),

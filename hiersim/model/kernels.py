@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -14,6 +15,9 @@ from hiersim.model.operators import Accesses, IntArray, OperatorTable, Role, Ten
 GUARDS_OF_A_WEIGHT: Final = 4
 """What TorchDynamo checks for each parameter of a module: `python -m benchmarks.guards` counts 20 guards, and 8 more
 for each linear layer, which has two parameters (torch 2.13)."""
+
+TOKEN_MODULE: Final = re.compile(r"token\.(\d{1,9})(\.|$)")
+"""How the module of an operator begins where one trace makes several tokens."""
 
 
 class Launch(IntEnum):
@@ -81,8 +85,8 @@ class KernelGraph(Memo):
     def entered(self) -> Entries | None:
         """What the host does to enter compiled code; None where the framework launches every kernel.
 
-        Where nothing is known of regions, all compiled kernels are one: it is entered before the first of them, and
-        after each wait of the host, with guards on the weights.
+        Where nothing is known of regions, all compiled kernels are one: it is entered before the first of them, of
+        each token where there are several, and after each wait of the host, with guards on the weights.
         """
         return self.entries if self.entries is not None else self.derived(_one_region)
 
@@ -92,8 +96,20 @@ def _one_region(graph: KernelGraph) -> Entries | None:
     compiled = np.flatnonzero(graph.launch == Launch.COMPILED)
     if not len(compiled):
         return None
-    _, first = np.unique(np.cumsum(graph.host_syncs != 0)[compiled], return_index=True)
+    called = np.stack([_tokens(graph), np.cumsum(graph.host_syncs != 0)])[:, compiled]
+    first = np.ones(len(compiled), np.bool_)
+    first[1:] = np.any(called[:, 1:] != called[:, :-1], axis=0)
+    guarded = first.copy()
+    guarded[1:] &= called[0, 1:] != called[0, :-1]
     columns = {name: np.zeros(len(graph), np.int64) for name in ("calls", "guards", "recompiled", "traced")}
     columns["calls"][compiled[first]] = 1
-    columns["guards"][compiled[0]] = GUARDS_OF_A_WEIGHT * int((graph.tensors.storage_role == Role.WEIGHT).sum())
+    columns["guards"][compiled[guarded]] = GUARDS_OF_A_WEIGHT * int((graph.tensors.storage_role == Role.WEIGHT).sum())
     return Entries(**columns)
+
+
+def _tokens(graph: KernelGraph) -> IntArray:
+    """(K,) the token that each kernel works on, where modules say so; else -1."""
+    found = [TOKEN_MODULE.match(text) for text in graph.operators.strings]
+    number = np.array([int(token.group(1)) if token else -1 for token in found], np.int64)
+    tokens: IntArray = number[graph.operators.module[graph.operator_ptr[:-1]]]
+    return tokens

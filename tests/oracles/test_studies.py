@@ -65,14 +65,15 @@ def test_gpus_wait_two_fifths_to_three_fifths_of_eager_training_on_h100_and_fusi
     assert [claim.agrees for claim in answered("waiting")[0].claims] == [Agreement.PARTLY, Agreement.YES]
 
 
-def test_what_compilers_save_adds_up_to_the_speed_up_and_the_newest_gpu_gains_most() -> None:
+def test_what_compilers_save_adds_up_and_the_newest_gpu_gains_most_where_there_is_a_tenth_to_gain() -> None:
     for row in rows("compilers"):
         saved = sum(value for key, value in row.items() if key.endswith("_saved"))
         assert saved == pytest.approx(1 - 1 / row["speedup"])
     for table in answered("compilers")[0].tables:
         gains = [row["speedup"] for row in table.rows]
         assert gains == sorted(gains, reverse=True)
-        assert table.rows[0]["design"] == "h100-sxm"
+        assert table.rows[0]["design"] == "h100-sxm" or gains[0] < 1.1
+    assert sum(table.rows[0]["speedup"] > 1.5 for table in answered("compilers")[0].tables) >= 3
 
 
 def test_prefill_wants_flops_on_a100_and_decode_wants_bandwidth_everywhere() -> None:

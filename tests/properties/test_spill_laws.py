@@ -82,7 +82,7 @@ def test_stacks_of_three_to_eight_tiers_are_drawn() -> None:
     """Of two tiers, cores and their memory, nothing can be spilled: other laws draw those."""
     seen: set[int] = set()
 
-    @settings(max_examples=150, phases=(Phase.generate,), derandomize=True, database=None)
+    @settings(max_examples=500, phases=(Phase.generate,), derandomize=True, database=None)
     @given(hosted_designs(device=5000))
     def collect(design: Design) -> None:
         seen.add(len(design.memory))

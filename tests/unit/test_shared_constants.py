@@ -82,7 +82,7 @@ def test_a_device_that_alone_tells_a_value_is_missed_when_it_is_left_out(problem
     first, second = rows
     assert first.others.factors["constants.address"] == 1.0
     assert first.others.left == {"constants.address": "nothing depends on it"}
-    assert first.others.factors["constants.special_function"] == pytest.approx(1.3, rel=0.03)
+    assert first.others.factors["constants.special_function"] == pytest.approx(1.3, rel=0.05)
     assert first.change > 0.01
     assert abs(second.change) < 0.008
     assert second.others.left == {}
