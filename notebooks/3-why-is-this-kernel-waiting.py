@@ -82,8 +82,8 @@ shares = shares.loc[:, shares.max() > 0.05]
 
 # %% [markdown]
 # Products spend most of their time on useful arithmetic, attention half. Additions and layer norm have hardly any to do: they
-# wait for bandwidth. GELU moves as many bytes as an addition, but the code around its function takes nearly as long as they do
-# (*padding*), so that little of the wait shows.
+# wait for bandwidth. GELU moves as many bytes as an addition, but its function (*useful*) and the code around it (*padding*)
+# take about half of that time, so that less of the wait shows.
 
 # %% [markdown]
 # ## One kernel, closely
