@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hiersim import bundled
-from hiersim.config import ours
+from hiersim.config import bundled_files
 from hiersim.config.document import Document, PathKey, read_document, walk
 from hiersim.errors import DesignError, HiersimError, nearest
 from hiersim.model.design import Design
@@ -158,8 +158,8 @@ def design_of(document: Document) -> Design:
 
     if document.ours:
         try:
-            return priced(ours.design(document.data).checked())
-        except ours.FAULTS:
+            return priced(bundled_files.design(document.data).checked())
+        except bundled_files.FAULTS:
             pass  # which of them, and where, the validator tells
     from pydantic import ValidationError
 

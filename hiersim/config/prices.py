@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hiersim import bundled
-from hiersim.config import ours
+from hiersim.config import bundled_files
 from hiersim.config.document import read_document
 from hiersim.model.prices import History, PriceBook
 
@@ -61,8 +61,8 @@ def _bundled() -> PriceBook:
     document, history = read_document(folder / PRICES, f"{shown}/{PRICES}"), _Later(folder, shown)
     if document.ours:
         try:
-            return ours.price_book(document.data, history)
-        except ours.FAULTS:
+            return bundled_files.price_book(document.data, history)
+        except bundled_files.FAULTS:
             pass  # which of them, and where, the validator tells
     from hiersim.config.price_schema import read_prices
 
