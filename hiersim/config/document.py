@@ -38,7 +38,7 @@ class Document:
     data: dict[str, Any]
     lines: dict[PathKey, int]
     base: Document | None = None
-    ours: bool = False
+    bundled: bool = False
     """It came with hiersim, without a fault that a parser would see."""
 
     def line(self, path: PathKey) -> int | None:
@@ -82,7 +82,7 @@ def read_document(
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DesignError(f"is not UTF-8 text at byte {error.start}", file=file, expected="a YAML file") from None
-    found = parse_quickly(text, file, what, most) if bundled.is_ours(path) else None
+    found = parse_quickly(text, file, what, most) if bundled.is_bundled(path) else None
     return found or parse_document(text, file, what, most)
 
 
@@ -100,7 +100,7 @@ def parse_quickly(text: str, file: str, what: str = "design", most: int = MAX_VA
         return None
     if not isinstance(builder.root, dict):
         return None
-    return Document(file=file, data=builder.root, lines=builder.lines, ours=True)
+    return Document(file=file, data=builder.root, lines=builder.lines, bundled=True)
 
 
 def parse_document(text: str, file: str, what: str = "design", most: int = MAX_VALUES) -> Document:

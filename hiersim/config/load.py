@@ -68,8 +68,8 @@ def read_extended(place: tuple[Path, str], chain: tuple[Path, ...]) -> Document:
         raise DesignError(problem, file=file, line=line, key="extends", expected=expected)
     parent = read_extended((local, str(local)) if is_file else resolve(base), (*chain, path.resolve()))
     data = own_identity(merge(parent.data, document.data, ()), document, path)
-    both = document.ours and parent.ours
-    return Document(file=file, data=data, lines=document.lines, base=parent, ours=both)
+    both = document.bundled and parent.bundled
+    return Document(file=file, data=data, lines=document.lines, base=parent, bundled=both)
 
 
 def own_identity(data: dict[str, Any], document: Document, path: Path) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def design_of(document: Document) -> Design:
     """The checked `Design` of a document."""
     from hiersim.config.pricing import priced
 
-    if document.ours:
+    if document.bundled:
         try:
             return priced(bundled_files.design(document.data).checked())
         except bundled_files.FAULTS:

@@ -59,7 +59,7 @@ def load_prices(folder: str | Path | None = None) -> PriceBook:
 def _bundled() -> PriceBook:
     folder, shown = bundled.prices(), "configs/prices"
     document, history = read_document(folder / PRICES, f"{shown}/{PRICES}"), _Later(folder, shown)
-    if document.ours:
+    if document.bundled:
         try:
             return bundled_files.price_book(document.data, history)
         except bundled_files.FAULTS:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hiersim import bundled, units
-from hiersim.config import ours, schema
+from hiersim.config import bundled_files, schema
 from hiersim.config.document import parse_document, parse_quickly, read_document, walk
 from hiersim.config.load import MAX_EXTENDS, design_of, load_design, merge, read_extended, resolve, valid_keys
 from hiersim.config.pricing import priced
@@ -63,9 +63,9 @@ def test_libyaml_reads_our_files_as_ruamel_does(path: Path) -> None:
     """Values, their order and their lines: so that it does not matter which of the two is there."""
     text = path.read_text()
     found, wanted = parse_quickly(text, path.name), parse_document(text, path.name)
-    assert bundled.is_ours(path)
-    assert found is not None and found.ours and not wanted.ours
-    assert dataclasses.replace(found, ours=False) == wanted
+    assert bundled.is_bundled(path)
+    assert found is not None and found.bundled and not wanted.bundled
+    assert dataclasses.replace(found, bundled=False) == wanted
     assert json.dumps(found.data) == json.dumps(wanted.data)
 
 
@@ -73,8 +73,8 @@ def test_libyaml_reads_our_files_as_ruamel_does(path: Path) -> None:
 def test_our_designs_are_read_alike_with_and_without_the_validator(name: str) -> None:
     """Every value and its type."""
     document = read_extended(resolve(name), ())
-    found, wanted = ours.design(document.data), design_of(dataclasses.replace(document, ours=False))
-    assert document.ours
+    found, wanted = bundled_files.design(document.data), design_of(dataclasses.replace(document, bundled=False))
+    assert document.bundled
     assert found.checked() == found
     assert repr(dataclasses.asdict(priced(found))) == repr(dataclasses.asdict(wanted))
 
@@ -87,9 +87,9 @@ def test_our_designs_are_read_alike_with_and_without_the_validator(name: str) ->
 def test_a_fault_in_our_files_is_told_by_the_validator(tmp_path: Path, old: str, new: str) -> None:
     document = read_document(write(tmp_path, "base.yaml", FULL.replace(old, new, 1)))
     messages = []
-    for is_ours in (True, False):
+    for is_bundled in (True, False):
         with pytest.raises(DesignError) as caught:
-            design_of(dataclasses.replace(document, ours=is_ours))
+            design_of(dataclasses.replace(document, bundled=is_bundled))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
 
@@ -101,7 +101,7 @@ def test_what_libyaml_objects_to_is_read_again(text: str) -> None:
 
 
 def test_files_of_others_are_not_ours(tmp_path: Path) -> None:
-    assert not bundled.is_ours(tmp_path / "h100-sxm.yaml")
+    assert not bundled.is_bundled(tmp_path / "h100-sxm.yaml")
 
 
 def write(folder: Path, name: str, text: str) -> Path:
