@@ -35,7 +35,7 @@ def traces() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_folder("traces").glob("*.npz"))}
 
 
-def is_ours(path: Path) -> bool:
+def is_bundled(path: Path) -> bool:
     """True for a file of the bundled designs or of the price book."""
     return path.parent in (_folder("configs"), prices())
 
