@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import hiersim as hs
 from hiersim.cli.main import main
 from hiersim.errors import FusionError, HiersimError, TraceError
+from hiersim.frontends.integrity import Checker, check_partition
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.results import Result
@@ -84,6 +86,17 @@ def test_an_edited_grouping_is_replayed_as_it_stands(tmp_path: Path) -> None:
     one = hs.simulate(hs.load_trace(path), design, fusion="mine")
     assert (two.to_dict()["kernels"], one.to_dict()["kernels"]) == (2, 1)
     assert one.time < two.time
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_an_archive_whose_grouping_has_no_kernels_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "chain.jsonl"
+    path.write_text(ROWS + KERNELS)
+    trace = hs.load_trace(path)
+    partition = trace.groupings["mine"]
+    broken = dataclasses.replace(partition, ptr=partition.ptr[:length])
+    with pytest.raises(TraceError, match=r"groupings\.mine\.ptr: has no kernels"):
+        check_partition(broken, trace.graph, Checker("chain.npz", "groupings.mine"))
 
 
 def test_recomputing_an_operator_is_a_choice_of_the_row(tmp_path: Path) -> None:
