@@ -64,6 +64,8 @@ class Done(NamedTuple):
     columns: Columns
     seconds: float
     """How long a process worked on them."""
+    cpu_seconds: float
+    """Processor time of that."""
 
 
 class Sent(NamedTuple):
@@ -71,6 +73,7 @@ class Sent(NamedTuple):
 
     data: bytes
     seconds: float
+    cpu_seconds: float
 
     @property
     def columns(self) -> Columns:
@@ -90,9 +93,9 @@ class Bench:
     def done(self, points: Sequence[int]) -> Done:
         """These points, run one after the other; one thread at a time, since they would share one interpreter."""
         with self._lock:
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), time.thread_time()
             columns = columns_of([self.row(point) for point in points])
-            return Done(columns, time.perf_counter() - began)
+            return Done(columns, time.perf_counter() - began, time.thread_time() - busy)
 
     def row(self, point: int) -> Row:
         """One row; a point that cannot be run says why."""
@@ -181,4 +184,4 @@ def work(name: str, points: Sequence[int], parcel: Parcel | None = None) -> Sent
     if name not in _BENCHES:
         raise MissingJobError(name)
     done = _BENCHES[name].done(points)
-    return Sent(pickle.dumps(done.columns, protocol=pickle.HIGHEST_PROTOCOL), done.seconds)
+    return Sent(pickle.dumps(done.columns, protocol=pickle.HIGHEST_PROTOCOL), done.seconds, done.cpu_seconds)

@@ -15,7 +15,7 @@ from hiersim.errors import TraceError
 from hiersim.frontends.load import load_trace
 from hiersim.run import simulate
 
-SECONDS = 2.0
+SECONDS = 5.0
 MEGABYTES = 500
 
 MESSAGES: dict[str, tuple[str, ...]] = {
