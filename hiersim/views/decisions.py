@@ -141,6 +141,7 @@ def advice_notes(advice: Advice) -> list[str]:
         "worse are replays (of counts, one more or less, brought to 10 %), for: what that much more memory costs",
         "energy: its elasticity, over what has figures; cores come with their units; "
         f"rates and times add up to {advice.scaling_sum:.3f} (1 by the scaling law where nothing is at a kink)",
+        "a capacity may pay further out than 10 %: `hiersim knees` looks for the sizes at which it does",
     ]
     return lines + (
         [f"{hidden} more resources move the speed by less than {percent(LITTLE)} (-v shows them)"] if hidden else []

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hiersim.lowering.host import region_ticks
+from hiersim.model.operators import Kind
 from hiersim.model.timeline import WORK, Entry
 from hiersim.results import MAIN_ENGINE, Result
 from hiersim.units import TICKS_PER_SECOND, Ticks, show_bytes, show_ticks
@@ -319,8 +322,31 @@ def tier_summary(results: Sequence[Result]) -> list[str]:
             saved = base.home_bytes - result.home_bytes
             line += f"; {base.makespan / max(result.makespan, 1):.2f} x the speed of the first column"
             line += f", {show_bytes(abs(saved))} {'less' if saved >= 0 else 'more'} {home} traffic"
-        lines.append(line + peak_words(base, result))
+        lines.append(line + copies_words(base, result) + peak_words(base, result))
+    unsold = [
+        result.design.name for result in results if result.design.device.price is None
+        and any(other.design.device.price is not None for other in results)
+    ]  # fmt: skip
+    if unsold:
+        names = " and ".join(dict.fromkeys(unsold))
+        lines.append(f"{names}: no device is sold with these values at a known price; `device.price` gives one")
     return lines + [line for result, heading in pairs for line in region_words(result, heading)]
+
+
+def copies_words(base: Result, result: Result) -> str:
+    """Why a compiled run of the same trace launches more kernels: copies, mostly of layouts, that eager mode lacks."""
+    more = len(result.graph) - len(base.graph)
+    if more <= 0 or result.trace.name != base.trace.name or result.fusion == base.fusion:
+        return ""
+    copies = _copies(result) - _copies(base)
+    return f", {more} more kernels" + (f" with {copies} more copies among them" if copies > 0 else "")
+
+
+def _copies(result: Result) -> int:
+    """Kernels that do nothing but copy."""
+    graph = result.graph
+    copying = np.concatenate(([0], np.cumsum(graph.operators.kind == Kind.COPY)))[graph.operator_ptr]
+    return int((np.diff(copying) == np.diff(graph.operator_ptr)).sum())
 
 
 def peak_words(base: Result, result: Result) -> str:

@@ -148,10 +148,13 @@ def _wholes(points: Iterable[Point], x: Scale, y: Scale, frame: Frame, filled: b
         yield mark
         if point is not last:
             continue
-        late = a > frame.right - 130
-        anchor, shift = ("end", -13) if late else ("start", 13)
         name = point.name.split(" on ")[0].split(" (")[0]
-        yield text(a + shift, b + 5, name, anchor, font_weight="600", **_HALO)
+        if filled:
+            late = a > frame.right - 130
+            anchor, shift = ("end", -13) if late else ("start", 13)
+            yield text(a + shift, b + 5, name, anchor, font_weight="600", **_HALO)
+        else:  # below: the arrow to the other run begins at its side
+            yield text(a, b + 24, name, "middle", font_weight="600", **_HALO)
 
 
 def _rate(value: float) -> str:
