@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import engines, fusing, hierarchy, processes, road
+from benchmarks import engines, fusing, hierarchy, road, whole_processes
 from benchmarks.measure import Figure, Line, Sample, Skipped, machine
 from benchmarks.report import markdown, paste, save
 from benchmarks.workloads import roomy, trace_of
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
-    "start": lambda options: processes.cold_start(options.repeats),
+    "start": lambda options: whole_processes.cold_start(options.repeats),
     "engines": lambda options: engines.same_programs(options.repeats),
     "large": lambda options: engines.large_programs(options.repeats),
     "tiles": lambda options: engines.by_tiles(options.repeats, options.largest),
@@ -30,7 +30,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "layers": lambda options: road.by_layers(options.repeats),
     "operators": lambda options: road.by_operators(options.repeats, options.largest),
     "fusing": lambda options: fusing.large_traces(options.repeats, options.largest),
-    "memory": lambda options: iter([processes.large_trace(options.largest)]),
+    "memory": lambda options: iter([whole_processes.large_trace(options.largest)]),
     "rooflines": lambda options: road.against_rooflines(options.repeats),
     "peers": lambda options: peers(options.repeats),
 }

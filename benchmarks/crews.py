@@ -33,6 +33,7 @@ import hiersim as hs
 from benchmarks.processes import cpu_seconds, note_peaks
 from hiersim.model.trace import Trace
 from hiersim.sweeps import job
+from hiersim.sweeps.axes import Vary
 from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import RESULTS
 from hiersim.testing.synthetic import layered_trace
@@ -51,7 +52,7 @@ def trace_of(name: str) -> Trace:
     return layered_trace(LAYERS) if name == "layers" else hs.load_trace(str(RELU))
 
 
-def axes(points: int) -> dict[str, str]:
+def axes(points: int) -> Vary:
     """About so many designs: sizes of the L2 and bandwidths of the HBM, as many of each."""
     side = round(points**0.5)
     return {
@@ -63,8 +64,7 @@ def axes(points: int) -> dict[str, str]:
 def watched() -> list[float]:
     """Processor seconds of each run of points from now on, as it comes back; also of those of this process itself."""
     found: list[float] = []
-    own, sent = job.Bench.done, job.Sent.columns.fget
-    assert sent is not None
+    own, sent = job.Bench.done, vars(job.Sent)["columns"].fget
 
     def done(self: job.Bench, points: Sequence[int]) -> job.Done:
         made = own(self, points)
@@ -73,7 +73,8 @@ def watched() -> list[float]:
 
     def columns(self: job.Sent) -> Columns:
         found.append(self.cpu_seconds)
-        return sent(self)  # type: ignore[no-any-return]
+        made: Columns = sent(self)
+        return made
 
     job.Bench.done = done  # type: ignore[method-assign]
     job.Sent.columns = property(columns)  # type: ignore[assignment,method-assign]

@@ -88,7 +88,14 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 def notebook() -> str:
     """One cell that shows the sliders."""
     source = f"import hiersim as hs\nhs.explore(hs.load_trace({TRACE!r}), hs.load_design({DESIGN!r}))"
-    cell = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "a",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": source,
+    }
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
