@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from hiersim import units
 from hiersim.errors import UnitError, nearest
 from hiersim.model import design as value
+from hiersim.model.compute import Blocking, Compute, Dataflow, MatrixUnit, Systolic, VectorUnit
 from hiersim.model.constants import Constants
 from hiersim.model.design_changes import read_tile
 from hiersim.model.operators import DType
@@ -266,7 +267,7 @@ def to_design(model: DesignModel) -> value.Design:
     compute = model.compute
     matrix = None
     if compute.matrix is not None:
-        matrix = value.MatrixUnit(
+        matrix = MatrixUnit(
             peak=_by_dtype(compute.matrix.peak),
             tile=compute.matrix.tile,
             efficiency=units.Share(compute.matrix.efficiency),
@@ -274,7 +275,7 @@ def to_design(model: DesignModel) -> value.Design:
             stand_in={_dtype(name): _dtype(target) for name, target in compute.matrix.stand_in.items()},
             systolic=_systolic(compute.matrix.systolic),
         )
-    vector = value.VectorUnit(
+    vector = VectorUnit(
         peak=_by_dtype(compute.vector.peak),
         special=units.FlopsPerSecond(compute.vector.special),
         efficiency=units.Share(compute.vector.efficiency),
@@ -295,7 +296,7 @@ def to_design(model: DesignModel) -> value.Design:
     design = value.Design(
         name=model.name,
         title=model.title,
-        compute=value.Compute(vector=vector, matrix=matrix, blocking=value.Blocking(compute.blocking), **plain),
+        compute=Compute(vector=vector, matrix=matrix, blocking=Blocking(compute.blocking), **plain),
         memory=tuple(_tier(name, tier) for name, tier in model.memory.items()),
         host=value.Host(**model.host.model_dump()),
         links=tuple(_link(name, link) for name, link in model.links.items()),
@@ -316,12 +317,12 @@ def to_design(model: DesignModel) -> value.Design:
     return with_models(design, streamed)
 
 
-def _systolic(model: SystolicModel | None) -> value.Systolic | None:
+def _systolic(model: SystolicModel | None) -> Systolic | None:
     if model is None:
         return None
     fields = model.model_dump()
-    fields["dataflow"] = value.Dataflow(fields["dataflow"])
-    return value.Systolic(**fields)
+    fields["dataflow"] = Dataflow(fields["dataflow"])
+    return Systolic(**fields)
 
 
 def _dtype(name: str) -> DType:

@@ -10,7 +10,8 @@ from typing import Final
 from hiersim.errors import DesignError
 from hiersim.lowering.figures import DTYPE_FIELDS, FIXED_UNIT, SLOWNESS_UNIT, Figures, fixed
 from hiersim.lowering.systolic import Arrays
-from hiersim.model.design import Arbitration, Blocking, Design, Management, Place, Tier
+from hiersim.model.compute import Blocking
+from hiersim.model.design import Arbitration, Design, Management, Place, Tier
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
@@ -151,7 +152,7 @@ class Machine:
             "exchange": int(compute.exchange),
             "link": round(constants.link * TICKS_PER_SECOND / int(compute.clock)),
             "narrow_rate": max(1, min(UNLIMITED, round(constants.narrow_loads * int(compute.clock)))),
-            "lookup_rate": max(1, addresses * FIXED_UNIT // fixed(constants.lookup) // self.cores),
+            "lookup_rate": max(1, min(UNLIMITED, addresses * FIXED_UNIT // fixed(constants.lookup) // self.cores)),
             "relaunch": int(compute.start_up) + int(self.design.host.start),
             "batched_side": int(compute.vector.batched_side or 0),
             "window_set_up": int(compute.window_set_up),

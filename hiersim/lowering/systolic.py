@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.model.design import Dataflow, Systolic
+from hiersim.model.compute import Dataflow, Systolic
 
 if cython.compiled:
     from cython.cimports.hiersim.exact import product, total

@@ -6,18 +6,8 @@ from enum import Enum
 from typing import Final
 
 from hiersim.errors import nearest
-from hiersim.model.design import (
-    Arbitration,
-    Dataflow,
-    Design,
-    Management,
-    MatrixUnit,
-    Place,
-    Replacement,
-    Scope,
-    Start,
-    Tier,
-)
+from hiersim.model.compute import Dataflow, MatrixUnit
+from hiersim.model.design import Arbitration, Design, Management, Place, Replacement, Scope, Start, Tier
 from hiersim.model.operators import DType
 
 LARGEST_ARRAY: Final = 65536

@@ -6,23 +6,19 @@ import dataclasses
 
 from hypothesis import strategies as st
 
+from hiersim.model.compute import Compute, Dataflow, MatrixUnit, Systolic, VectorUnit
 from hiersim.model.design import (
     Arbitration,
-    Compute,
-    Dataflow,
     Design,
     Host,
     Link,
     Management,
-    MatrixUnit,
     Order,
     Placement,
     Replacement,
     Scope,
     Start,
-    Systolic,
     Tier,
-    VectorUnit,
 )
 from hiersim.model.operators import DType
 from hiersim.units import (

@@ -23,30 +23,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "properties"), str(ROOT / "tests
 
 from corpus import cases  # noqa: E402
 from gates import COMPILED, REFERENCE  # noqa: E402
+from interpreted import EVENT_CORE  # noqa: E402
 from mutants import Mutant  # noqa: E402
 from tables import report  # noqa: E402
 from trial import Bench, engine_of, judge  # noqa: E402
 
 from hiersim.engines import compiled, reference  # noqa: E402
 
-CORE: Final = (
-    "columns",
-    "state",
-    "book",
-    "boundaries",
-    "drift",
-    "repeats",
-    "machine",
-    "graph",
-    "landmarks",
-    "transitions",
-    "stream",
-)
-"""In the order of their imports."""
 MODULES: Final = (
     "hiersim.engines.ledger",
     "hiersim.engines.reference",
-    *(f"hiersim.engines.core.{name}" for name in CORE),
+    *(f"hiersim.engines.core.{name}" for name in EVENT_CORE),
 )
 
 

@@ -16,7 +16,8 @@ import pytest
 from build import design_from, matmul
 from hiersim.frontends.load import load_trace
 from hiersim.fusion.eager import eager
-from hiersim.model.design import Dataflow, Design
+from hiersim.model.compute import Dataflow
+from hiersim.model.design import Design
 from hiersim.model.operators import Kind
 from hiersim.run import simulate
 from hiersim.units import ceil_div

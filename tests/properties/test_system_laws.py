@@ -15,7 +15,8 @@ from hiersim.frontends.tables import OperatorBuilder, Row, Storage, TensorBuilde
 from hiersim.fusion.eager import eager
 from hiersim.lowering.lower import compulsory_bytes, lower
 from hiersim.lowering.residency import profile_reuse
-from hiersim.model.design import Blocking, Design, Management, Scope, Tier
+from hiersim.model.compute import Blocking
+from hiersim.model.design import Design, Management, Scope, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import BITS, DType, Flag, Kind, Phase, Role
 from hiersim.model.timeline import ENGINES

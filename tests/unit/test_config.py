@@ -20,6 +20,7 @@ from hiersim.config.document import parse_document, parse_quickly, read_document
 from hiersim.config.load import MAX_EXTENDS, design_of, load_design, merge, read_extended, resolve, valid_keys
 from hiersim.config.pricing import priced
 from hiersim.errors import DesignError
+from hiersim.model import compute
 from hiersim.model import design as value
 from hiersim.model.constants import SOURCES, Constants
 from hiersim.model.design import Arbitration, Design, Management, Replacement, Scope, Start
@@ -424,8 +425,8 @@ def test_a_systolic_unit_is_read_changed_and_held_to_its_tile() -> None:
         "compute.matrix.tile": [128, 8, 128],
     }
     unit = design.replace(dict(reversed(changes.items()))).compute.matrix.systolic  # type: ignore[union-attr]
-    assert unit == value.Systolic(
-        rows=128, columns=128, arrays=8, dataflow=value.Dataflow.INPUT_STATIONARY, overlap=False
+    assert unit == compute.Systolic(
+        rows=128, columns=128, arrays=8, dataflow=compute.Dataflow.INPUT_STATIONARY, overlap=False
     )  # type: ignore[arg-type]
     for path, text, problem, expected in (
         ("compute.matrix.systolic.rows", 64, "does not lie on an array of 64 rows", "[any, columns, rows]"),
@@ -514,10 +515,10 @@ def test_a_typo_comes_before_what_it_leaves_missing(tmp_path: Path) -> None:
 # Models and values mirror each other
 
 PAIRS = [
-    (schema.MatrixModel, value.MatrixUnit),
-    (schema.SystolicModel, value.Systolic),
-    (schema.VectorModel, value.VectorUnit),
-    (schema.ComputeModel, value.Compute),
+    (schema.MatrixModel, compute.MatrixUnit),
+    (schema.SystolicModel, compute.Systolic),
+    (schema.VectorModel, compute.VectorUnit),
+    (schema.ComputeModel, compute.Compute),
     (schema.TierModel, value.Tier),
     (schema.HostModel, value.Host),
     (schema.LinkModel, value.Link),
@@ -585,7 +586,7 @@ def test_the_names_of_dtypes_are_those_of_the_enum() -> None:
 
 def test_the_words_of_dataflows_are_those_of_the_enum() -> None:
     words = get_args(schema.SystolicModel.model_fields["dataflow"].annotation)
-    assert set(words) == {dataflow.value for dataflow in value.Dataflow}
+    assert set(words) == {dataflow.value for dataflow in compute.Dataflow}
 
 
 def test_the_words_of_tiers_are_those_of_the_enums() -> None:

@@ -19,8 +19,9 @@ from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
 from hiersim.lowering import tiling
 from hiersim.lowering.lower import lower
+from hiersim.model.compute import Blocking
 from hiersim.model.constants import Constants
-from hiersim.model.design import Blocking, Design
+from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.program import Program
 from hiersim.model.trace import Trace
