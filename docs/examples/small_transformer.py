@@ -1,7 +1,7 @@
 """A small transformer to measure on any machine: four layers of width 512, attention written out, 2 x 256 tokens, FP32.
 
-    PYTHONPATH=docs/examples hiersim measure torch small_transformer:build --device cpu -o small.jsonl
-    PYTHONPATH=docs/examples hiersim capture torch small_transformer:build --mode inductor -o small.npz
+PYTHONPATH=docs/examples hiersim measure torch small_transformer:build --device cpu -o small.jsonl
+PYTHONPATH=docs/examples hiersim capture torch small_transformer:build --mode inductor -o small.npz
 """
 
 from __future__ import annotations

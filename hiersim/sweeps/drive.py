@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from hiersim.errors import HiersimError, MissingExtraError
+from hiersim.processes import LostWorkerError, Processes
 from hiersim.sweeps.columns import Columns
 from hiersim.sweeps.folder import Span
 from hiersim.sweeps.job import Bench, MissingJobError, Parcel, Sent, hold, work
-from hiersim.sweeps.processes import LostWorkerError, Processes
 
 RUN_SECONDS: Final = 2.0
 """A run of points is as long as this takes, so that little is lost with a process, and handing out costs nothing."""

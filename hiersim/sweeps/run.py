@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -14,6 +13,7 @@ from hiersim.errors import HiersimError
 from hiersim.lowering.host import STREAM
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
+from hiersim.processes import cores
 from hiersim.run import DEFAULT_ENGINE
 from hiersim.sweeps.axes import Vary, normalized
 from hiersim.sweeps.columns import Columns, joined
@@ -206,7 +206,7 @@ def _compute(plan: Plan, gaps: Sequence[Span], keep: Callable[[Columns], None], 
     how.progress(done, size)
     crew = _crew(how)
     if crew is None:
-        workers = how.workers or _cores()
+        workers = how.workers or cores()
         alone(Bench(plan.job), todo, kept, how.patience if workers > 1 else None)
         crew = Pool(workers)
     if len(todo):
@@ -218,8 +218,3 @@ def _crew(how: How) -> Crew | None:
     if how.dask is not None:
         return Cluster(how.dask)
     return Guest(how.executor) if how.executor is not None else None
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Final
 
 from hiersim.errors import HiersimError
+from hiersim.processes import LostWorkerError, Processes, cores
 from hiersim.validation.operators import Batch, replay_batch
 from hiersim.validation.rows import OperatorRow, Progress, Skips
 
@@ -35,14 +33,13 @@ def replay_all(
     """
     count = sum(len(batch.times) for batch in batches)
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = workers if count >= WORTH else 1
+        workers = cores() if count >= WORTH else 1
     if workers < 2:
         for batch in batches:
             yield from replay_batch(batch, skips, progress)
         return
     parts = [part for batch in batches for part in batch.parts(PART)]
-    pool = ProcessPoolExecutor(min(workers, len(parts) or 1), mp_context=get_context("spawn"))
+    pool = Processes(min(workers, len(parts) or 1))
     try:
         done = 0
         for part, (rows, counts) in zip(parts, pool.map(_replayed, parts), strict=True):
@@ -52,10 +49,10 @@ def replay_all(
             for reason, number in counts.items():
                 skips.add(reason, number)
             yield from rows
-    except BrokenExecutor:
+    except LostWorkerError:
         raise HiersimError("a process that replays was killed", expected="--workers 1, or more memory") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.kill()
 
 
 def _replayed(part: Batch) -> tuple[list[OperatorRow], dict[str, int]]:

@@ -15,12 +15,12 @@ import pytest
 
 import hiersim as hs
 from hiersim.errors import HiersimError
+from hiersim.processes import LostWorkerError
 from hiersim.sweeps import drive, folder, job
 from hiersim.sweeps.drive import Pool, Todo, together
 from hiersim.sweeps.folder import Span
 from hiersim.sweeps.job import packed
 from hiersim.sweeps.plan import planned
-from hiersim.sweeps.processes import LostWorkerError
 from hiersim.sweeps.run import How, carried_out
 from hiersim.sweeps.spec import Spec
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from hiersim.sweeps.processes import LostWorkerError, Processes
+from hiersim.processes import LostWorkerError, Processes
 
 PATIENCE = 60.0
 """Seconds until a test says that something hangs."""

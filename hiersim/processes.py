@@ -25,6 +25,11 @@ SPAWN: Final = multiprocessing.get_context("spawn")
 """Started afresh: the same on every system, and no thread's lock is inherited."""
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class LostWorkerError(BrokenExecutor):
     """The process that worked on this call was killed, or could not be started."""
 
@@ -54,11 +59,11 @@ class Processes(Executor):
     ----------
     workers : int
         Processes.
-    begin, *arguments
+    begin, *arguments : optional
         Called first in each of them.
     """
 
-    def __init__(self, workers: int, begin: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, workers: int, begin: Callable[..., None] | None = None, *arguments: Any) -> None:
         self._begin = (begin, arguments)
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._staff = threading.Lock()
@@ -153,11 +158,12 @@ def _settle(future: Future[Any], answer: bytes) -> None:
         future.set_exception(value)
 
 
-def _work(connection: Connection, begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _work(connection: Connection, begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     """What a worker does: one call after the other, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and says when to end
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    begin(*arguments)
+    if begin is not None:
+        begin(*arguments)
     with suppress(EOFError):
         while True:
             connection.send_bytes(_answer(connection.recv_bytes()))
