@@ -246,7 +246,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="of each model")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth")
     parser.add_argument("--out", type=Path, help="JSON lines; what is there is not tried again")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     _prepare(arguments.library, arguments.mode)
     names = [f"{arguments.library}:{name}" for name in arguments.names]
     targets = names or (families() if arguments.library == "timm" else model_types())[:: arguments.every]
