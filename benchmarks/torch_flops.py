@@ -34,12 +34,23 @@ CORRECTED: Final = {
 """Where PyTorch 2.13 counts wrongly."""
 
 
+class _NoModules:
+    """Instead of torch's record of modules, which raises where a model's own autograd functions return views."""
+
+    parents: Final = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 def flops_by_torch(target: str, train: bool = False, workload: Workload = PLAIN) -> int:
     """Matrix FLOPs of one run of `target`, on meta tensors and with the attention that a GPU picks."""
     loaded = load_target(target, train, workload=workload)
     if not train:
         loaded.model.requires_grad_(False)
     counter = FlopCounterMode(display=False, custom_mapping=CORRECTED)
+    counter.mod_tracker = _NoModules()
     with torch.device("meta"), GpuAttention(), MetaValues(), counter, torch.set_grad_enabled(train):
         out = loaded.model(**loaded.kwargs)
         if train:

@@ -135,6 +135,41 @@ def test_external_ids_stand_in_for_correlations(tmp_path: Path) -> None:
     assert trace.graph.operators.kind.tolist() == [Kind.GEMM, Kind.POINTWISE, Kind.GEMM]
 
 
+def test_calls_without_correlation_are_joined_by_external_ids_of_their_own(tmp_path: Path) -> None:
+    """As ROCm's profiles have it: an operator of another number carries the same external id as a launch."""
+    profile = mlp_profile()
+    for event in profile.events:
+        if event["cat"] in ("cuda_runtime", "kernel"):
+            event["args"]["External id"] = event["args"].pop("correlation")
+        elif "Input Dims" in event["args"]:
+            event["args"]["External id"] = 3 if event["name"] == "aten::relu" else 100
+    trace = read(profile, tmp_path)
+    assert trace.graph.operators.kind.tolist() == [Kind.GEMM, Kind.POINTWISE, Kind.GEMM]
+    assert not any("could not be traced" in note for note in trace.header.notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("c10::Float8_e4m3fnuz", 1), ("c10::Float8_e8m0fnu", 1), ("BFloat16", 2), ("Half", 2), ("unsigned long int", 8)],
+)
+def test_element_types_have_their_size(kind: str, size: int, tmp_path: Path) -> None:
+    profile = ProfileWriter()
+    profile.operator("aten::relu", [[64, 512]], [(0, 20, 7)], types=[kind])
+    graph = read(profile, tmp_path).graph
+    assert graph.reads.size.tolist() == graph.writes.size.tolist() == [64 * 512 * size]
+
+
+def test_a_list_of_tensors_has_the_type_of_what_came_before(tmp_path: Path) -> None:
+    """A profile says `TensorList` where it says the type of single tensors."""
+    profile = ProfileWriter()
+    profile.operator("aten::relu", [[64, 512]], [(0, 20, 7)], types=["c10::BFloat16"])
+    for sides in ([[64, 512], [64, 512]], [[3, 512], [3, 512]]):
+        profile.operator("aten::cat", [sides, []], [(30, 20, 7)], types=["TensorList", "Scalar"], values=["", "0"])
+    graph = read(profile, tmp_path).graph
+    written = [int(graph.writes.size[graph.writes.ptr[row]]) for row in range(3)]
+    assert written == [64 * 512 * 2, 128 * 512 * 2, 6 * 512 * 4], "FP32 where nothing of that shape was there"
+
+
 def test_convolutions_find_their_result_and_their_gradients(tmp_path: Path) -> None:
     profile = ProfileWriter()
     x, w, y = [8, 64, 56, 56], [128, 64, 3, 3], [8, 128, 28, 28]

@@ -181,6 +181,8 @@ class _Writer:
         self.draft = draft
         self.latest: dict[tuple[Shape, DType], TensorKey] = {}
         """The tensor that an operand of this shape and type is taken for."""
+        self.types: dict[Shape, DType] = {}
+        """The type that tensors of a shape last had."""
         self.shapeless = 0
         self.places = {
             id(operator): (operators, index)
@@ -192,6 +194,7 @@ class _Writer:
         """One operator."""
         operator = group.operator
         if operator is not None and operator.dims:
+            calls.with_list_types(operator, self.types)
             try:
                 self._shaped(group, operator)
                 return
@@ -302,12 +305,14 @@ class _Writer:
         if found is None:
             found = self.draft.tensor(item.shape, item.dtype, Role.INPUT)
             self.latest[item.shape, item.dtype] = found
+        self.types[item.shape] = item.dtype
         return found
 
     def result(self, item: Operand) -> TensorKey:
         """A new tensor, taken for whatever has its shape and type from now on."""
         found = self.draft.tensor(item.shape, item.dtype)
         self.latest[item.shape, item.dtype] = found
+        self.types[item.shape] = item.dtype
         return found
 
     def _append(

@@ -28,7 +28,13 @@ DTYPES: Final[Mapping[str, DType]] = {
     "int": DType.INT32, "short int": DType.INT16, "short": DType.INT16, "signed char": DType.INT8, "char": DType.INT8,
     "unsigned char": DType.INT8, "bool": DType.BOOL, "c10::complex<float>": DType.COMPLEX64,
     "c10::Float8_e4m3fn": DType.FP8, "c10::Float8_e5m2": DType.FP8, "unsigned int": DType.INT32,
+    "c10::Float8_e4m3fnuz": DType.FP8, "c10::Float8_e5m2fnuz": DType.FP8, "c10::Float8_e8m0fnu": DType.FP8,
+    "c10::Float4_e2m1fn_x2": DType.INT8, "unsigned short int": DType.INT16, "unsigned short": DType.INT16,
+    "unsigned long int": DType.INT64, "unsigned long": DType.INT64, "long long": DType.INT64,
 }  # fmt: skip
+"""Element types as profiles name them; two FP4 numbers are one element of a byte."""
+_LIST: Final = "TensorList"
+_LOWER: Final = {name.rpartition("::")[2].lower(): dtype for name, dtype in DTYPES.items()}
 _SAME: Final = {
     "cudnn_batch_norm_backward": "native_batch_norm_backward", "miopen_batch_norm": "cudnn_batch_norm",
     "miopen_batch_norm_backward": "native_batch_norm_backward", "batch_norm_backward": "native_batch_norm_backward",
@@ -49,6 +55,19 @@ LOOK_AHEAD: Final = 24
 """Operators after a convolution or pooling among which one must take its result."""
 
 
+def with_list_types(operator: HostOp, types: Mapping[Shape, DType]) -> None:
+    """Give each tensor of a list the type that tensors of its shape last had.
+
+    A profile says `TensorList` instead of the types.
+    """
+    found: list[Any] = list(operator.types)
+    for index, dims in enumerate(operator.dims[: len(found)]):
+        if found[index] == _LIST and isinstance(dims, list):
+            sides = map(_shape, dims[:MAX_TENSORS])
+            found[index] = [DType.FP32 if shape is None else types.get(shape, DType.FP32) for shape in sides]
+    operator.types = tuple(found)
+
+
 def operands(operator: HostOp) -> tuple[Any, ...]:
     """Arguments in order: tensors as `Operand`, lists of them as tuples, else what the text says, or None."""
     return tuple(
@@ -61,7 +80,7 @@ def _argument(dims: Any, kind: Any, value: Any) -> Any:
     if isinstance(dims, list) and dims and isinstance(dims[0], list):
         kinds = kind if isinstance(kind, list) else []
         sides = [_shape(item) for item in dims[:MAX_TENSORS]]
-        types = [DTYPES.get(kinds[index] if index < len(kinds) else "", DType.FP32) for index in range(len(sides))]
+        types = [element_type(kinds[index] if index < len(kinds) else "") for index in range(len(sides))]
         return tuple(
             Operand(shape=shape, dtype=dtype) for shape, dtype in zip(sides, types, strict=True) if shape is not None
         )
@@ -69,8 +88,15 @@ def _argument(dims: Any, kind: Any, value: Any) -> Any:
     if shape is None:
         return None
     if shape or (isinstance(kind, str) and kind in DTYPES and not value):
-        return Operand(shape=shape, dtype=DTYPES.get(str(kind), DType.FP32))
+        return Operand(shape=shape, dtype=element_type(kind))
     return _plain(value)
+
+
+def element_type(kind: Any) -> DType:
+    """The element type of a tensor by its name in a profile, whatever its case and namespace; FP32 where it is new."""
+    if isinstance(kind, DType):
+        return kind
+    return _LOWER.get(str(kind).rpartition("::")[2].lower(), DType.FP32)
 
 
 def _shape(dims: Any) -> Shape | None:

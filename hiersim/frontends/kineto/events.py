@@ -41,7 +41,8 @@ class HostOp:
     end: int
     dims: tuple[Any, ...] = ()
     """`Input Dims`: sides of each argument, lists of sides for lists of tensors."""
-    types: tuple[str, ...] = ()
+    types: tuple[Any, ...] = ()
+    """`Input type`: names of element types, `TensorList` for lists."""
     values: tuple[Any, ...] = ()
     """`Concrete Inputs`: texts of the arguments that are no tensors."""
     parent: HostOp | None = None
@@ -72,6 +73,8 @@ class Profile:
     threads: dict[str, list[HostOp]] = field(default_factory=dict)
     launches: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Correlation id -> thread and time of the call that launched it."""
+    launches_by_external: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """External id -> the same, of calls that have no correlation id (profiles of ROCm, cut down ones)."""
     device: list[DeviceEvent] = field(default_factory=list)
     by_external: dict[int, HostOp] = field(default_factory=dict)
     on_host: list[HostOp] = field(default_factory=list)
@@ -117,10 +120,14 @@ def _take(profile: Profile, category: str, event: Mapping[str, Any], args: Mappi
         profile.launched = True
         if category not in _LAUNCH:
             return 0
-        correlation = _whole(args.get("correlation"))
-        if correlation < 0:
+        correlation, external = _whole(args.get("correlation")), _external(args)
+        call = (str(event.get("tid")), _ticks(event.get("ts")))
+        if correlation >= 0:
+            profile.launches[correlation] = call
+        elif external >= 0:
+            profile.launches_by_external.setdefault(external, call)
+        else:
             return 0
-        profile.launches[correlation] = (str(event.get("tid")), _ticks(event.get("ts")))
     elif category in _OPERATOR or (category == "python_function" and _is_module(event)):
         _host_op(profile, category, event, args)
     else:
@@ -142,7 +149,7 @@ def _host_op(profile: Profile, category: str, event: Mapping[str, Any], args: Ma
     )  # fmt: skip
     profile.shapes = profile.shapes or any(operator.dims)
     profile.threads.setdefault(str(event.get("tid")), []).append(operator)
-    external = _whole(args.get("External id", args.get("external id")))
+    external = _external(args)
     if external >= 0 and category != "user_annotation":
         profile.by_external.setdefault(external, operator)
 
@@ -153,7 +160,7 @@ def _device_event(category: str, event: Mapping[str, Any], args: Mapping[str, An
         name=str(event.get("name", ""))[:400], activity=_DEVICE[category], start=_ticks(event.get("ts")),
         duration=_ticks(event.get("dur", 0)), device=device, stream=_whole(args.get("stream", event.get("tid"))),
         correlation=_whole(args.get("correlation")), size=max(0, size),
-        external=_whole(args.get("External id", args.get("external id"))),
+        external=_external(args),
     )  # fmt: skip
 
 
@@ -165,6 +172,10 @@ def _ticks(value: Any) -> int:
     if not 0 <= number < MAX_MICROSECONDS:
         raise ValueError(f"a time is {str(value)[:40]} microseconds")
     return int(number * TICKS_PER_MICROSECOND)
+
+
+def _external(args: Mapping[str, Any]) -> int:
+    return _whole(args.get("External id", args.get("external id")))
 
 
 def _whole(value: Any) -> int:
@@ -190,7 +201,7 @@ def innermost(profile: Profile, file: str) -> Iterator[tuple[DeviceEvent, HostOp
         return
     wanted: dict[str, list[tuple[int, int]]] = {}
     for index, event in enumerate(profile.device):
-        launch = profile.launches.get(event.correlation) if event.correlation >= 0 else None
+        launch = _launch(profile, event)
         if launch is not None:
             wanted.setdefault(launch[0], []).append((launch[1], index))
     found: dict[int, tuple[HostOp | None, int]] = {}
@@ -202,9 +213,16 @@ def innermost(profile: Profile, file: str) -> Iterator[tuple[DeviceEvent, HostOp
         if operator is None:
             operator = profile.by_external.get(event.external)
         if time < 0:
-            launch = profile.launches.get(event.correlation)
+            launch = _launch(profile, event)
             time = launch[1] if launch is not None else operator.start if operator else event.start
         yield event, operator, time
+
+
+def _launch(profile: Profile, event: DeviceEvent) -> tuple[str, int] | None:
+    """Thread and time of the call that launched an event."""
+    if event.correlation >= 0:
+        return profile.launches.get(event.correlation)
+    return profile.launches_by_external.get(event.external) if event.external >= 0 else None
 
 
 def nest(operators: list[HostOp]) -> None:

@@ -8,6 +8,7 @@ and convolutional states are kept as the model keeps them.
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, Final
 
 import torch
@@ -47,7 +48,7 @@ def model_inputs(model: nn.Module, workload: Workload, train: bool) -> tuple[dic
             kwargs["bbox"] = torch.zeros(batch, tokens, 4, dtype=torch.long)
     if "pixel_values" in names and (main == "pixel_values" or beside):
         shape = _image(config, workload)
-        pair = (2,) if type(model).__name__.endswith("KeypointMatching") else ()
+        pair = (2,) if _matches(model) else ()
         kwargs["pixel_values"] = torch.zeros(batch, *pair, *shape, dtype=dtype)
         words.append(f"{batch} {'pairs of ' if pair else ''}images of {shape[-2]} x {shape[-1]}")
     if main in ("input_features", "input_values"):
@@ -133,6 +134,11 @@ def _contrastive(config: Any) -> bool:
     """Text and images beside each other, as CLIP; not images as tokens."""
     both = getattr(config, "vision_config", None) is not None and getattr(config, "text_config", None) is not None
     return both and not any("image_tok" in name for name in vars(config))
+
+
+def _matches(model: nn.Module) -> bool:
+    """Whether a model takes pairs of images: it, or the head of its module, matches their key points."""
+    return any(name.endswith("KeypointMatching") for name in vars(sys.modules[type(model).__module__]))
 
 
 def _tokens(config: Any, workload: Workload) -> int:

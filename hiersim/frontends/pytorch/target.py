@@ -27,6 +27,7 @@ _DTYPES = {
     torch.float64: DType.FP64, torch.float32: DType.FP32, torch.float16: DType.FP16, torch.bfloat16: DType.BF16,
     torch.float8_e4m3fn: DType.FP8, torch.float8_e5m2: DType.FP8, torch.int64: DType.INT64, torch.uint64: DType.INT64,
     torch.int32: DType.INT32, torch.uint32: DType.INT32, torch.int16: DType.INT16, torch.uint16: DType.INT16,
+    torch.float8_e4m3fnuz: DType.FP8, torch.float8_e5m2fnuz: DType.FP8, torch.float8_e8m0fnu: DType.FP8,
     torch.int8: DType.INT8, torch.uint8: DType.INT8, torch.bool: DType.BOOL, torch.complex64: DType.COMPLEX64,
 }  # fmt: skip
 _LIBRARIES = {
