@@ -29,9 +29,9 @@ MODES: Final = ("eager", "compiled", "graph")
 """Who launches: the framework, code that a compiler made, or one replay of a captured CUDA graph."""
 CACHES: Final = ("warm", "cold", "as-is")
 """What the last-level cache holds when a call begins: the same buffers, none of them, or what ran before."""
-CLOCKS: Final = ("events", "profiler", "wall", "host")
+CLOCKS: Final = ("events", "profiler", "wall", "host", "processor")
 """Device events around a batch of calls, durations of the kernels themselves, the host's clock from call to
-completion, or the host's clock until the call returns."""
+completion, the host's clock until the call returns, or the processor time of a call on one thread of a CPU."""
 
 
 RELEASE: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")

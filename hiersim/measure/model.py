@@ -16,7 +16,7 @@ from hiersim.errors import HiersimError, MeasurementError, one_line
 from hiersim.frontends.measured import Case, End, MeasuredKernel, MeasuredTime, Skipped, Summary
 from hiersim.frontends.pytorch.target import Target, loss_of
 from hiersim.measure import environment, profile
-from hiersim.measure.clock import Clock, clock_of, no_garbage, quantiles
+from hiersim.measure.clock import Clock, CpuClock, CudaClock, clock_of, no_garbage, quantiles
 from hiersim.measure.kernels import Tell, precision
 from hiersim.measure.materialize import dtype_name, load_real, weight_bytes
 from hiersim.measure.recipe import case_name
@@ -29,6 +29,7 @@ PROFILED: Final = 5
 NOTES: Final = (
     "wall: from the call on an idle device until its results are there; host: until the call returns; events: the "
     "device from the first launch to the last result; one call each, caches as the call before left them",
+    "processor: processor time of the call, where PyTorch runs on one thread of a CPU",
     "profiler: durations of all kernels of one call, added up; on a CPU, each operator's own time",
     "kernels are in launch order; on a CPU an operator's own time stands for a kernel, views and allocations included",
     "bundled models: normal weights, random tokens; a training step is forward, loss, backward, AdamW (foreach)",
@@ -166,9 +167,11 @@ class _Run:
             raise MeasurementError("PyTorch replayed no graph", expected="a model that writes none of its inputs")
         common: dict[str, Any] = {"case": self.case, "mode": self.mode, "cache": "as-is"}
         writer.write(MeasuredTime(**common, clock="wall", **quantiles(wall)))
-        if self.clock.kind == "cuda":
+        if isinstance(self.clock, CudaClock):
             writer.write(MeasuredTime(**common, clock="events", **quantiles(device)))
             writer.write(MeasuredTime(**common, clock="host", **quantiles(host)))
+        elif "processor" in self.clock.clocks:
+            writer.write(MeasuredTime(**common, clock="processor", **quantiles(host)))
         runs = alike(runs)  # where the profiler fails, the times above are good all the same
         sums = [sum(kernel.seconds for kernel in run) for run in runs]
         writer.write(MeasuredTime(**common, clock="profiler", launches=len(runs[0]), **quantiles(sums)))
@@ -184,13 +187,11 @@ class _Run:
         return summary
 
     def _one(self) -> tuple[float, float, float]:
-        """Wall, host and device seconds of one call."""
+        """Wall, host and device seconds of one call; on a CPU wall, processor and wall."""
         self.clock.synchronize()
-        if self.clock.kind == "cpu":
-            start = time.perf_counter_ns()
-            self.call()
-            seconds = (time.perf_counter_ns() - start) * 1e-9
-            return seconds, seconds, seconds
+        if isinstance(self.clock, CpuClock):
+            wall, processor = self.clock.one(self.call, 1)
+            return wall, processor, wall
         first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start = time.perf_counter_ns()
         first.record()

@@ -21,7 +21,15 @@ from hiersim.results import Result
 from hiersim.run import kernels_of, replay
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
-from hiersim.validation.protocol import CLOCKS, REPLAYED_CACHES, REPLAYED_MODES, free_of_host, with_cache, with_host
+from hiersim.validation.protocol import (
+    CLOCKS,
+    LAUNCHING,
+    REPLAYED_CACHES,
+    REPLAYED_MODES,
+    free_of_host,
+    with_cache,
+    with_host,
+)  # fmt: skip
 from hiersim.validation.rows import TICK_S, CounterRow, OperatorRow, Progress, Skips, refusal
 
 COMPILED: Final = "inductor-rules"
@@ -246,6 +254,6 @@ class Machines:
 
     def of(self, clock: str, cache: str) -> Design:
         if (clock, cache) not in self._made:
-            design = self._launching if clock == "wall" else self._design
+            design = self._launching if clock in LAUNCHING else self._design
             self._made[clock, cache] = with_cache(free_of_host(design, clock), cache)
         return self._made[clock, cache]

@@ -8,9 +8,11 @@ from hiersim.measure.constants import HostConstants, shown
 from hiersim.model.design import Design
 from hiersim.units import TICKS_PER_SECOND
 
-CLOCKS: Final = ("profiler", "events", "wall")
-"""The most direct first: durations of kernels, device events, which contain the gaps, and the host's clock from a call
-on an idle device until its results are there, which contains the launch."""
+CLOCKS: Final = ("profiler", "events", "processor", "wall")
+"""The most direct first: durations of kernels, device events, which contain the gaps, the processor time of a call on
+one thread of a CPU, and the host's clock from a call on an idle device until its results are there."""
+LAUNCHING: Final = ("processor", "wall")
+"""Clocks whose times contain the launch."""
 REPLAYED_CACHES: Final = ("warm", "cold")
 """States of the last-level cache that a replay can begin with."""
 REPLAYED_MODES: Final = ("eager", "compiled")
@@ -24,10 +26,10 @@ MEASURED_AS: Final = {"compiled_call": "region_entry"}
 def free_of_host(design: Design, clock: str) -> Design:
     """`design` when kernels queue behind another one, so that launches cost nothing.
 
-    Clock `events` contains the device's own gap before each kernel (`host.start`), clock `profiler` does not; clock
-    `wall` contains the launch, and the design stays as it is.
+    Clock `events` contains the device's own gap before each kernel (`host.start`), clock `profiler` does not; clocks
+    `wall` and `processor` contain the launch, and the design stays as it is.
     """
-    if clock == "wall":
+    if clock in LAUNCHING:
         return design
     changes: dict[str, int] = {f"host.{name}": 0 for name in FREE_HOST}
     changes |= {f"host.{name}": 0 for name in FREE_ENTRY if getattr(design.host, name) is not None}

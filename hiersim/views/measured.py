@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_ORDER: Final = ("profiler", "events", "wall", "host")
-_LAUNCH_ORDER: Final = ("host", "wall", "events", "profiler")
+_ORDER: Final = ("profiler", "events", "processor", "wall", "host")
+_LAUNCH_ORDER: Final = ("host", "wall", "processor", "events", "profiler")
 """Clocks, the most telling first."""
 
 
@@ -42,11 +42,15 @@ def print_measured(measured: Measured, constants: Mapping[str, float], console: 
 def _models(measured: Measured) -> Table:
     from rich.table import Table
 
-    table = Table("model", "mode", "wall", "kernels", "launches", "coverage", "peak", box=None, header_style="bold")
+    own = {(time.case, time.mode): time.median_s for time in measured.times if time.clock == "processor"}
+    columns = ("wall", *(["processor"] if own else []), "kernels", "launches", "coverage", "peak")
+    table = Table("model", "mode", *columns, box=None, header_style="bold")
     for row in measured.summaries:
+        processor = own.get((row.case, row.mode))
         peak = "" if row.peak_bytes is None else f"{row.peak_bytes / 1e9:.2f} GB"
         table.add_row(
-            row.case.removeprefix("model/"), row.mode, show_seconds(row.wall_s), show_seconds(row.kernel_s),
+            row.case.removeprefix("model/"), row.mode, show_seconds(row.wall_s),
+            *([show_seconds(processor) if processor else ""] if own else []), show_seconds(row.kernel_s),
             str(row.launches), f"{row.coverage:.1%}", peak,
         )  # fmt: skip
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from hiersim.cli.main import status  # noqa: E402
 from hiersim.errors import MeasurementError  # noqa: E402
 from hiersim.frontends.measured import Measured, load_measured  # noqa: E402
-from hiersim.measure.clock import CudaClock, quantiles  # noqa: E402
+from hiersim.measure.clock import CpuClock, CudaClock, quantiles  # noqa: E402
 from hiersim.measure.counted import main as counted_process  # noqa: E402
 from hiersim.measure.counters import count_kernels, counted, read_report  # noqa: E402
 from hiersim.measure.kernels import Request, measure_kernels  # noqa: E402
@@ -478,6 +479,22 @@ def test_a_case_that_fails_is_named_and_the_others_go_on(tmp_path: Path, monkeyp
 
 def good(case: str, clock: Any, make: Any) -> Iterator[Any]:
     yield from clock.times(case, "eager", lambda: None)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_processor_time_is_that_of_one_thread_alone(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rows = list(CpuClock(torch.device("cpu"), 0.001).times("case", "eager", lambda: time.sleep(0.01)))
+    finally:
+        torch.set_num_threads(before)
+    found = {(row.clock, row.cache): row.min_s for row in rows}
+    clocks = ("wall", "processor") if threads == 1 else ("wall",)
+    assert set(found) == {(clock, cache) for clock in clocks for cache in ("warm", "cold")}
+    assert found["wall", "warm"] >= 0.01
+    assert found.get(("processor", "cold"), 0.0) <= found["wall", "cold"]
+    assert found.get(("processor", "warm"), 0.0) < 0.005, "who sleeps takes no processor"
 
 
 def test_a_model_is_measured_eager_and_compiled(tmp_path: Path) -> None:

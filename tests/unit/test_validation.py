@@ -163,6 +163,7 @@ def test_the_profiler_is_preferred_and_events_stand_in() -> None:
         times=(
             time(clock="events", median=2e-5), time(), time(cache="warm", clock="events"),
             time("other", clock="wall"), time("host only", clock="host"), time("model/x"),
+            time("other", cache="warm", clock="wall"), time("other", cache="warm", clock="processor"),
         ),
     )  # fmt: skip
     found = chosen_times(data)
@@ -170,10 +171,11 @@ def test_the_profiler_is_preferred_and_events_stand_in() -> None:
         ("pointwise/relu", "eager", "cold"): "profiler",
         ("pointwise/relu", "eager", "warm"): "events",
         ("other", "eager", "cold"): "wall",
+        ("other", "eager", "warm"): "processor",
         ("host only", "eager", "cold"): None,
     }
     assert chosen_times(data, ("profiler",))["pointwise/relu", "eager", "warm"] is None
-    assert list(chosen_times(data, match="oth")) == [("other", "eager", "cold")]
+    assert list(chosen_times(data, match="oth")) == [("other", "eager", "cold"), ("other", "eager", "warm")]
 
 
 def test_the_roofline_is_bytes_over_bandwidth_or_flops_over_peak(h100: Design) -> None:
@@ -214,7 +216,7 @@ def test_what_cannot_be_replayed_is_counted_by_reason(h100: Design) -> None:
         "cache as-is: nothing is known of its state": 1,
         "graph: the case carries no captured schedule": 1,
         "suite launch: no operators of the device": 1,
-        "not timed by profiler or events or wall": 1,
+        "not timed by profiler or events or processor or wall": 1,
     }
     assert {reason: skips.counts.get(reason) for reason in expected} == expected
     others = {reason: count for reason, count in skips.counts.items() if reason not in expected}
