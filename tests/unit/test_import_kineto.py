@@ -148,6 +148,18 @@ def test_calls_without_correlation_are_joined_by_external_ids_of_their_own(tmp_p
     assert not any("could not be traced" in note for note in trace.header.notes)
 
 
+def test_profiles_of_intel_gpus_have_queues_for_streams_and_no_properties(tmp_path: Path) -> None:
+    profile = mlp_profile()
+    for event in profile.events:
+        event["cat"] = event["cat"].replace("cuda_runtime", "xpu_runtime")
+        if event["cat"] == "kernel":
+            event["args"] |= {"sycl queue": event["args"].pop("stream"), "l0 queue": "0x000055d08b8fc138"}
+            event["tid"] = 0
+    trace = read({**profile.whole(), "deviceProperties": []}, tmp_path)
+    assert trace.graph.operators.kind.tolist() == [Kind.GEMM, Kind.POINTWISE, Kind.GEMM]
+    assert trace.measured is not None and set(trace.measured.stream.tolist()) == {7, 20}
+
+
 @pytest.mark.parametrize(
     ("kind", "size"),
     [("c10::Float8_e4m3fnuz", 1), ("c10::Float8_e8m0fnu", 1), ("BFloat16", 2), ("Half", 2), ("unsigned long int", 8)],

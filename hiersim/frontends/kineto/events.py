@@ -156,9 +156,10 @@ def _host_op(profile: Profile, category: str, event: Mapping[str, Any], args: Ma
 
 def _device_event(category: str, event: Mapping[str, Any], args: Mapping[str, Any]) -> DeviceEvent:
     device, size = _whole(args.get("device")), _whole(args.get("bytes"))
+    stream = args.get("stream", args.get("sycl queue", event.get("tid")))
     return DeviceEvent(
         name=str(event.get("name", ""))[:400], activity=_DEVICE[category], start=_ticks(event.get("ts")),
-        duration=_ticks(event.get("dur", 0)), device=device, stream=_whole(args.get("stream", event.get("tid"))),
+        duration=_ticks(event.get("dur", 0)), device=device, stream=_whole(stream),
         correlation=_whole(args.get("correlation")), size=max(0, size),
         external=_external(args),
     )  # fmt: skip
