@@ -49,6 +49,7 @@ HF = [
     hf("CLIPModel", config=()),
     hf("wav2vec2", sequence=16_000),
     hf("patchtst"),
+    hf("informer", config=("encoder_layers=1", "decoder_layers=1", "prediction_length=8")),  # its context follows
     hf("decision_transformer", config=("n_layer=2",), sequence=16),
     hf("llama4", config=("text_config.num_hidden_layers=2",), sequence=64),
     hf("resnet", True, ("depths=[1, 1, 1, 1]",)),

@@ -93,6 +93,18 @@ def test_a_binary_search_halves_its_list() -> None:
         assert cost_of(call(f"aten.{name}.Tensor", *args, out=found)).vector_flops == 20 * 3
 
 
+def test_a_matrix_times_a_vector_is_sums_of_rows() -> None:
+    """No matrix FLOPs: torch's counter counts none, and libraries run it on the vector unit."""
+    cost = cost_of(call("aten.mv.default", tensor(6, 8), tensor(8), out=tensor(6)))
+    assert (cost.kind, cost.dims, cost.vector_flops, cost.matrix_flops) == (Kind.REDUCTION, (6, 8), 2 * 6 * 8, 0)
+    assert cost_of(call("aten.dot.default", tensor(8), tensor(8), out=tensor())).dims == (1, 8)
+
+
+def test_membership_compares_each_with_each() -> None:
+    cost = cost_of(call("aten.isin.Tensor_Tensor", tensor(4, 5), tensor(3), out=tensor(4, 5)))
+    assert cost.vector_flops == 4 * 5 * 3
+
+
 def test_substitution_takes_half_a_product_with_the_matrix() -> None:
     matrix, right = tensor(2, 8, 8), tensor(2, 8, 3)
     cost = cost_of(call("aten.linalg_solve_triangular.default", matrix, right, out=right))

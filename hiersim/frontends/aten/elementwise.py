@@ -99,6 +99,14 @@ def histogram(call: Call) -> Cost:
     return Cost(kind=Kind.SCATTER, vector_flops=call.args[0].elements)
 
 
+def compared(call: Call) -> Cost:
+    """Each value is compared with each of a few (`isin`)."""
+    few = call.args[1]
+    return Cost(
+        kind=Kind.POINTWISE, vector_flops=call.size * (few.elements if isinstance(few, Operand) else 1)
+    )  # fmt: skip
+
+
 def binary_search(sorted_at: int, values_at: int) -> Rule:
     """One comparison for each halving of the sorted list, per value."""
 

@@ -20,6 +20,7 @@ from hiersim.frontends.aten.elementwise import (
     addc,
     binary_search,
     clamp,
+    compared,
     embedding_backward,
     gelu,
     gelu_backward,
@@ -68,8 +69,10 @@ _SPECIAL: Final = words(
 _COPIES: Final = words(
     "copy _to_copy clone cat stack constant_pad_nd fill zero zeros ones full zeros_like ones_like full_like new_zeros "
     "new_ones new_full arange scalar_tensor repeat flip roll convert_element_type iota contiguous _unsafe_masked_index "
-    "slice_backward select_backward slice_scatter select_scatter lift_fresh_copy eye linspace reflection_pad2d "
-    "replication_pad2d pixel_shuffle pixel_unshuffle upsample_nearest2d bernoulli normal uniform random rand randn "
+    "slice_backward select_backward slice_scatter select_scatter lift_fresh_copy eye linspace reflection_pad1d "
+    "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d pixel_shuffle "
+    "pixel_unshuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d bernoulli normal uniform random rand "
+    "randn rand_like randn_like randint randint_like randperm "
     "native_dropout_mask inductor_seeds inductor_lookup_seed inductor_random device_put select_copy"
 )
 
@@ -101,7 +104,7 @@ RULES: Final[dict[str, Rule]] = {
     "native_group_norm_backward": group_norm_backward,
     "polar": pointwise(2, 2), "upsample_bicubic2d": pointwise(46), "upsample_bilinear2d": pointwise(9),
     "_weight_norm_interface": weight_norm, "logsumexp": logsumexp,
-    "histc": histogram, "bincount": histogram,
+    "isin": compared, "histc": histogram, "bincount": histogram,
     "log_sigmoid_forward": pointwise(4, 2), "max_pool2d_with_indices_backward": scatter_add(0),
     "upsample_nearest2d_backward": scatter_add(0),
     "hardswish": pointwise(5), "elu": pointwise(5, 1), "leaky_relu": pointwise(3), "softplus": pointwise(2, 2),
@@ -118,6 +121,7 @@ RULES: Final[dict[str, Rule]] = {
     "min": reduction(1), "prod": reduction(1), "argmax": reduction(1), "argmin": reduction(1), "any": reduction(1),
     "all": reduction(1), "var_mean": reduction(4), "var": reduction(4), "std": reduction(4),
     "linalg_vector_norm": reduction(2), "cumsum": reduction(1), "cumprod": reduction(1),
+    "cummax": reduction(1), "cummin": reduction(1), "mv": reduction(2), "dot": reduction(2), "vdot": reduction(2),
     "nonzero": reduction(1), "_is_all_true": reduction(1), "_is_any_true": reduction(1),
     "_adaptive_avg_pool2d": reduction(1, 1), "_adaptive_avg_pool3d": reduction(1, 1),
     "adaptive_max_pool2d": reduction(1), "adaptive_max_pool3d": reduction(1),

@@ -164,6 +164,20 @@ def _change(config: Any, values: dict[str, Any], target: str) -> None:
             setattr(owner, last, value)
         if last.endswith(("layers", "layer", "depth")) and type(before) is type(value) is int and value < before:
             _shorten(owner, before, value)
+    _derive(config, {key: value for key, value in values.items() if "." not in key})
+
+
+def _derive(config: Any, given: dict[str, Any]) -> None:
+    """Values that were none, and that the class derives from those that are given now."""
+    missing = [name for name, value in vars(config).items() if value is None and name not in given]
+    if not given or not missing:
+        return
+    try:
+        derived = type(config)(**given)
+    except Exception:  # whatever a class says of its other defaults beside these: nothing is derived
+        return
+    for name in missing:
+        setattr(config, name, getattr(derived, name, None))
 
 
 def _shorten(config: Any, before: int, after: int) -> None:
