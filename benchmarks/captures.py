@@ -19,6 +19,8 @@ from typing import Final
 
 MOST_SECONDS: Final = 180.0
 MOST_BYTES: Final = 4 * 10**9
+TOLERANCE: Final = 0.005
+"""Of FLOPs, relative."""
 CAPTURES: Final = {
     "llama3-8b-prefill": (), "llama3-8b-decode": (), "llama3-70b-prefill": (), "llama3-70b-decode": (),
     "mixtral-8x7b-prefill": (), "mixtral-8x7b-decode": (), "bert-large-prefill": (), "gpt2-large-prefill": (),
@@ -66,12 +68,39 @@ def cost_of(target: str, mode: str) -> Cost:
     )  # fmt: skip
 
 
+def agrees(target: str) -> tuple[int, int]:
+    """Matrix FLOPs of an eager capture, and those that `torch.utils.flop_counter` counts."""
+    from benchmarks.torch_flops import flops_by_torch
+    from hiersim.frontends.pytorch.record import record
+    from hiersim.frontends.pytorch.workload import Workload
+
+    options = CAPTURES.get(target, ())
+    workload = Workload(batch=int(options[1]) if options[:1] == ("--batch",) else None)
+    trace, _ = record(target, False, workload=workload)
+    return int(trace.graph.operators.matrix_flops.sum()), flops_by_torch(target, workload=workload)
+
+
+def flops(names: list[str]) -> int:
+    """Print how FLOPs compare; 1 where they differ by more than they may."""
+    print("| capture | matrix FLOPs | by torch | |\n|---|--:|--:|---|")
+    alike = True
+    for name in names:
+        ours, by_torch = agrees(name)
+        good = abs(ours - by_torch) <= TOLERANCE * by_torch
+        alike = alike and good
+        print(f"| `{name}` | {ours:,} | {by_torch:,} | {'' if good else 'differs'} |", flush=True)
+    return int(not alike)
+
+
 def main() -> int:
     """Print a row for each capture as it ends."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captures", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", default=list(CAPTURES), help="targets (default: those that are promised)")
     parser.add_argument("--mode", default="inductor", choices=["eager", "inductor"])
+    parser.add_argument("--flops", action="store_true", help="instead: FLOPs beside those that torch counts")
     arguments = parser.parse_args()
+    if arguments.flops:
+        return flops(arguments.names)
     print(f"load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores, {arguments.mode}\n")
     print("| capture | wall | processor | memory | |\n|---|--:|--:|--:|---|")
     costs = []

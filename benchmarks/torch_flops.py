@@ -47,6 +47,7 @@ class _NoModules:
 def flops_by_torch(target: str, train: bool = False, workload: Workload = PLAIN) -> int:
     """Matrix FLOPs of one run of `target`, on meta tensors and with the attention that a GPU picks."""
     loaded = load_target(target, train, workload=workload)
+    train = loaded.train
     if not train:
         loaded.model.requires_grad_(False)
     counter = FlopCounterMode(display=False, custom_mapping=CORRECTED)

@@ -171,6 +171,14 @@ def test_element_types_have_their_size(kind: str, size: int, tmp_path: Path) -> 
     assert graph.reads.size.tolist() == graph.writes.size.tolist() == [64 * 512 * size]
 
 
+def test_an_element_type_that_is_new_is_named(tmp_path: Path) -> None:
+    profile = ProfileWriter()
+    profile.operator("aten::relu", [[64, 512], []], [(0, 20, 7)], types=["c10::posit16", "Scalar"])
+    trace = read(profile, tmp_path)
+    assert trace.graph.reads.size.tolist() == [64 * 512 * 4]
+    assert "element types that are not known count as FP32: c10::posit16" in trace.header.notes
+
+
 def test_a_list_of_tensors_has_the_type_of_what_came_before(tmp_path: Path) -> None:
     """A profile says `TensorList` where it says the type of single tensors."""
     profile = ProfileWriter()

@@ -167,6 +167,9 @@ def _notes(profile: Profile, groups: list[_Group], writer: _Writer, measured: De
     lost = sum(len(group.events) for group in groups if group.operator is None)
     if lost:
         yield f"{lost} of {len(measured)} device events could not be traced to an operator"
+    if writer.new_types:
+        names = ", ".join(one_line(name) for name in sorted(writer.new_types)[:12])
+        yield f"element types that are not known count as FP32: {names}"
     if writer.shapeless:
         yield (
             f"{writer.shapeless} of {len(groups)} operators come without shapes: only their launch is predicted "
@@ -183,6 +186,8 @@ class _Writer:
         """The tensor that an operand of this shape and type is taken for."""
         self.types: dict[Shape, DType] = {}
         """The type that tensors of a shape last had."""
+        self.new_types: set[str] = set()
+        """Element types that are not known, and count as FP32."""
         self.shapeless = 0
         self.places = {
             id(operator): (operators, index)
@@ -195,6 +200,7 @@ class _Writer:
         operator = group.operator
         if operator is not None and operator.dims:
             calls.with_list_types(operator, self.types)
+            self.new_types |= calls.new_types(operator)
             try:
                 self._shaped(group, operator)
                 return

@@ -99,6 +99,15 @@ def element_type(kind: Any) -> DType:
     return _LOWER.get(str(kind).rpartition("::")[2].lower(), DType.FP32)
 
 
+def new_types(operator: HostOp) -> set[str]:
+    """Names of element types that are not known here: of tensors with sides, whose type the profile says."""
+    return {
+        kind[:80]
+        for dims, kind in zip(operator.dims, operator.types, strict=False)
+        if isinstance(kind, str) and kind and _shape(dims) and kind.rpartition("::")[2].lower() not in _LOWER
+    }
+
+
 def _shape(dims: Any) -> Shape | None:
     if not isinstance(dims, list) or len(dims) > MAX_SIDES:
         return None
