@@ -183,7 +183,7 @@ _DECLARED: Final = (
     ("model", "-", "Name of the bundled model that was measured and whose trace was replayed.", ""),
     ("mode", "-", "Who launched: `eager`, `compiled`, or `graph`, one replay of a captured graph.", ""),
     ("cache", "-", "What the last-level cache held at the start: `warm`, the same tensors, or `cold`, none of them.", ""),
-    ("clock", "-", "Who measured: `profiler`, the kernels alone, `events`, with the gaps between them, or `wall`, with the launch.", ""),
+    ("clock", "-", "Who measured: `profiler`, the kernels alone, `events`, with the gaps between them, or `wall` and `processor`, with the launch.", ""),
     ("launches", "count", "Kernels that the measured run launched; null where nobody counted them.", ""),
     ("n", "count", "Measurements that an entry describes.", ""),
     ("mape", "1", "Mean of |predicted / measured - 1|: 0.1 is 10 %.", "lower"),
