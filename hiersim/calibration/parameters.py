@@ -56,6 +56,7 @@ TELLING: Final = (
     ("constants.access", "softmax, maxima and norms of long rows that a cache holds, eager"),
     ("constants.handling", "the same in elements of two sizes"),
     ("constants.narrow_loads", "large products of 16-bit elements with odd sizes, eager"),
+    ("constants.prologue", "products of 64 to 256 elements a side, eager, in one launch"),
 )  # fmt: skip
 """Part of a path → the measurements that tell its value."""
 

@@ -242,6 +242,7 @@ class ConstantsModel(_Strict):
     access: Factor = _KNOWN.access
     handling: Factor = _KNOWN.handling
     narrow_loads: Factor = _KNOWN.narrow_loads
+    prologue: Factor = _KNOWN.prologue
 
 
 class DesignModel(_Strict):

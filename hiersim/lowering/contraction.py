@@ -130,6 +130,9 @@ class Cutter(Panels):
         self.measure_width(self.classes.type_kind[anchor] == CONV)
         if self.classes.type_kind[anchor] == CONV:
             self.plan_convolution()
+        on_threads: cython.bint = self.figures.threads > 0 and self.figures.scratchpad == 0 and not self.systolic
+        if on_threads and not self.gathered and not self.direct:
+            self.set_up = self.figures.prologue
         on_matrix: cython.bint = self.unit == self.figures.matrix_unit
         self.asynchronous = on_matrix and self.figures.asynchronous > 0 and self.access_rate == 0
         self.exposed = self.figures.scratchpad == 0 and not self.systolic and not self.asynchronous

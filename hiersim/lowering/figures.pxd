@@ -4,7 +4,7 @@ from hiersim.lowering.systolic cimport Arrays
 
 cdef class Figures:
     cdef readonly long long cores, depth, staging, accumulators, scratchpad, stream_buffer, buffer_limit
-    cdef readonly long long threads, exchange, link
+    cdef readonly long long threads, exchange, link, prologue
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
     cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up, batched_side
     cdef readonly double dependent_load, wait_bytes
@@ -31,5 +31,6 @@ cdef class Figures:
     cdef long long address_operations(self, long long elements, long long shared)
     cdef long long function_flops(self, long long evaluations)
     cdef long long access_flops(self, long long accesses, long long handled)
+    cdef long long tap_rate(self, long long window)
     cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)
     cdef double read_time(self, long long level, double size, double active)

@@ -10,6 +10,7 @@ import cython
 
 from hiersim.lowering.columns import loaded
 from hiersim.model.constants import Constants
+from hiersim.model.operators import DType
 from hiersim.model.program import Access
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
@@ -39,6 +40,7 @@ FIXED_UNIT = 1 << 20
 PATTERN = cython.declare(cython.longlong, PATTERN_FIELDS)
 SLOWNESS = cython.declare(cython.longlong, SLOWNESS_UNIT)
 FIXED = cython.declare(cython.longlong, FIXED_UNIT)
+FP32 = cython.declare(cython.longlong, int(DType.FP32))
 
 
 def fixed(operations: float) -> int:
@@ -54,10 +56,11 @@ class Figures:
     of one core; `scratchpad` is what accumulators and operands share where a core has one tier, else zero;
     `buffer_limit` is the capacity of all cores' last tier together; the nearest cache moves whole sectors of `sector`
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
-    a block of them, `link` those of a special function that a thread waits for; `arrays` are those of the matrix unit,
-    without rows where it is not systolic. `asynchronous` says that the matrix unit works on while blocks are loaded and
-    stored, `shared_blocking` that products are blocked for the nearest shared tier too; one core loads `narrow_rate`
-    accesses narrower than 16 B; blocks of batched products on the vector unit have no side below `batched_side`.
+    a block of them, `link` those of a special function that a thread waits for, `prologue` those of a library's product
+    whatever its size; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
+    that the matrix unit works on while blocks are loaded and stored, `shared_blocking` that products are blocked for
+    the nearest shared tier too; one core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on
+    the vector unit have no side below `batched_side`.
     `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is
     access in order. `address`, `lookup`, `special_function`, `access` and `handling` are operations in units of
     1 / `FIXED`, `dependent_load` and `wait_bytes` as the design's constants have them.
@@ -79,6 +82,7 @@ class Figures:
         self.special_rate = numbers["special_rate"]
         self.sector = numbers["sector"]
         self.threads, self.exchange, self.link = numbers["threads"], numbers["exchange"], numbers["link"]
+        self.prologue = numbers["prologue"]
         self.asynchronous, self.shared_blocking = numbers["asynchronous"], numbers["shared_blocking"]
         self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
         self.batched_side = numbers["batched_side"]
@@ -205,6 +209,19 @@ class Figures:
     def access_flops(self, accesses: cython.longlong, handled: cython.longlong) -> cython.longlong:
         """FP32 FLOPs of so many loads and stores of a row kernel, and of the elements that they bring and take."""
         return total(ceil_share(accesses, self.access, FIXED), ceil_share(handled, self.handling, FIXED))
+
+    @cython.cfunc
+    def tap_rate(self, window: cython.longlong) -> cython.longlong:
+        """Taps per second that one core filters where each channel has a filter of its own, `window` taps a result.
+
+        A tap loads and widens an element and a weight and multiplies; each result has an address.
+        """
+        rate: cython.longlong = self.dtype_table[FP32 * DTYPE + 5]
+        if rate >= UNLIMITED or self.lookup_rate >= UNLIMITED:
+            return UNLIMITED
+        taps: cython.double = float(total(self.access_flops(2, 2), 2)) * float(self.cores) / float(rate)
+        addresses: cython.double = float(self.address) / float(self.lookup) / float(self.lookup_rate)
+        return max(1, cython.cast(cython.longlong, 1.0 / (taps + addresses / float(window))))
 
     @cython.cfunc
     def vector_core_ticks(

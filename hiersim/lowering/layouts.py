@@ -45,7 +45,7 @@ class Layouts(NestMaker):
         """Input and weight are copied; then the product is launched. The first of the launches is the kernel's own."""
         cutter: Sweeper = self.cutter
         level: cython.longlong
-        self.loads[0], self.stores[0] = cutter.read_before, cutter.written_before
+        self.loads[0], self.stores[0] = cutter.read_before, total(cutter.written_before, cutter.cleared)
         for level in range(self.work.levels):
             self.loads[level + 1], self.stores[level + 1] = cutter.far_before[level], cutter.lost_before[level]
         launches: cython.longlong = product(cutter.layouts, self.figures.relaunch)
@@ -56,7 +56,7 @@ class Layouts(NestMaker):
         """The result is copied to where it was asked for."""
         cutter: Sweeper = self.cutter
         level: cython.longlong
-        self.loads[0], self.stores[0] = cutter.after, cutter.after
+        self.loads[0], self.stores[0] = cutter.after, self.work.write_size
         for level in range(self.work.levels):
             self.loads[level + 1], self.stores[level + 1] = cutter.lost_after[level], self.work.write_far[level]
         return self.lay_out(cutter.squares_after, 0)

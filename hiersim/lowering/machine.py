@@ -151,6 +151,7 @@ class Machine:
             "threads": int(compute.threads or 0),
             "exchange": int(compute.exchange),
             "link": round(constants.link * TICKS_PER_SECOND / int(compute.clock)),
+            "prologue": round(constants.prologue * TICKS_PER_SECOND / int(compute.clock)),
             "narrow_rate": max(1, min(UNLIMITED, round(constants.narrow_loads * int(compute.clock)))),
             "lookup_rate": max(1, min(UNLIMITED, addresses * FIXED_UNIT // fixed(constants.lookup) // self.cores)),
             "relaunch": int(compute.start_up) + int(self.design.host.start),

@@ -72,7 +72,8 @@ class Waves(Layouts):
         cutter: Sweeper = self.cutter
         level: cython.longlong
         self.loads[0], self.extra[0] = cutter.near_loads, cutter.extra_near
-        self.stores[0] = total(self.work.write_size, cutter.partial_bytes)
+        result: cython.longlong = cutter.after if cutter.laid_out else self.work.write_size
+        self.stores[0] = total(result, cutter.partial_bytes)
         for level in range(self.work.levels):
             self.loads[level + 1], self.extra[level + 1] = cutter.far_loads[level], cutter.extra_far[level]
             leaving: cython.longlong = cutter.lost_after[level] if cutter.laid_out else self.work.write_far[level]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiersim.lowering.channel_order import puts_channels_last
 from hiersim.lowering.classes import Ragged, equal_rows
 from hiersim.lowering.coalescing import addresses, transposed_runs
 from hiersim.lowering.functions import evaluations
@@ -255,18 +256,12 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
 
 
 def _padded(graph: KernelGraph) -> IntArray:
-    """(N,) 1 for operators of compiled schedules; not for convolutions that the compiler leaves in the order they have.
-
-    TorchInductor keeps that order in the whole graph when one convolution has groups of several channels: PyTorch 2,
-    torch/_inductor/graph.py, `decide_layout_opt`.
-    """
+    """(N,) 1 for operators of compiled schedules; not for convolutions whose tensors a compiler leaves as they lie."""
     operators = graph.operators
     padded = np.repeat(graph.launch != Launch.EAGER, np.diff(graph.operator_ptr)).astype(np.int64)
     convolutions = np.flatnonzero(operators.kind == Kind.CONV)
     convolutions = convolutions[np.diff(operators.dims_ptr)[convolutions] >= 5]
-    first = operators.dims_ptr[convolutions]
-    groups, inner, window = (operators.dims[first + place] for place in (0, 3, 4))
-    if bool(((groups > 1) & (inner > window)).any()):
+    if len(convolutions) and not puts_channels_last(operators, convolutions):
         padded[operators.kind == Kind.CONV] = 0
     return padded
 

@@ -40,22 +40,24 @@ def convolution(
     images: int, channels: int, filters: int, window: int, side: int, folder: Path, groups: int = 1
 ) -> Trace:
     """One convolution of stride 1 in BF16 that keeps the side."""
+    return trace_of(convolution_rows(images, channels, filters, window, side, groups), folder)
+
+
+def convolution_rows(
+    images: int, channels: int, filters: int, window: int, side: int, groups: int = 1, name: str = ""
+) -> list[dict[str, object]]:
     own = channels // groups
     dims = {
         "groups": groups, "m": images * side**2, "n": filters // groups, "k": own * window**2, "window": window**2,
         "stride": 1,
     }  # fmt: skip
-    return trace_of(
-        [
-            {"tensor": "x", "shape": [images, channels, side, side], "dtype": "bf16", "role": "input"},
-            {"tensor": "w", "shape": [filters, own, window, window], "dtype": "bf16", "role": "weight"},
-            {"tensor": "y", "shape": [images, filters, side, side], "dtype": "bf16", "role": "activation",
-             "output": True},
-            {"operator": "aten.convolution.default", "kind": "conv", "dims": dims, "reads": ["x", "w"],
-             "writes": ["y"]},
-        ],
-        folder,
-    )  # fmt: skip
+    x, w, y = "x" + name, "w" + name, "y" + name
+    return [
+        {"tensor": x, "shape": [images, channels, side, side], "dtype": "bf16", "role": "input"},
+        {"tensor": w, "shape": [filters, own, window, window], "dtype": "bf16", "role": "weight"},
+        {"tensor": y, "shape": [images, filters, side, side], "dtype": "bf16", "role": "activation", "output": True},
+        {"operator": "aten.convolution.default", "kind": "conv", "dims": dims, "reads": [x, w], "writes": [y]},
+    ]
 
 
 def moved(trace: Trace, design: Design) -> int:
@@ -73,9 +75,9 @@ def test_an_implicit_product_copies_its_tensors_before_and_after(tmp_path: Path)
 
 
 def compiled_graph(trace: Trace) -> KernelGraph:
-    """The same kernel as a compiler launches it."""
-    one = np.zeros(1, np.int64)
-    return kernel_graph(trace, replace(of_groups(trace.graph, one), eager=one), "compiled")
+    """The same kernels as a compiler launches them."""
+    each = np.arange(len(trace.graph.operators))
+    return kernel_graph(trace, replace(of_groups(trace.graph, each), eager=0 * each), "compiled")
 
 
 def test_what_goes_around_a_product_takes_its_squares_and_its_launches(tmp_path: Path) -> None:
@@ -101,14 +103,49 @@ def test_a_plain_product_takes_rows_of_an_image_as_they_lie(
     assert (with_set_up == without) == plain
 
 
-def test_a_filter_per_channel_loads_element_by_element(tmp_path: Path) -> None:
-    """Every place of every window is an access of its own."""
+@pytest.mark.parametrize("window", [3, 7])
+def test_a_filter_per_channel_pays_every_tap_and_an_address_for_each_result(window: int, tmp_path: Path) -> None:
+    """A tap is two accesses, two conversions and a multiply-add; integers run at half the rate."""
     images, channels, side = 8, 64, 32
-    trace = convolution(images, channels, channels, 3, side, tmp_path, groups=channels)
-    accesses = images * channels * side**2 * 9
-    ticks = simulate(trace, gpu()).makespan
-    least = accesses / (Constants().narrow_loads * 4) * 1000
-    assert least <= ticks <= 1.2 * least + 1_000_000
+    trace = convolution(images, channels, channels, window, side, tmp_path, groups=channels)
+    constants = Constants()
+    tap = 2 * constants.access + 2 * constants.handling + 2
+    least = images * channels * side**2 * (tap * window**2 + 2 * constants.address)  # ticks at 1 TFLOP/s
+    ticks = simulate(trace, gpu().replace({"compute.vector.peak.fp32": "1 TFLOP/s"})).makespan
+    assert least <= ticks <= 1.1 * least + 1_000_000
+
+
+def slow_gpu(address: float) -> Design:
+    """A vector unit of 1 TFLOP/s, half of it for integers, beside fast products."""
+    return gpu().replace(
+        {"compute.vector.peak.fp32": "1 TFLOP/s", "compute.matrix.peak.bf16": "1000 TFLOP/s",
+         "constants.address": address}
+    )  # fmt: skip
+
+
+def test_groups_are_spread_over_whole_squares_with_an_address_for_each_element(tmp_path: Path) -> None:
+    """Of input, weight and result, before and after the product."""
+    images, groups, own, side = 4, 8, 24, 32
+    trace = convolution(images, groups * own, groups * own, 3, side, tmp_path, groups=groups)
+    less, more = (simulate(trace, slow_gpu(address)).makespan for address in (70, 170))
+    squares = 2 * images * 6 * 32 + groups * own
+    assert more - less == pytest.approx(squares * 1024 * 2 * 100, rel=0.05)  # ends overlap
+
+
+def test_groups_whose_channels_are_last_are_spread_by_a_lookup_for_each_element(tmp_path: Path) -> None:
+    """Input and weight as they are, and the result with the padding of each group; the product looks up lines too.
+
+    A compiler puts channels last for the sake of a larger convolution beside it, which is a plain product.
+    """
+    images, groups, own, side = 4, 8, 24, 32
+    rows = convolution_rows(images, groups * own, groups * own, 3, side, groups)
+    trace = trace_of(rows + convolution_rows(images, 512, 512, 1, side, name="plain"), tmp_path)
+    places = images * side**2
+    copied = groups * own * (places + own * 9) + groups * 32 * places
+    lines = places * 9 * groups // 2 + 64 * 9 * groups // 2 * (places // 64)
+    ticks = replay(trace, compiled_graph(trace), slow_gpu(70)).makespan
+    each = 2 * Constants().lookup
+    assert copied * each <= ticks <= (copied + lines) * each + 5 * 500_000 + 5_000_000
 
 
 def attention(heads: int, length: int, masked: bool, folder: Path) -> Trace:

@@ -137,3 +137,14 @@ def products(batch: int, m: int, n: int, k: int, folder: Path) -> Trace:
         },
     ]  # fmt: skip
     return trace_of(rows, folder)
+
+
+@pytest.mark.parametrize("threads", [None, 1024])
+def test_a_product_of_a_library_shows_what_it_takes_whatever_its_size(threads: int | None, tmp_path: Path) -> None:
+    """Cycles before its first block, where cores run threads; at 1 GHz a cycle is 1000 ticks."""
+    design = gpu(compute__matrix={"tile": [8, 8, 8], "peak": PEAK}, compute__threads=threads)
+    trace = matmul(64, 64, 64, tmp_path)
+    least, most = (
+        simulate(trace, design.replace({"constants.prologue": cycles})).makespan for cycles in (1, 1831)
+    )  # fmt: skip
+    assert most - least == (0 if threads is None else 1_830_000)
