@@ -353,8 +353,8 @@ class TileChoice(Blocks):
     ) -> cython.double:
         """Seconds by closed form, times the cores: waves × the slower of arithmetic and near loads, and partial sums.
 
-        Where units stand still between waves, so does the estimate while results leave. Of cores with one scratchpad it
-        knows no latency (D13).
+        Where units stand still between waves, so does the estimate while results leave. Of systolic arrays it knows
+        no latency (D13).
         A product too small for the machine also waits for its largest operand from the last tier.
         """
         figures: Figures = self.figures
@@ -382,7 +382,7 @@ class TileChoice(Blocks):
             lines -= float(min(n, self.n)) * (1.0 - self.kept_share(m, n, kept))
         loaded: cython.double = lines * inner * float(self.element) * float(active)
         loading: cython.double = figures.read_time(0, loaded, float(active))
-        if figures.scratchpad == 0:  # a buffer is loaded, waits and is worked on while the others take their turns
+        if not self.systolic:  # a buffer is loaded, waits and is worked on while the others take their turns
             steps: cython.double = ceil(inner / float(k))
             waiting: cython.double = steps * float(figures.latency(0)) / float(SECOND)
             per_block = max(per_block, (per_block + loading + waiting) / float(figures.depth))
