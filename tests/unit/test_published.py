@@ -302,6 +302,29 @@ def test_aiconfigurator_measures_products_and_attention(tmp_path: Path) -> None:
     assert (case.params["queries"], case.params["keys"], case.flops.get("masked", 0)) == (1, 16, 0)
 
 
+def test_aiconfigurator_stores_keys_in_pages_before_it_attends(tmp_path: Path) -> None:
+    """Each call of a serving engine writes what is new; SGLang also plans its blocks in the call."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    row = {
+        "device": "NVIDIA H100 80GB HBM3", "latency": 0.25, "num_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "attn_dtype": "bfloat16", "batch_size": 3, "op_name": "generation_attention", "isl": 1, "step": 99,
+    }  # fmt: skip
+    launched, moved = {}, {}
+    for framework in ("VLLM", "SGLang"):
+        parquet.write_table(pyarrow.Table.from_pylist([{**row, "framework": framework}]), tmp_path / "a.parquet")
+        (case,) = read(tmp_path / "a.parquet").cases.values()
+        trace = case.trace()
+        table = trace.graph.operators
+        launched[framework] = [table.strings[name] for name in table.name.tolist()]
+        moved[framework] = (case.read_bytes, case.written_bytes)
+    assert launched["VLLM"] == ["reshape_and_cache_flash", "paged_attention"]
+    assert launched["SGLang"] == ["store_cache", "plan", "paged_attention"]
+    token, queries, tables = 2 * 2 * 8 * 2, 4 * 8 * 2, 4 * (2 + 1)  # bytes; two pages of 64 tokens, and the length
+    assert moved["VLLM"] == (3 * (101 * token + queries + tables), 3 * (token + queries))
+
+
 # --- all of them -----------------------------------------------------------------------------------
 
 

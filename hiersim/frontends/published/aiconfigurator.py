@@ -1,8 +1,13 @@
 """Kernels that aiconfigurator measured: BF16 products and attention on A100 and H100 (Parquet).
 
-Each row is one kernel in a replayed CUDA graph: no launch of the host is in its time, but the device's gap between two
+Each row is one call in a replayed CUDA graph: no launch of the host is in its time, but the device's gap between two
 kernels is. `latency` is in milliseconds. Whether operands were found in L2 is not recorded: products go through several
 weights in turn and are replayed cold, attention calls the same tensors again and is replayed warm.
+
+A call of attention is what a serving engine runs: one kernel stores the new keys and values in pages of 64 tokens, the
+next attends to the pages; with SGLang a kernel between them plans the blocks from the lengths, which vLLM does before
+(`run` of collector/vllm/collect_attn.py and `run_iter` of collector/sglang/collect_attn.py). `step` are the tokens that
+were there before.
 
 References
 ----------
@@ -25,6 +30,10 @@ ENDING: Final = ".parquet"
 COMMAND: Final = "aiconfigurator, systems/data"
 PUBLISHED: Final = "2026"
 """When each file was measured is not known."""
+_PAGE: Final = 64
+"""Tokens of a page, in both collectors."""
+_PLANS_IN_CALL: Final = ("SGLang",)
+"""Frameworks whose call plans the blocks; the others' metadata are made before."""
 _DTYPES: Final = {"bfloat16": DType.BF16, "float16": DType.FP16}
 _NEEDED: Final = ("device", "op_name", "latency")
 _HEADS: Final = ("num_heads", "num_key_value_heads", "head_dim")
@@ -64,7 +73,9 @@ def _attention(sheaf: Sheaf, row: Row) -> None:
         "keys": queries + row.count("step") if decode else queries, "head_dim": head_dim,
     }  # fmt: skip
     dtype = _DTYPES[row.choice("attn_dtype", _DTYPES)]
-    sketch = operations.attention(dtype, **params, causal=not decode)
+    planned = row.values.get("framework") in _PLANS_IN_CALL
+    store = "store_cache" if planned else "reshape_and_cache_flash"
+    sketch = operations.paged_attention(dtype, **params, page=_PAGE, store=store, planned=planned)
     _take(sheaf, row, "decode" if decode else "prefill", sketch, params, "warm")
 
 

@@ -32,6 +32,45 @@ def attention(
     return sketch
 
 
+def paged_attention(
+    dtype: DType, batch: int, heads: int, kv_heads: int, queries: int, keys: int, head_dim: int, *, page: int,
+    store: str, planned: bool,
+) -> Sketch:  # fmt: skip
+    """Attention of a serving engine: new keys and values are stored among pages first, and attention reads the pages.
+
+    Parameters
+    ----------
+    queries : int
+        New tokens of each sequence, the last of its `keys`; a causal mask lets the last one see all.
+    page : int
+        Tokens of a page, which attention finds in a table of 4-byte numbers.
+    store : str
+        The kernel that stores: `reshape_and_cache_flash` of vLLM gives each token a block.
+    planned : bool
+        A kernel before says which block takes which part of which sequence, from the lengths of all.
+    """
+    sketch = Sketch(dtype)
+    q = sketch.given("q", (batch, heads, queries, head_dim))
+    new = [sketch.given(f"new_{name}", (batch * queries, kv_heads, head_dim)) for name in "kv"]
+    sketch.run(
+        store, new, new[0].shape, cost=Cost(kind=Kind.COPY), name="stored_k",
+        more=((new[1].shape, dtype),),
+    )  # fmt: skip
+    results = sketch.taken[-1].writes
+    cache = results
+    if keys > queries:
+        cache = tuple(sketch.given(name, (batch, kv_heads, keys, head_dim), "kv_cache") for name in "kv")
+    pages = sketch.given("pages", (batch, -(-keys // page)), "constant", DType.INT32)
+    tables = [pages, sketch.given("lengths", (batch,), "constant", DType.INT32)]
+    if planned:
+        plan = sketch.run("plan", tables[1:], (batch,), cost=Cost(kind=Kind.COPY), dtype=DType.INT32, name="blocks")
+        tables.append(plan)
+    shape = (batch, kv_heads, keys, head_dim)
+    cost = attention_cost(q.shape, shape, shape, causal=queries > 1, backward=False, bias=False)
+    sketch.run("paged_attention", (q, *cache, *tables), q.shape, cost=cost, name="y")
+    return sketch
+
+
 def norm(dtype: DType, rows: int, columns: int, root_mean_square: bool = False) -> Sketch:
     """LayerNorm with weight and bias, or RMSNorm with its weight, in one kernel."""
     sketch = Sketch(dtype)
