@@ -57,6 +57,7 @@ TELLING: Final = (
     ("constants.handling", "the same in elements of two sizes"),
     ("constants.narrow_loads", "large products of 16-bit elements with odd sizes, eager"),
     ("constants.prologue", "products of 64 to 256 elements a side, eager, in one launch"),
+    ("constants.table_waits", "attention over tables of pages, few keys and many sequences"),
 )  # fmt: skip
 """Part of a path → the measurements that tell its value."""
 

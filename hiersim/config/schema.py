@@ -243,6 +243,7 @@ class ConstantsModel(_Strict):
     handling: Factor = _KNOWN.handling
     narrow_loads: Factor = _KNOWN.narrow_loads
     prologue: Factor = _KNOWN.prologue
+    table_waits: Factor = _KNOWN.table_waits
 
 
 class DesignModel(_Strict):

@@ -9,7 +9,7 @@ cdef class Blocks:
     cdef Figures figures
     cdef KernelClasses classes
     cdef Arrays arrays
-    cdef bint systolic, asynchronous, exposed, in_turn
+    cdef bint systolic, asynchronous, exposed, in_turn, paged
     cdef long long longest_inner
     cdef long long fill, width, access_rate
     cdef long long block_m, block_n, head
@@ -28,6 +28,7 @@ cdef class Blocks:
     # the shape: what `tiling` makes of it
     cdef readonly long long unit, blocks, steps, inner, step_size, padded, flops_per_inner, core_rate, useful_ticks
     cdef readonly long long step_bytes, near_loads, extra_near, partial_bytes, inner_vector
+    cdef readonly long long padded_vector, stages
     cdef long long[::1] far_loads, extra_far
 
     cdef long long step_ticks(self, long long length, bint ends, bint last)

@@ -80,10 +80,12 @@ class Blocks:
     useful FLOPs alone. `step_bytes` are loaded by one core per step, beside `kept_bytes` that stay from block to block;
     `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads (bias
     and residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of one
-    core for the vector work inside the steps (softmax). Where products are blocked for the nearest shared tier,
-    `held_rows` × `held_columns` blocks of the result take the place of a near-square wave; with more `panels` than one,
-    parts of the inner dimension that run one after the other, their sums wait there in between, which needs `held_room`
-    bytes of that tier, and each panel of a block counts as a block.
+    core for the vector work inside the steps (softmax), `padded_vector` those that it takes when rows and steps are
+    filled up; `stages` steps of a block are under way at a time, 0 as the machine has them. Blocks that are `paged`
+    find their keys by a table. Where products are blocked for the nearest shared tier, `held_rows` × `held_columns`
+    blocks of the result take the place of a near-square wave; with more `panels` than one, parts of the inner dimension
+    that run one after the other, their sums wait there in between, which needs `held_room` bytes of that tier, and each
+    panel of a block counts as a block.
     """
 
     def __init__(self, work: Work) -> None:
@@ -104,7 +106,8 @@ class Blocks:
         self.panels, self.held_rows, self.held_columns, self.held_room = 1, 0, 0, 0
         self.kv_in_use = self.kv_again = 0
         self.unit = self.core_rate = self.useful_ticks = self.flops_per_inner = self.padded = 0
-        self.longest_inner, self.in_turn = 0, False
+        self.longest_inner, self.in_turn, self.paged = 0, False, False
+        self.stages = self.padded_vector = 0
         self.blocks = self.steps = self.inner = self.step_size = self.step_bytes = 0
         self.near_loads = self.extra_near = self.partial_bytes = self.inner_vector = 0
 

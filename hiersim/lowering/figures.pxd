@@ -7,6 +7,7 @@ cdef class Figures:
     cdef readonly long long threads, exchange, link, prologue
     cdef readonly long long load_rate, special_rate, sector, matrix_unit, vector_unit, vector_unlimited, levels, patterns
     cdef readonly long long asynchronous, shared_blocking, narrow_rate, lookup_rate, relaunch, window_set_up, batched_side
+    cdef readonly long long sustained, table_waits
     cdef readonly double dependent_load, wait_bytes
     cdef readonly long long address, lookup, special_function, access, handling
     cdef readonly Arrays arrays

@@ -58,12 +58,14 @@ class Figures:
     bytes; `threads` are resident on one core, zero where rows have no teams, and `exchange` are the ticks of a sum over
     a block of them, `link` those of a special function that a thread waits for, `prologue` those of a library's product
     whatever its size; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
-    that the matrix unit works on while blocks are loaded and stored, `shared_blocking` that products are blocked for
-    the nearest shared tier too; one core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on
-    the vector unit have no side below `batched_side`.
+    that the matrix unit works on while blocks are loaded and stored, `sustained` is the share of its peak that long
+    products reach, in 1 / `FIXED`, `shared_blocking` says that products are blocked for the nearest shared tier too; one
+    core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on the vector unit have no side
+    below `batched_side`.
     `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is
     access in order. `address`, `lookup`, `special_function`, `access` and `handling` are operations in units of
-    1 / `FIXED`, `dependent_load` and `wait_bytes` as the design's constants have them.
+    1 / `FIXED`, `table_waits` such a number of latencies, `dependent_load` and `wait_bytes` as the design's constants
+    have them.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Figures:
         self.threads, self.exchange, self.link = numbers["threads"], numbers["exchange"], numbers["link"]
         self.prologue = numbers["prologue"]
         self.asynchronous, self.shared_blocking = numbers["asynchronous"], numbers["shared_blocking"]
+        self.sustained = numbers["sustained"]
         self.narrow_rate, self.lookup_rate = numbers["narrow_rate"], numbers["lookup_rate"]
         self.batched_side = numbers["batched_side"]
         self.relaunch, self.window_set_up = numbers["relaunch"], numbers["window_set_up"]
@@ -92,6 +95,7 @@ class Figures:
         self.vector_unlimited = numbers["vector_unlimited"]
         self.dependent_load, self.wait_bytes = constants.dependent_load, float(constants.wait_bytes)
         self.address, self.lookup = fixed(constants.address), fixed(constants.lookup)
+        self.table_waits = fixed(constants.table_waits)
         self.special_function = fixed(constants.special_function)
         self.access, self.handling = fixed(constants.access), fixed(constants.handling)
         self.level_table = loaded(levels)

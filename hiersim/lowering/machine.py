@@ -158,6 +158,7 @@ class Machine:
             "batched_side": int(compute.vector.batched_side or 0),
             "window_set_up": int(compute.window_set_up),
             "asynchronous": int(compute.matrix is not None and compute.matrix.asynchronous),
+            "sustained": fixed(compute.matrix.efficiency if compute.matrix is not None else 1.0),
             "shared_blocking": int(compute.blocking is Blocking.SHARED),
             "matrix_unit": units - 2,
             "vector_unit": units - 1,

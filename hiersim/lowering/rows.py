@@ -18,6 +18,8 @@ kernels that write a number per row):
 | generated code that writes whole rows, to 1 024 | a thread per 4 elements | the row | 1 | 1 |
 | the same, longer rows (a special function per element: softmax) | 512 threads | 4 elements per thread | 2 (3) | 1 |
 
+vLLM's `reshape_and_cache` gives a token a block of up to 512 threads, which wait for its place, key and value.
+
 Generated code is TorchInductor's (torch/_inductor: `triton_config_reduction`, `persistent_reduction`): a row to 1 024
 elements stays in registers, over longer ones it loops in blocks of 2 048.
 
@@ -29,7 +31,9 @@ Rows shorter than a warp have one thread each.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -54,6 +58,12 @@ WELFORD: Final = 6
 """FLOPs per element from which on a norm updates mean and variance together."""
 WIDE: Final = re.compile(r"aten(\.|::)(sum|mean)(\.|$)")
 """Operators whose kernels load 16 bytes of a row at once, whatever the dtype: template `ReduceOp<…, 4, 8>` for BF16."""
+STORED: Final = re.compile(r"reshape_and_cache")
+"""Operators that store keys and values in pages: vLLM, csrc/cache_kernels.cu."""
+STORE_WAITS: Final = 3
+"""Of the block of a token: for its place, its key and its value."""
+STORE_EXCHANGES: Final = 2
+"""What it takes to begin and end such a block, in sums over a block, as rows of a few elements show them."""
 KEPT_ROWS: Final = (2, 1)
 """The release of PyTorch from which on softmax reads a row once: that of `cunn_SoftMaxForwardSmem`."""
 APART: Final = 1 << 30
@@ -129,7 +139,31 @@ def rows_of_kernels(graph: KernelGraph) -> Rows:
         worked = np.array([_row(Kernel(*key)) for key in distinct], np.int64)[label]
         for name, values in zip(COLUMNS, worked.T, strict=True):
             table[name][kernels] = values
+    for kernel, values in _stored(graph):
+        for name, value in zip(COLUMNS, values, strict=True):
+            table[name][kernel] = value
     return Rows(**table)
+
+
+def _stored(graph: KernelGraph) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Kernels that store keys and values of tokens in pages, and their `COLUMNS`: a block for each token.
+
+    It waits for the place, for the key and for the value.
+    """
+    operators, tensors = graph.operators, graph.tensors
+    names = {number for number, text in enumerate(operators.strings) if STORED.search(text)}
+    if not names:
+        return
+    for kernel in np.flatnonzero(np.diff(graph.operator_ptr) == 1).tolist():
+        first, last = graph.reads.ptr[kernel : kernel + 2].tolist()
+        if int(operators.name[graph.operator_ptr[kernel]]) not in names or first == last:
+            continue
+        read = graph.reads.tensor[first]
+        shape = tensors.shape[tensors.shape_ptr[read] : tensors.shape_ptr[read + 1]].tolist()
+        elements, tokens = prod(shape), shape[0] if shape else 0
+        if elements > 0:
+            threads = max(WARP, min(elements // tokens, SUM_BLOCK))
+            yield kernel, (tokens, threads, STORE_WAITS, STORE_WAITS - 1, APART, STORE_EXCHANGES, 1, 0, 0, 1, 0, 0, 0)
 
 
 def _keeps_rows(graph: KernelGraph) -> bool:

@@ -155,7 +155,7 @@ class Sweeper(Cutter):
         self.sweep_again = again
         self.near_loads, self.extra_near = total(self.work.near_read, again), 0
         self.partial_bytes = sums
-        self.inner_vector = self.work.vector_core_ticks
+        self.inner_vector = self.padded_vector = self.work.vector_core_ticks
         for level in range(self.work.levels):
             loads: cython.longlong = self.again_from(level)
             for index in range(self.work.reads):

@@ -14,4 +14,5 @@ cdef class Waves(Layouts):
     cdef long long step_work(self, long long active, long long length, long long whole, bint ends, bint last)
     cdef long long straggle(self, long long whole)
     cdef long long between(self, long long active)
+    cdef long long arrival(self, long long active)
     cdef long long epilogue(self, long long active)

@@ -23,6 +23,7 @@ else:
     from hiersim.lowering.stages import Sheet
     from hiersim.lowering.sweep import Sweeper
 
+READ = cython.declare(cython.longlong, int(Access.READ))
 WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 
 
@@ -48,6 +49,8 @@ class Waves(Layouts):
         cutter.cut()
         if cutter.serial:
             self.sheet.depth = 1  # a tile fills the memory of its core
+        elif cutter.stages > 0:
+            self.sheet.depth = min(self.sheet.depth, cutter.stages)
         cores: cython.longlong = self.figures.cores
         active: cython.longlong = cutter.blocks % cores
         if active == 0:
@@ -166,11 +169,10 @@ class Waves(Layouts):
             ticks = total(ticks, self.between(active))
         beside: cython.longlong = 0
         if cutter.inner_vector > 0 and not self.figures.vector_unlimited:
-            beside = max(1, ceil_share(cutter.inner_vector, length, whole))
+            beside = max(1, ceil_share(cutter.padded_vector, length, whole))
         if ticks > 0:
             useful: cython.longlong = floor_share(cutter.useful_ticks, active * length, whole)
-            if cutter.in_turn:
-                ticks = total(ticks, beside)
+            ticks = cutter.with_softmax(ticks, beside)
             self.sheet.add_work(cutter.unit, ticks, useful, self.idle_share(ticks, active))
         if beside > 0:
             done: cython.longlong = floor_share(cutter.inner_vector, active * length, whole) // self.figures.cores
@@ -190,7 +192,7 @@ class Waves(Layouts):
             return 0
         ticks: cython.longlong = cutter.step_ticks(more, False, False)
         if cutter.in_turn and not self.figures.vector_unlimited:
-            ticks = total(ticks, ceil_share(cutter.inner_vector, more, whole))
+            ticks = cutter.with_softmax(ticks, ceil_share(cutter.padded_vector, more, whole))
         if ticks <= 0:
             return 0
         self.sheet.clear()
@@ -204,11 +206,31 @@ class Waves(Layouts):
         Blocks of a wave begin and end together, so that all of them store at once. The longest store counts; of the
         blocks that share a core, one stores while the others work.
         """
+        cutter: Sweeper = self.cutter
         level: cython.longlong
         stored: cython.longlong = 0
         for level in range(self.levels):
             stored = max(stored, self.figures.move_ticks(level, WRITE, self.sheet.writes[level], active))
-        return total(stored // self.cutter.residents(self.cutter.tile_m, self.cutter.tile_n), self.cutter.fill)
+        if cutter.paged:
+            return total(total(stored, cutter.fill), self.arrival(active))
+        return total(stored // cutter.residents(cutter.tile_m, cutter.tile_n), cutter.fill)
+
+    @cython.cfunc
+    def arrival(self, active: cython.longlong) -> cython.longlong:
+        """Ticks until the queries of blocks on `active` cores are there, nothing else under way, and the first keys.
+
+        Where copies are asynchronous the first keys of a block come while the block before is at work.
+        """
+        cutter: Sweeper = self.cutter
+        level: cython.longlong
+        slowest: cython.longlong = 0
+        step: cython.longlong = min(cutter.step_size, cutter.inner)
+        for level in range(self.levels):
+            keys: cython.longlong = floor_share(self.loads[level], active * step, product(cutter.blocks, cutter.inner))
+            queries: cython.longlong = floor_share(self.extra[level], active, cutter.blocks)
+            first: cython.longlong = queries if self.figures.asynchronous > 0 else total(queries, keys)
+            slowest = max(slowest, self.figures.move_ticks(level, READ, first, active))
+        return slowest
 
     @cython.cfunc
     def epilogue(self, active: cython.longlong) -> cython.longlong:

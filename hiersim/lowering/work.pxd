@@ -15,7 +15,7 @@ cdef class KernelClasses:
     cdef long long[::1] shape_read_ptr, read_size, read_bits, shape_write, shape_type_ptr, shape_type
     cdef long long[::1] read_pattern, shape_scattered, scattered_pattern, shape_ordered
     cdef long long[::1] type_kind, type_dtype, type_element, type_matrix, type_masked, type_vector, type_special, type_padded
-    cdef long long[::1] type_images
+    cdef long long[::1] type_images, type_paged
     cdef long long[::1] type_dims, shape_run, shape_addressed, shape_shared
     cdef long long[::1] shape_evaluated, shape_accesses, shape_handled
     cdef long long[::1] shape_rows, shape_threads, shape_near_waits, shape_steps, shape_step_bytes

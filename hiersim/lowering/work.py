@@ -86,7 +86,7 @@ class KernelClasses:
         self.type_masked, self.type_vector = loaded(columns["type_masked"]), loaded(columns["type_vector"])
         self.type_special, self.type_dims = loaded(columns["type_special"]), loaded(columns["type_dims"])
         self.type_padded = loaded(columns["type_padded"])
-        self.type_images = loaded(columns["type_images"])
+        self.type_images, self.type_paged = loaded(columns["type_images"]), loaded(columns["type_paged"])
         self.explicit, self.beside = "far_read" in columns, "far_again" in columns
         self.far_read, self.far_write = loaded(columns.get("far_read", ())), loaded(columns.get("far_write", ()))
         self.far_again = loaded(columns.get("far_again", ()))

@@ -244,6 +244,7 @@ def _operator_types(graph: KernelGraph) -> tuple[IntArray, dict[str, IntArray]]:
         "type_special": operators.special_ops,
         "type_padded": _padded(graph),
         "type_images": _images(graph),
+        "type_paged": _paged(graph),
     }
     label, row = equal_rows((*columns.values(), dims))
     sizes = np.zeros((len(row), MOST_DIMS), np.int64)
@@ -277,6 +278,20 @@ def _images(graph: KernelGraph) -> IntArray:
     kernels, written = kernels[ranks > 2], written[ranks > 2]  # without a batch dimension: unknown
     images[graph.operator_ptr[kernels]] = graph.tensors.shape[graph.tensors.shape_ptr[written]]
     return images
+
+
+def _paged(graph: KernelGraph) -> IntArray:
+    """(N,) 1 for attention that finds its keys by a table: a kernel by itself that reads whole numbers."""
+    paged = np.zeros(len(graph.operators), np.int64)
+    single = np.flatnonzero(np.diff(graph.operator_ptr) == 1)
+    operator = graph.operator_ptr[single]
+    attends = graph.operators.kind[operator] == Kind.ATTENTION
+    if not attends.any():
+        return paged
+    whole = np.isin(graph.tensors.tensor_dtype[graph.reads.tensor], [int(DType.INT64), int(DType.INT32)])
+    count = np.diff(np.concatenate(([0], np.cumsum(whole)))[graph.reads.ptr])
+    paged[operator[attends & (count[single] > 0)]] = 1
+    return paged
 
 
 def _working(graph: KernelGraph, type_of: IntArray) -> Ragged:

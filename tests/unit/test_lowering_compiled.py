@@ -99,7 +99,17 @@ def extreme(draw: st.DrawFn) -> Design:
         latency = draw(st.sampled_from((0, 1, 10**12, 2**61)))
         tiers.append(dataclasses.replace(tier, capacity=capacity, latency=latency, **changes))
     factor = st.sampled_from((1e-6, 0.3, 1.0, 70.5, 1e6))
-    factors = ("dependent_load", "address", "lookup", "special_function", "link", "access", "narrow_loads", "prologue")
+    factors = (
+        "dependent_load",
+        "address",
+        "lookup",
+        "special_function",
+        "link",
+        "access",
+        "narrow_loads",
+        "prologue",
+        "table_waits",
+    )
     wait = draw(st.sampled_from((1, 512, 2**62 - 1)))
     constants = Constants(wait_bytes=wait, **{name: draw(factor) for name in factors})
     return dataclasses.replace(design, compute=compute, memory=tuple(tiers), constants=constants)
