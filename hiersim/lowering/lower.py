@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from hiersim.lowering.tiling import Loom
 from hiersim.lowering.workload import Workload, compulsory_bytes, prepare
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
-from hiersim.model.operators import IntArray
+from hiersim.model.operators import DType, IntArray
 from hiersim.model.program import Program
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
@@ -80,7 +81,7 @@ def _lowered(workload: Workload, design: Design, launch: str) -> Program:
     nests = loom.weave()
     columns = loom.columns()
     buffers, unstaged = loom.totals()
-    flops, peak_ticks = _arithmetic(workload, machine)
+    flops, peak_ticks = arithmetic(workload.matrix_flops, workload.vector_flops, machine)
     host = dispatch(workload, design, launch)
     _note(workload, machine, pads)
     program = Program(
@@ -147,16 +148,18 @@ def _stays(placed: Plan) -> IntArray:
     return np.array(rows, np.int64).reshape(-1, 4)
 
 
-def _arithmetic(workload: Workload, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:
+def arithmetic(
+    matrix: Mapping[DType, int], vector: Mapping[DType, int], machine: Machine
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Useful FLOPs by unit, and the ticks that they take at datasheet peak (exact sum, rounded down once)."""
     done = [0, 0]
     by_rate: list[dict[int, int]] = [{}, {}]
-    for dtype, total in workload.matrix_flops.items():
+    for dtype, total in matrix.items():
         rate = machine.matrix_rate(dtype)
         unit = 0 if rate.unit == MATRIX else 1
         done[unit] += total
         by_rate[unit][rate.peak] = by_rate[unit].get(rate.peak, 0) + total
-    for dtype, total in workload.vector_flops.items():
+    for dtype, total in vector.items():
         done[1] += total
         peak = machine.vector_peak(dtype)
         by_rate[1][peak] = by_rate[1].get(peak, 0) + total

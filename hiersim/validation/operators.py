@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from hiersim.measure.constants import HostConstants
 from hiersim.model.design import Design, Tier
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.trace import Trace
-from hiersim.results import Result
 from hiersim.run import kernels_of, replay
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
@@ -31,9 +30,12 @@ from hiersim.validation.protocol import (
     with_host,
 )  # fmt: skip
 from hiersim.validation.rows import TICK_S, CounterRow, OperatorRow, Progress, Skips, refusal
+from hiersim.validation.together import Played, calls_of, is_call, play
 
 COMPILED: Final = "inductor-rules"
 """Policy that stands for what `torch.compile` made of a case: its operators are known, its kernels are not."""
+TOGETHER: Final = 256
+"""Measurements whose kernels are lowered together: from there on a kernel costs the same, and memory is small."""
 Key = tuple[str, str, str]
 """Case, mode, cache."""
 
@@ -101,26 +103,42 @@ def replay_operators(
 def replay_batch(batch: Batch, skips: Skips, progress: Progress) -> Iterator[OperatorRow]:
     """Rows of all operators of a batch that can be replayed; the others are counted in `skips`."""
     machines = Machines(batch.design, batch.host)
+    for first in range(0, len(batch.times), TOGETHER):
+        part = [_Asked(place, *row) for place, row in enumerate(batch.times[first : first + TOGETHER], first)]
+        yield from _replay_part(batch, part, machines, skips, progress)
+
+
+class _Asked(NamedTuple):
+    """A measurement that is to be replayed, by its place in a batch."""
+
+    place: int
+    key: Key
+    time: MeasuredTime | None
+
+
+def _replay_part(
+    batch: Batch, part: Sequence[_Asked], machines: Machines, skips: Skips, progress: Progress
+) -> Iterator[OperatorRow]:
+    """Some measurements of a batch in their order, those together that suit each other."""
+    found = _played_together(batch, part, machines)
     traces: dict[str, Trace] = {}
-    for done, ((name, mode, cache), time) in enumerate(batch.times):
-        progress(name, done, len(batch.times))
+    for place, (name, mode, cache), time in part:
+        progress(name, place, len(batch.times))
         case = batch.cases[name]
-        reason = why_not(case, mode, cache)
+        reason = _why_left(batch, case, mode, cache, time)
         if reason or time is None:
-            skips.add(reason or f"not timed by {' or '.join(batch.clocks)}")
+            skips.add(reason)
             continue
-        if time.median_s < TICK_S:
-            skips.add("the measured time is below 1 ps")
-            continue
-        try:
-            if name not in traces:
-                traces = {name: case.trace(release=batch.release)}  # times of a case follow each other: one is enough
-            machine = machines.of(time.clock, cache)
-            result = replay(traces[name], kernels_as_measured(traces[name], time, machine, case.fusion), machine)
-        except HiersimError as error:
-            skips.add(f"cannot be replayed: {refusal(error)}")
-            continue
-        if not result.makespan:
+        played = found.get(place)
+        if played is None:
+            try:
+                if name not in traces:  # times of a case follow each other: one is enough
+                    traces = {name: case.trace(release=batch.release)}
+                played = _played_alone(case, traces[name], time, machines.of(time.clock, cache))
+            except HiersimError as error:
+                skips.add(f"cannot be replayed: {refusal(error)}")
+                continue
+        if not played.makespan:
             skips.add("launches no kernel in the replay")
             continue
         yield OperatorRow(
@@ -133,10 +151,51 @@ def replay_batch(batch: Batch, skips: Skips, progress: Progress) -> Iterator[Ope
             mode=mode,
             cache=cache,
             clock=time.clock,
-            kernels=len(result.program),
+            kernels=played.kernels,
             launches=time.launches,
-            pair=Pair(predicted=result.time, measured=time.median_s, roofline=roofline_s(case, result)),
+            pair=Pair(
+                predicted=played.makespan / TICKS_PER_SECOND,
+                measured=time.median_s,
+                roofline=roofline_s(case, played.compute_ticks, batch.design),
+            ),
         )
+
+
+def _why_left(batch: Batch, case: Case, mode: str, cache: str, time: MeasuredTime | None) -> str:
+    """The reason why a measurement is not replayed; empty where it is."""
+    reason = why_not(case, mode, cache)
+    if not reason and time is None:
+        return f"not timed by {' or '.join(batch.clocks)}"
+    return reason or ("the measured time is below 1 ps" if time is not None and time.median_s < TICK_S else "")
+
+
+def _played_together(batch: Batch, part: Sequence[_Asked], machines: Machines) -> dict[int, Played]:
+    """The measurements of single kernels among `part`, by their places."""
+    taken: dict[tuple[str, str], list[_Asked]] = {}
+    names: dict[str, int] = {}
+    for asked in part:
+        (name, mode, cache), time = asked.key, asked.time
+        case = batch.cases[name]
+        if time is None or mode != "eager" or _why_left(batch, case, mode, cache, time):
+            continue
+        if name in names or is_call(case):
+            names.setdefault(name, len(names))
+            taken.setdefault((time.clock, cache), []).append(asked)
+    found: dict[int, Played] = {}
+    calls = calls_of([batch.cases[name] for name in names], batch.release) if len(names) > 1 else None
+    if calls is None:
+        return found
+    for protocol, rows in taken.items():
+        wanted = [names[asked.key[0]] for asked in rows]
+        for asked, played in zip(rows, play(calls, machines.of(*protocol), wanted), strict=True):
+            if played is not None:
+                found[asked.place] = played
+    return found
+
+
+def _played_alone(case: Case, trace: Trace, time: MeasuredTime, machine: Design) -> Played:
+    result = replay(trace, kernels_as_measured(trace, time, machine, case.fusion), machine)
+    return Played(makespan=int(result.makespan), kernels=len(result.program), compute_ticks=result.bounds.compute_ticks)
 
 
 def kernels_as_measured(trace: Trace, time: MeasuredTime, design: Design, fusion: str = "") -> KernelGraph:
@@ -175,14 +234,13 @@ def why_not(case: Case, mode: str, cache: str) -> str:
     return ""
 
 
-def roofline_s(case: Case, result: Result) -> float:
+def roofline_s(case: Case, compute_ticks: int, design: Design) -> float:
     """The plain roofline in seconds: max(FLOPs ÷ datasheet peak, compulsory bytes ÷ datasheet bandwidth).
 
     The compulsory bytes are those of the case; they pass the port of the last tier that kernels address, whatever
     a cache holds.
     """
-    moved = _port_s(case.read_bytes, case.written_bytes, result.design.home)
-    return max(result.bounds.compute_ticks / TICKS_PER_SECOND, moved)
+    return max(compute_ticks / TICKS_PER_SECOND, _port_s(case.read_bytes, case.written_bytes, design.home))
 
 
 def _port_s(read: int, written: int, tier: Tier) -> float:

@@ -1,0 +1,115 @@
+"""Operators that are one kernel each: traced and lowered together, and played one by one.
+
+Thousands of operators of a data set differ in their sizes alone. Their rows become one trace of as many operators,
+which is checked, cut into kernels and lowered in one pass (`lowering.calls`); each is then a run of its own, with its
+bounds and its audit. What does not suit, or cannot be lowered, is left to a replay by itself, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from hiersim.audit import audit
+from hiersim.bounds import bounds
+from hiersim.errors import HiersimError
+from hiersim.frontends.measured import Case
+from hiersim.frontends.rows import trace_of
+from hiersim.fusion.eager import eager
+from hiersim.lowering.calls import Calls, are_apart, takes_calls
+from hiersim.model.design import Design
+from hiersim.model.program import Program
+from hiersim.model.trace import Trace, TraceHeader
+from hiersim.run import DEFAULT_ENGINE, engine
+from hiersim.tally import tally
+
+PRODUCED: Final = ("activation", "gradient")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What a validation takes from a replay."""
+
+    makespan: int
+    """Ticks."""
+    kernels: int
+    compute_ticks: int
+    """Useful FLOPs at datasheet peak."""
+
+
+def is_call(case: Case) -> bool:
+    """Whether the rows of a case are one operator, which touches each of its tensors once and writes new results."""
+    own, tensors, others = _parts(case.rows)
+    if own is None or others or case.fusion or "frees" in own:
+        return False
+    reads, writes = (_names(own.get(key, ())) for key in ("reads", "writes"))
+    if sorted(reads + writes) != sorted(str(row["tensor"]) for row in tensors):
+        return False
+    for row in tensors:
+        new = row.get("role") in PRODUCED
+        if "storage" in row or new != (row["tensor"] in writes) or (new and not row.get("output")):
+            return False
+    return True
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]], int]:
+    """The one operator of some rows, their tensors, and how many rows are neither."""
+    tensors = [row for row in rows if "tensor" in row]
+    operators = [row for row in rows if "operator" in row]
+    return (operators[0] if operators else None), tensors, len(rows) - len(tensors) - 1
+
+
+def _names(entries: Sequence[Any]) -> list[str]:
+    return [str(entry["tensor"] if isinstance(entry, Mapping) else entry) for entry in entries]
+
+
+def calls_of(cases: Sequence[Case], release: tuple[int, int] | None) -> Calls | None:
+    """The calls of some cases, each of which `is_call`; None where they are no trace together."""
+    rows = [row for place, case in enumerate(cases) for row in _renamed(case.rows, f"{place} ")]
+    try:
+        trace = trace_of(TraceHeader(name="calls"), rows, "", 0)
+        graph = _of_release(trace, release).derived(eager)
+    except HiersimError:
+        return None
+    return Calls(graph) if len(graph) == len(cases) and are_apart(graph) else None
+
+
+def _renamed(rows: Sequence[Mapping[str, Any]], mark: str) -> list[dict[str, Any]]:
+    """The rows with tensors of names that no other case has."""
+    found = []
+    for row in rows:
+        if "tensor" in row:
+            found.append({**row, "tensor": mark + row["tensor"]})
+        else:
+            sides = {key: [_marked(entry, mark) for entry in row.get(key, ())] for key in ("reads", "writes")}
+            found.append({**row, **sides})
+    return found
+
+
+def _marked(entry: Any, mark: str) -> Any:
+    return {**entry, "tensor": mark + entry["tensor"]} if isinstance(entry, Mapping) else mark + entry
+
+
+def _of_release(trace: Trace, release: tuple[int, int] | None) -> Trace:
+    return replace(trace, graph=replace(trace.graph, release=release)) if release else trace
+
+
+def play(calls: Calls, design: Design, wanted: Sequence[int]) -> list[Played | None]:
+    """The `wanted` calls on `design`, played and audited one by one; None where one has to be replayed by itself."""
+    if not takes_calls(design):
+        return [None] * len(wanted)
+    try:
+        programs = list(calls.programs(design))
+        return [_played(programs[call], design) for call in wanted]
+    except HiersimError:
+        return [None] * len(wanted)
+
+
+def _played(program: Program | None, design: Design) -> Played | None:
+    if program is None:
+        return None
+    timeline, sums = engine(DEFAULT_ENGINE)(program), tally(program)
+    limits = bounds(program, design, sums)
+    audit(program, timeline, limits, sums)
+    return Played(makespan=timeline.makespan, kernels=1, compute_ticks=limits.compute_ticks)
