@@ -4,11 +4,20 @@
 convolutions and attention the dtype too, and whether it takes less or more than 50 us. All kernels are taken to be off
 to the same side, each by the mean absolute error of its class, so that nothing cancels:
 
-    band = sum over classes of share of the kernels' time x mean absolute error
+    band = factor x sum over classes of share of the kernels' time x mean absolute error
+
+Operators alone do not say how often that holds for a model, which launches kernels that no class knows of. The factor
+is the one that measured models ask for: of their errors, each over its own sum, the quantile of split conformal
+prediction, so that a further model of their kind lies inside with the coverage that the file states.
 
 A class that was not measured on this design is *extrapolated*: it has the errors of all measured designs together.
 The band is that of the kernels alone. A host is measured, not predicted: what launches took in measured models is told
 beside it.
+
+References
+----------
+J. Lei, M. G'Sell, A. Rinaldo, R. J. Tibshirani, L. Wasserman: Distribution-free predictive inference for regression,
+Journal of the American Statistical Association 113, 2018 (split conformal prediction, residuals over a scale).
 """
 
 from __future__ import annotations
@@ -71,6 +80,17 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """What measured models make of the sum of their classes' errors."""
+
+    coverage: float
+    """Share of further models of their kind that lie inside the band."""
+    n: int
+    """Measured runs behind the factor."""
+    factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassBand:
     """Kernels of one class in a run."""
 
@@ -92,7 +112,7 @@ class ErrorBand:
     """How far off the kernels of a run may be, and what a slow host would make of it."""
 
     relative: float
-    """Half-width of the band, as a share of the kernels' time."""
+    """Half-width of the band, as a share of the kernels' time: the factor of `Whole` times the sum over `rows`."""
     validated: float
     """Share of that time in classes that were measured on this design, in the range of their times."""
     host_s: float | None
@@ -123,25 +143,58 @@ def error_band(
     launch : `stream` or `graph`.
     """
     bands, hosts = load_bands()
-    ticks = timeline.end - timeline.start
-    whole = int(ticks.sum())
-    if not bands or not whole:
+    if not bands or not int((timeline.end - timeline.start).sum()):
         return None
     changed = is_changed(design)
+    rows = [
+        _class_band(bands, None if changed else design.name, part)
+        for part in parts_of(graph, program, timeline)
+    ]  # fmt: skip
+    return _combined(rows, design, changed, _host_s(hosts, graph) if launch == "stream" else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The kernels of one class in a run, whatever is known of them."""
+
+    name: str
+    kernels: int
+    share: float
+    """Of the time of all kernels."""
+    shortest_s: float
+    longest_s: float
+
+
+def parts_of(graph: KernelGraph, program: Program, timeline: Timeline) -> tuple[Part, ...]:
+    """The kernels of a run by class; none where they take no time."""
+    ticks = timeline.end - timeline.start
+    whole = int(ticks.sum())
+    if not whole:
+        return ()
     classes, owner = graph.derived(_classes), program.graph_kernel
     place = classes.place if owner is None else np.where(owner >= 0, classes.place[np.maximum(owner, 0)], classes.copy)
     place = 2 * place + (ticks < SHORT_TICKS)
     counts = np.bincount(place)
     shares = (np.bincount(place, weights=ticks) / whole).tolist()
-    rows = [
-        _class_band(
-            bands, None if changed else design.name, class_name(classes.codes[key // 2], bool(key % 2)), count,
-            shares[key], _span(ticks[place == key]),
+    spans = [_span(ticks[place == key]) if count else (0.0, 0.0) for key, count in enumerate(counts.tolist())]
+    return tuple(
+        Part(
+            name=class_name(classes.codes[key // 2], bool(key % 2)), kernels=count, share=shares[key],
+            shortest_s=spans[key][0], longest_s=spans[key][1],
         )
         for key, count in enumerate(counts.tolist())
         if count
-    ]  # fmt: skip
-    return _combined(rows, design, changed, _host_s(hosts, graph) if launch == "stream" else None)
+    )  # fmt: skip
+
+
+def error_of(table: Mapping[tuple[str, str], Band], design: str | None, name: str) -> Band | None:
+    """What is known of a class: on that design, or on all together; None where it was measured nowhere."""
+    return table.get((design or "?", name)) or table.get((POOL, name))
+
+
+def worst_of(table: Mapping[tuple[str, str], Band]) -> Band:
+    """What stands for a class that was measured nowhere: the largest error known."""
+    return max(table.values(), key=lambda item: (item.mape, item.name))
 
 
 def is_changed(design: Design) -> bool:
@@ -173,8 +226,9 @@ def _combined(rows: Sequence[ClassBand], design: Design, changed: bool, host_s: 
         reasons = [unknown[0].extrapolated]
     if changed and unknown:
         reasons = [f"{design.name} was changed for this run"]
+    whole = load_whole()
     return ErrorBand(
-        relative=math.fsum(row.share * row.mape for row in ordered),
+        relative=(whole.factor if whole else 1.0) * math.fsum(row.share * row.mape for row in ordered),
         validated=math.fsum(row.share for row in ordered if not row.extrapolated),
         host_s=host_s,
         rows=tuple(ordered),
@@ -182,25 +236,21 @@ def _combined(rows: Sequence[ClassBand], design: Design, changed: bool, host_s: 
     )
 
 
-def _class_band(
-    table: Mapping[tuple[str, str], Band], design: str | None, name: str, kernels: int, share: float,
-    span: tuple[float, float],
-) -> ClassBand:  # fmt: skip
-    own, pooled = table.get((design or "?", name)), table.get((POOL, name))
-    band, reason = own or pooled, ""
+def _class_band(table: Mapping[tuple[str, str], Band], design: str | None, part: Part) -> ClassBand:
+    own, band, reason = table.get((design or "?", part.name)), error_of(table, design, part.name), ""
     if own is None:
         known = design is not None and any(where == design for where, _ in table)
         reason = "not measured on this design" if known else f"{design or 'a changed design'} was not measured"
-    elif span[1] > own.longest_s or span[0] < own.shortest_s:
+    elif part.longest_s > own.longest_s or part.shortest_s < own.shortest_s:
         reason = f"kernels of {_time(own.shortest_s)} to {_time(own.longest_s)} were measured"
     if band is None:
-        worst = max(table.values(), key=lambda item: (item.mape, item.name))
+        worst = worst_of(table)
         return ClassBand(
-            name=name, kernels=kernels, share=share, n=0, mape=worst.mape, p90=worst.p90, geo=1.0,
+            name=part.name, kernels=part.kernels, share=part.share, n=0, mape=worst.mape, p90=worst.p90, geo=1.0,
             extrapolated="nothing like it was measured",
         )  # fmt: skip
     return ClassBand(
-        name=name, kernels=kernels, share=share, n=band.n, mape=band.mape, p90=band.p90, geo=band.geo,
+        name=part.name, kernels=part.kernels, share=part.share, n=band.n, mape=band.mape, p90=band.p90, geo=band.geo,
         extrapolated=reason,
     )  # fmt: skip
 
@@ -277,6 +327,15 @@ def load_bands() -> tuple[Mapping[tuple[str, str], Band], Mapping[str, float]]:
     data = json.loads(FILE.read_text())
     bands = (Band(**row) for row in data["bands"])
     return {(band.design, band.name): band for band in bands}, {row["mode"]: row["launch_s"] for row in data["hosts"]}
+
+
+@cache
+def load_whole() -> Whole | None:
+    """The factor that measured models ask for; None where the file has none, and the sum stands as it is."""
+    if not FILE.exists():
+        return None
+    found = json.loads(FILE.read_text()).get("whole")
+    return Whole(**found) if found else None
 
 
 def _row_dict(row: ClassBand) -> dict[str, Any]:

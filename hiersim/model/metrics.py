@@ -42,7 +42,7 @@ _DECLARED: Final = (
     ("makespan_ticks", "ps", "Time from the first host launch to the last arrival, in ticks of 1 ps.", "lower"),
     ("time_s", "s", "The makespan in seconds.", "lower"),
     ("error_band", "-", "How far off the time of the kernels may be, by what measurements of such kernels were off: each class by its mean absolute error, all to the same side. A host is not in it. Null where nothing was measured.", ""),
-    ("relative", "0-1", "Half-width of the error band, as a share of the kernels' time.", "lower"),
+    ("relative", "0-1", "Half-width of the error band, as a share of the kernels' time: the sum of its classes' errors, times what measured models ask for to lie inside eight times in ten.", "lower"),
     ("validated", "0-1", "Share of the kernels' time in classes that were measured on this design, in the range of their times.", "higher"),
     ("host_s", "s", "What launching alone takes at the cost per launch that measured models had; null in a replay of a graph.", "lower"),
     ("extrapolated", "-", "Why the errors of a class are taken from elsewhere: another design, or kernels of other sizes; empty where they are not. Of a band: all reasons that matter.", ""),

@@ -25,6 +25,9 @@ DEVICES: Final[Mapping[str, str]] = MappingProxyType(
 """Name that the driver gives a device → bundled design. Only the same product: an H100 PCIe is no H100 SXM. A paper may
 print `A100-40GB` and leave open which of two boards it was: both have the same chip, memory and datasheet peaks."""
 
+BLIND: Final = ("NVIDIA H200",)
+"""Devices that nothing is chosen on, so that what is chosen can be checked there."""
+
 
 def design_name(device: str, file: str | None = None) -> str:
     """The bundled design of the device that calls itself `device`.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hiersim import bundled, zoo
+from hiersim.error_bands import parts_of
 from hiersim.errors import HiersimError
 from hiersim.frontends.load import load_trace
 from hiersim.frontends.measured import Case, Measured, Summary
@@ -78,4 +79,5 @@ def _replayed(measured: Measured, design: Design, host: HostConstants | None, ro
         wall=Pair(predicted=whole.time, measured=row.wall_s),
         measured_host=host is not None,
         stable=row.stable,
+        parts=parts_of(alone.graph, alone.program, alone.timeline),
     )

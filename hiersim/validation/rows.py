@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from hiersim.error_bands import Part
 from hiersim.errors import CapacityError, HiersimError
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.validation.accuracy import Pair
@@ -66,6 +67,8 @@ class ModelRow:
     """False: no launches were measured on that device, and the design's own host was taken."""
     stable: bool
     """False: the measured times had not settled."""
+    parts: tuple[Part, ...] = ()
+    """The kernels that were replayed alone, by class of error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

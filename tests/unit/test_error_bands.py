@@ -11,12 +11,12 @@ import pytest
 
 import hiersim as hs
 from hiersim import error_bands
-from hiersim.error_bands import Band, class_codes, class_name, load_bands
+from hiersim.error_bands import Band, Part, Whole, class_codes, class_name, load_bands, load_whole
 from hiersim.model.metrics import METRICS
 from hiersim.model.operators import Kind
 from hiersim.run import kernels_of
 from hiersim.validation.accuracy import Pair
-from hiersim.validation.bands import bands_of, bands_text, hosts_of
+from hiersim.validation.bands import bands_of, bands_text, hosts_of, score_of, whole_of
 from hiersim.validation.rows import ModelRow, OperatorRow
 from hiersim.validation.validate import Validation
 
@@ -56,6 +56,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Band]:
                 bands["", name] = pooled
                 bands["h100-sxm", name] = replace(pooled, design="h100-sxm", mape=0.1 if "gemm" in name else 0.2)
     monkeypatch.setattr(error_bands, "load_bands", lambda: (bands, {"eager": 1e-5, "compiled": 2e-5}))
+    monkeypatch.setattr(error_bands, "load_whole", lambda: None)
     return bands
 
 
@@ -86,6 +87,18 @@ def test_a_band_is_the_sum_of_shares_and_errors(known: dict[tuple[str, str], Ban
     assert (band.validated, band.extrapolated) == (pytest.approx(1), ())
     assert band.host_s == pytest.approx(1e-5 * len(result.graph))
     assert hs.simulate(GPT2, H100, launch="graph").error_band.host_s is None  # type: ignore[union-attr]
+
+
+def test_a_band_is_as_wide_as_measured_models_ask_for(
+    known: dict[tuple[str, str], Band], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = hs.simulate(GPT2, H100).error_band
+    monkeypatch.setattr(error_bands, "load_whole", lambda: Whole(coverage=0.8, n=16, factor=1.5))
+    band = hs.simulate(GPT2, H100).error_band
+    assert plain is not None
+    assert band is not None
+    assert band.relative == pytest.approx(1.5 * plain.relative)
+    assert band.rows == plain.rows
 
 
 def test_a_design_that_was_not_measured_is_extrapolated(known: dict[tuple[str, str], Band]) -> None:
@@ -154,6 +167,33 @@ def test_bands_are_the_errors_of_single_kernels_by_design_and_together() -> None
     assert (pooled.design, pooled.n, pooled.longest_s) == ("", 4, 2e-4)
 
 
+def whole_model(error: float, device: str = "One") -> ModelRow:
+    """A model of one class whose kernels took 1 + `error` times what was predicted."""
+    part = Part(name="gemm bf16, above 50 us", kernels=1, share=1.0, shortest_s=1e-4, longest_s=1e-4)
+    pair = Pair(predicted=1e-3, measured=1e-3 * (1 + error))
+    return replace(model("eager", 1, 1, 1), device=device, device_time=pair, parts=(part,))
+
+
+def test_the_factor_holds_models_as_often_as_it_says() -> None:
+    rows = [operator("gemm", 1e-4, 1.25e-4)] * 3  # off by 20 %, so that an error of 0.1 k is a score of k / 2
+    models = tuple(whole_model(0.1 * k) for k in range(1, 10))
+    found = validation(*rows, models=models)
+    whole = whole_of(found)
+    assert whole == Whole(coverage=0.8, n=9, factor=4.0)  # the eighth of nine: 10 x 0.8
+    table = {(band.design, band.name): band for band in bands_of(found)}
+    assert sum(score_of(table, row) <= whole.factor + 1e-9 for row in models) == 8
+    assert score_of(table, whole_model(-0.1)) == pytest.approx(0.5)
+
+
+def test_a_factor_needs_models_that_are_not_kept_aside() -> None:
+    rows = [operator("gemm", 1e-4, 1.25e-4)] * 3
+    three, blind = tuple(whole_model(0.1) for _ in range(3)), whole_model(9.0, "NVIDIA H200")
+    assert whole_of(validation(*rows, models=three)) is None
+    assert whole_of(validation(*rows, models=(*three, blind))) is None
+    assert whole_of(validation(*rows, models=(*three, blind, whole_model(0.2)))) == Whole(coverage=0.8, n=4, factor=1.0)
+    assert whole_of(validation(models=(*three, whole_model(0.2)))) is None
+
+
 def test_hosts_are_told_by_models_whose_device_waited() -> None:
     models = (model("eager", 1e-3, 3e-3, 100), model("eager", 1e-3, 5e-3, 100), model("compiled", 9e-3, 1e-2, 10))
     assert hosts_of(validation(models=models)) == [{"mode": "eager", "n": 2, "launch_s": 4e-5}]
@@ -167,6 +207,10 @@ def test_the_file_is_what_the_command_writes(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bands.json").write_text(text)
     bands, hosts = load_bands.__wrapped__()
     assert (bands["h100-sxm", "gemm bf16, above 50 us"].mape, hosts) == (0.2, {})
+    assert load_whole.__wrapped__() is None
+    whole = validation(*[operator("gemm", 1e-4, 1.25e-4)] * 3, models=tuple(whole_model(0.1) for _ in range(4)))
+    (tmp_path / "bands.json").write_text(bands_text(whole))
+    assert load_whole.__wrapped__() == Whole(coverage=0.8, n=4, factor=0.5)
 
 
 def test_the_bundled_bands_are_of_the_bundled_measurements() -> None:
