@@ -23,18 +23,22 @@ from hiersim.validation.devices import BLIND, DEVICES
 from hiersim.validation.sample import sampled
 from hiersim.validation.validate import measured_files
 
+SISTERS = {"h100-sxm": ("h200-sxm", "h200-sxm-2026-11-27")}
+"""Design -> that of a card with the same cores, and the folder of its measurements."""
 ROWS = 150
 """Measured times of a device that are fitted to and scored, about: as many of each, so that each counts alike."""
 MOST = 64
+MEASUREMENTS = Path(__file__).parents[1] / "measurements"
 
 
-def measured_in(paths: Sequence[str]) -> Iterator[Measured]:
-    """What the files hold of devices with a design, single operators only."""
+def measured_in(paths: Sequence[str], blind: bool = False) -> Iterator[Measured]:
+    """What the files hold of devices with a design, single operators only; those that are fitted to, or the others."""
     for path in measured_files(paths):
         load = published(path)
         for found in load(path) if load else (load_measured(path),):
             name = str(found.header.device.get("name", ""))
-            if name in DEVICES and name not in BLIND and any(case.rows for case in found.cases.values()):
+            chosen = name in DEVICES and (name in BLIND) == blind
+            if chosen and any(case.rows for case in found.cases.values()):
                 yield found
 
 
@@ -78,6 +82,28 @@ def page(everything: Shared, rows: Sequence[LeftOut]) -> str:
     return "\n".join(lines)
 
 
+def sister_lines(known: Sequence[Device], rows: int, rounds: int) -> Iterator[str]:
+    """Devices with constants that only a sister card tells beside them: scored with the sister's, and their own fit."""
+    yield "| scored | rows | as shipped | fitted to itself | fitted to its sister | change, points | not told by it |"
+    yield "|---|--:|--:|--:|--:|--:|---|"
+    for device in known:
+        if device.name not in SISTERS:
+            continue
+        design, folder = SISTERS[device.name]
+        found = list(measured_in([str(MEASUREMENTS / folder)], blind=True))
+        told = SharedProblem([device_of(design, found, rows)]).fit(rounds=rounds)
+        scored = SharedProblem([device])
+        own = scored.fit(rounds=rounds)
+        errors = [scored.accuracy(device, factors).mape for factors in ({}, own.factors, told.factors)]
+        left = ", ".join(path.rpartition(".")[2] for path in told.left) or "–"
+        cells = " | ".join(f"{100 * error:.1f}" for error in errors)
+        yield f"| {device.name} | {len(device.measured)} | {cells} | {100 * (errors[2] - errors[1]):+.1f} | {left} |"
+        yield ""
+        yield f"| value, times what ships | by {device.name} | by {design} |"
+        yield "|---|--:|--:|"
+        yield from (f"| `{path}` | {_cell(path, own)} | {_cell(path, told)} |" for path in SHARED)
+
+
 def _cell(path: str, shared: Shared) -> str:
     if path not in shared.between:
         return "–"
@@ -88,15 +114,20 @@ def _cell(path: str, shared: Shared) -> str:
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leave_one_out", description=__doc__)
-    parser.add_argument("--data", action="append", required=True, help="file or folder of measured times; repeatable")
+    parser.add_argument("--sister", action="store_true", help="only what a card of the same kind tells")
+    parser.add_argument("--data", action="append", help="file or folder of measured times; repeatable")
     parser.add_argument("--rows", type=int, default=ROWS, help="measured times of each device, about")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="points at which derivatives are taken")
     options = parser.parse_args()
-    bundled = Path(__file__).parents[1] / "measurements" / "h100-sxm-2026-11-27"
+    if not options.sister and not options.data:
+        parser.error("needs --data: measured times of other devices")
+    bundled = MEASUREMENTS / "h100-sxm-2026-11-27"
     try:
-        problem = SharedProblem(
-            devices([str(bundled), *options.data], options.rows), tell=lambda text: print(text, file=sys.stderr)
-        )
+        known = devices([str(bundled), *(options.data or ())], options.rows)
+        if options.sister:
+            print("\n".join(sister_lines(known, options.rows, options.rounds)))
+            return 0
+        problem = SharedProblem(known, tell=lambda text: print(text, file=sys.stderr))
         print(page(*leave_one_out(problem, options.rounds)))
     except HiersimError as error:
         print(f"leave_one_out: {error}", file=sys.stderr)

@@ -25,6 +25,7 @@ from hiersim.run import DEFAULT_ENGINE, engine
 from hiersim.tally import tally
 
 PRODUCED: Final = ("activation", "gradient")
+NO_NAME: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,13 @@ class Played:
 
 def is_call(case: Case) -> bool:
     """Whether the rows of a case are one operator, which touches each of its tensors once and writes new results."""
-    own, tensors, others = _parts(case.rows)
-    if own is None or others or case.fusion or "frees" in own:
+    tensors = [row for row in case.rows if "tensor" in row]
+    others = [row for row in case.rows if "tensor" not in row]
+    if len(others) != 1 or "operator" not in others[0] or "frees" in others[0] or case.fusion:
         return False
-    reads, writes = (_names(own.get(key, ())) for key in ("reads", "writes"))
-    if sorted(reads + writes) != sorted(str(row["tensor"]) for row in tensors):
+    reads, writes = (_names(others[0].get(key, [])) for key in ("reads", "writes"))
+    names = [row["tensor"] for row in tensors]
+    if not all(isinstance(name, str) and name for name in names) or sorted(reads + writes) != sorted(names):
         return False
     for row in tensors:
         new = row.get("role") in PRODUCED
@@ -53,15 +56,12 @@ def is_call(case: Case) -> bool:
     return True
 
 
-def _parts(rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]], int]:
-    """The one operator of some rows, their tensors, and how many rows are neither."""
-    tensors = [row for row in rows if "tensor" in row]
-    operators = [row for row in rows if "operator" in row]
-    return (operators[0] if operators else None), tensors, len(rows) - len(tensors) - 1
-
-
-def _names(entries: Sequence[Any]) -> list[str]:
-    return [str(entry["tensor"] if isinstance(entry, Mapping) else entry) for entry in entries]
+def _names(entries: Any) -> list[str]:
+    """The tensors of a list of accesses; what is none has a name that no tensor has."""
+    if not isinstance(entries, list):
+        return [NO_NAME]
+    found = [entry.get("tensor") if isinstance(entry, Mapping) else entry for entry in entries]
+    return [name if isinstance(name, str) else NO_NAME for name in found]
 
 
 def calls_of(cases: Sequence[Case], release: tuple[int, int] | None) -> Calls | None:
@@ -70,9 +70,9 @@ def calls_of(cases: Sequence[Case], release: tuple[int, int] | None) -> Calls | 
     try:
         trace = trace_of(TraceHeader(name="calls"), rows, "", 0)
         graph = _of_release(trace, release).derived(eager)
+        return Calls(graph) if len(graph) == len(cases) and are_apart(graph) else None
     except HiersimError:
         return None
-    return Calls(graph) if len(graph) == len(cases) and are_apart(graph) else None
 
 
 def _renamed(rows: Sequence[Mapping[str, Any]], mark: str) -> list[dict[str, Any]]:

@@ -130,6 +130,9 @@ def test_what_touches_a_tensor_twice_or_leaves_more_than_results_is_no_call() ->
     assert not is_call(replace(plain, rows=(tensors[0], {**tensors[1], "output": False}, operator)))
     assert not is_call(replace(plain, rows=({**tensors[0], "role": "activation"}, tensors[1], operator)))
     assert not is_call(replace(plain, rows=(*tensors, operator, {"region": "x"})))
+    assert not is_call(replace(plain, rows=(*tensors, {**operator, "reads": None})))
+    assert not is_call(replace(plain, rows=(*tensors, {**operator, "reads": [{"bytes": 1}]})))
+    assert not is_call(replace(plain, rows=(*({**row, "tensor": 5} for row in tensors), {**operator, "reads": [5]})))
     assert not is_call(replace(plain, fusion="attention"))
     assert not is_call(replace(plain, rows=()))
 
