@@ -25,7 +25,9 @@ def both(graph: OperatorGraph, rules: InductorRules) -> tuple[set[tuple[int, int
     """Pairs of stored results that suit each other: by columns, and one by one."""
     begin = schedule(graph, rules).begin()
     pairs = combinations(range(len(begin.alone)), 2)
-    return set(suited(begin.alone, rules)), {pair for pair in pairs if begin.mismatch(*pair) is None}
+    found = suited(begin.alone, rules)
+    columns = set(zip(found.one.tolist(), found.other.tolist(), strict=True))
+    return columns, {pair for pair in pairs if begin.mismatch(*pair) is None}
 
 
 @given(traces())

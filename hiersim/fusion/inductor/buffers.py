@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,8 +71,6 @@ class Buffers:
     """What the keys stand for."""
     inputs: list[list[int]]
     """(N,) producers of what each operator reads, nearest first."""
-    users: list[list[int]]
-    """(N,) readers of what each operator writes."""
     saved: int = 0
     """Bytes that inlining has saved against eager mode."""
     rows: list[list[int]] = field(default_factory=list)
@@ -86,15 +85,19 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     Where all that is computed again would move more bytes than inlining saves, results are stored one by one as soon as
     the balance turns.
     """
+    one, other = _neighbours(links, len(part))
+    whole = np.isin(part[other], [int(Part.EXTERN), int(Part.WINDOW)])
     known = _Graph(
         loads=loads(graph, links, facts), forced=_forced(graph, links, part), own=_own_operations(graph, facts),
-        written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(), times=uses(graph).tolist(),
+        written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(), inputs=_inputs(one, other, len(part)),
+        fan=np.bincount(one, uses(graph)[other], len(part)).astype(np.int64).tolist(),
+        readers=np.bincount(one, minlength=len(part)).tolist(),
+        whole=(np.bincount(one, whole, len(part)) > 0).tolist(),
         launched=np.flatnonzero(part != Part.NONE).tolist(),
     )  # fmt: skip
-    neighbours = _neighbours(links, len(part))
-    buffers = _lowered(known, part, neighbours, rules, guarded=False)
+    buffers = _lowered(known, part, rules, guarded=False)
     if buffers.saved < 0:
-        buffers = _lowered(known, part, neighbours, rules, guarded=True)
+        buffers = _lowered(known, part, rules, guarded=True)
     _collect(buffers)
     return buffers
 
@@ -108,20 +111,21 @@ class _Graph:
     own: list[int]
     written: list[int]
     ptr: list[int]
-    times: list[int]
+    inputs: list[list[int]]
+    fan: list[int]
+    """(N,) readers, those twice that use their operand twice."""
+    readers: list[int]
+    """(N,) operators that read what each writes."""
+    whole: list[bool]
+    """(N,) whether a library call or a window reads it."""
     launched: list[int]
 
 
-def _lowered(
-    known: _Graph, part: IntArray, neighbours: tuple[list[list[int]], list[list[int]]], rules: InductorRules,
-    guarded: bool,
-) -> Buffers:  # fmt: skip
+def _lowered(known: _Graph, part: IntArray, rules: InductorRules, guarded: bool) -> Buffers:
     """Lower once; `guarded` says whether inlining must never have cost more bytes than it saved so far."""
-    count, (inputs, users) = len(part), neighbours
-    stored, operations, forced, ptr, times = [0] * count, list(known.own), known.forced, known.ptr, known.times
-    buffers = Buffers(
-        part=part.tolist(), stored=stored, reads=[frozenset()] * count, loads=known.loads, inputs=inputs, users=users
-    )
+    count, inputs = len(part), known.inputs
+    stored, operations, forced, ptr = [0] * count, list(known.own), known.forced, known.ptr
+    buffers = Buffers(part=part.tolist(), stored=stored, reads=[frozenset()] * count, loads=known.loads, inputs=inputs)
     called = set(map(int, LIBRARY))
     for row in known.launched:
         if buffers.part[row] not in called:
@@ -132,54 +136,49 @@ def _lowered(
         for source in inputs[row]:
             if not stored[source]:
                 operations[row] += operations[source]
-        fan = sum([times[user] for user in users[row]])
-        stored[row] = _reason(buffers, row, fan, operations[row] + len(reads), rules)
+        if known.whole[row]:
+            stored[row] = int(Stored.USER)
+            continue
+        stored[row] = _reason(len(reads), known.fan[row], operations[row] + len(reads), rules)
         if not stored[row]:
-            _inline(buffers, row, known.written[row], guarded)
+            _inline(buffers, row, known.readers[row], known.written[row], guarded)
     return buffers
 
 
 def _reads(buffers: Buffers, row: int, begin: int, end: int) -> frozenset[int]:
     """What the expression of an operator loads, with all that is inlined into it."""
-    known, stored, inlined = buffers.loads, buffers.stored, []
-    found = known.key[begin:end]
-    for place, source in enumerate(known.source[begin:end]):
-        if source >= 0:
-            if not stored[source] and source != row:
-                inlined.append((place, source))
-            elif source in known.bias:
+    known, stored = buffers.loads, buffers.stored
+    found, sources = known.key[begin:end], known.source[begin:end]
+    inlined = {source for source in sources if source >= 0 and not stored[source] and source != row}
+    if inlined:
+        found = [key for key, source in zip(found, sources, strict=True) if source not in inlined]
+    if known.bias:
+        for source in sources:
+            if source in known.bias and source not in inlined:
                 found.extend(known.bias[source])
-    if not inlined:
-        return frozenset(found)
-    skipped = {place for place, _ in inlined}
-    kept = [key for place, key in enumerate(found) if place not in skipped]
-    return frozenset(kept).union(*[buffers.reads[source] for _, source in inlined])
+    return frozenset(found).union(*[buffers.reads[source] for source in inlined])
 
 
-def _reason(buffers: Buffers, row: int, fan: int, operations: int, rules: InductorRules) -> int:
+def _reason(reads: int, fan: int, operations: int, rules: InductorRules) -> int:
     """Why a pointwise result is stored that need not be; 0 where it stays an expression.
 
-    `fan` counts its users, those twice that use it twice; `operations` those of the whole expression.
+    `reads` counts the buffers that the whole expression loads, `operations` what it computes; `fan` counts its users,
+    those twice that use it twice.
     """
-    reads, part = buffers.reads[row], buffers.part
-    for user in buffers.users[row]:
-        if part[user] == Part.EXTERN or part[user] == Part.WINDOW:
-            return int(Stored.USER)
-    if fan > 1 and len(reads) > rules.realize_reads_threshold:
+    if fan > 1 and reads > rules.realize_reads_threshold:
         return int(Stored.READS)
-    if operations > rules.realize_opcount_threshold and (fan > 1 or len(reads) > 1):
+    if operations > rules.realize_opcount_threshold and (fan > 1 or reads > 1):
         return int(Stored.OPERATIONS)
-    if len(reads) > rules.realize_acc_reads_threshold:
+    if reads > rules.realize_acc_reads_threshold:
         return int(Stored.ACCUMULATED)
     return 0
 
 
-def _inline(buffers: Buffers, row: int, written: int, guarded: bool) -> None:
+def _inline(buffers: Buffers, row: int, users: int, written: int, guarded: bool) -> None:
     """Keep an expression, unless it is guarded and would cost more bytes than all inlining has saved so far.
 
     It saves the write and the reads of the users; each user but the first reads again what the expression loads.
     """
-    users = len(buffers.users[row])
     saved = buffers.saved + (users + 1) * written
     if users > 1:
         size = buffers.loads.size
@@ -237,18 +236,17 @@ def _several(graph: OperatorGraph) -> list[int]:
     return found
 
 
-def _neighbours(links: Dependences, count: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Producers and users of each operator, each once and in issue order, itself left out."""
+def _neighbours(links: Dependences, count: int) -> tuple[IntArray, IntArray]:
+    """Pairs of operators, the second of which reads what the first writes; each once, in rising order."""
     apart = links.source != links.target
-    first, second = distinct_pairs(links.source[apart], links.target[apart], count)
-    order = np.argsort(second, kind="stable")
-    return _lists(second[order], first[order], count), _lists(first, second, count)
+    return distinct_pairs(links.source[apart], links.target[apart], count)
 
 
-def _lists(of: IntArray, other: IntArray, count: int) -> list[list[int]]:
-    """For each number below `count`, in rising order in `of`, what stands beside it."""
-    ptr, values = np.searchsorted(of, np.arange(count + 1)).tolist(), other.tolist()
-    return [values[ptr[row] : ptr[row + 1]] for row in range(count)]
+def _inputs(one: IntArray, other: IntArray, count: int) -> list[list[int]]:
+    """For each operator, those whose results it reads, in issue order."""
+    order = np.argsort(other, kind="stable")
+    ptr, values = np.searchsorted(other[order], np.arange(count + 1)).tolist(), one[order].tolist()
+    return [values[begin:end] for begin, end in pairwise(ptr)]
 
 
 def _own_operations(graph: OperatorGraph, facts: Traits) -> list[int]:
@@ -271,12 +269,21 @@ def _collect(buffers: Buffers) -> None:
     stored, inputs, part = buffers.stored, buffers.inputs, buffers.part
     called = set(map(int, LIBRARY))
     for row in [row for row, reason in enumerate(stored) if reason]:
-        found, seen = [row], {row}
+        found = [row]
         if part[row] not in called:
-            for reader in found:  # which grows as it is gone through
-                for source in inputs[reader]:
-                    if not stored[source] and source not in seen:
-                        seen.add(source)
-                        found.append(source)
+            inlined = [source for source in inputs[row] if not stored[source]]
+            if inlined:
+                found += _inlined(inlined, buffers)
         buffers.heads.append(row)
         buffers.rows.append(sorted(found) if len(found) > 1 else found)
+
+
+def _inlined(rows: list[int], buffers: Buffers) -> list[int]:
+    """Some expressions, and all that is inlined into them."""
+    stored, inputs, seen, found = buffers.stored, buffers.inputs, set(rows), list(rows)
+    for reader in found:  # which grows as it is gone through
+        for source in inputs[reader]:
+            if not stored[source] and source not in seen:
+                seen.add(source)
+                found.append(source)
+    return found

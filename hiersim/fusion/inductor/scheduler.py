@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.inductor.buffers import Buffers
 from hiersim.fusion.inductor.rules import InductorRules
-from hiersim.fusion.inductor.singles import Singles, suited, users
+from hiersim.fusion.inductor.singles import Pairs, Singles, grouped, handed_on, suited
 from hiersim.fusion.reasons import Reason
-from hiersim.model.operators import IntArray
+from hiersim.model.operators import BoolArray, IntArray
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,8 +38,6 @@ class Group:
     """Keys of its own results, as others read them."""
     touched: set[int]
     """Both."""
-    astray: bool
-    """Whether it reads results at other places than those where they are made."""
     first: int
     last: int
     """Least and largest number of a buffer in it, in launch order."""
@@ -53,96 +53,74 @@ class Scheduler:
         self.contraction = contraction
         self.number = {head: number for number, head in enumerate(alone.head.tolist())}
         """Operator → buffer that stores its result."""
+        count = len(alone)
+        self._members: dict[int, list[int]] = {}
+        """Buffers of each group that has several, by its name."""
+        self._buffers, self._first, self._last = [1] * count, list(range(count)), list(range(count))
+        self._points, self._inner = alone.points.tolist(), alone.inner.tolist()
+        self._split: list[bool] = alone.split.tolist()
+        self._odd: list[bool] = (alone.split | _read_elsewhere(alone)).tolist()
+        """Whether a group is split, or reads results at other places than those where they are made."""
+        self._sources = handed_on(alone)
         self._groups: dict[int, Group] = {}
-        self._astray = {key for key in buffers.loads.made if not buffers.loads.whole[key]}
-        """Results that are read at other places than those where they are made."""
-        self._users: tuple[list[int], list[int]] | None = None
 
     def of(self, name: int) -> Group:
         """The group of a name; made when it is asked for, as most never are."""
         found = self._groups.get(name)
         if found is None:
-            found = self._groups[name] = self._single(name)
+            found = self._groups[name] = self._group(name)
         return found
 
-    def _single(self, number: int) -> Group:
-        """A buffer as a group."""
-        alone = self.alone
-        head, known = int(alone.head[number]), self.buffers.loads
-        loads, made = set(self.buffers.reads[head]), set(known.made[known.made_ptr[head] : known.made_ptr[head + 1]])
+    def _group(self, name: int) -> Group:
+        alone, known = self.alone, self.buffers.loads
+        loads, made = set[int](), set[int]()
+        for head in alone.head[self._members.get(name, [name])].tolist():
+            loads |= self.buffers.reads[head]
+            made.update(known.made[known.made_ptr[head] : known.made_ptr[head + 1]])
         return Group(
-            buffers=1,
-            library=bool(alone.library[number]),
-            place=(int(alone.stretch[number]), int(alone.phase[number])),
-            points=int(alone.points[number]),
-            inner=int(alone.inner[number]),
-            split=bool(alone.split[number]),
+            buffers=self._buffers[name],
+            library=bool(alone.library[name]),
+            place=(int(alone.stretch[name]), int(alone.phase[name])),
+            points=self._points[name],
+            inner=self._inner[name],
+            split=self._split[name],
             loads=loads,
             made=made,
             touched=loads | made,
-            astray=not loads.isdisjoint(self._astray),
-            first=number,
-            last=number,
+            first=self._first[name],
+            last=self._last[name],
         )
 
     def run(self) -> IntArray:
         """(B,) the group of each buffer, after all rounds."""
         pairs = suited(self.alone, self.rules)
-        merged = bytearray(len(self.alone))  # 1 for buffers that are no longer alone
-        group, can_merge = self.contraction.group, self.contraction.can_merge
         for _ in range(self.rules.fusion_rounds):
-            changed = set[int]()
-            for one, other in pairs:
-                first, second = group(one), group(other)
-                if first == second:
-                    continue
-                grown = merged[first] or merged[second]  # pairs suit each other: what is still alone still does
-                if (grown and not self._still_suit(self.of(first), self.of(second))) or not can_merge(first, second):
-                    continue
-                merged[first] = merged[second] = 1
-                changed.add(self._merge(first, second))
-            changed = {group(number) for number in changed}
+            changed = self._round(pairs)
             if not changed:
                 break
-            pairs = self._pairs(changed)
+            now = grouped(self.alone, self.contraction.groups(), self._shape)
+            pairs = suited(now, self.rules, np.isin(now.name, list(changed)))
         return self.contraction.groups()
 
-    def _pairs(self, changed: set[int]) -> list[tuple[int, int]]:
-        """Pairs of groups that may be fused, those first that save most; one of each pair is in `changed`."""
-        found: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair → its place in the order
-        seen: set[tuple[int, int]] = set()
-        most = self.rules.max_fusion_buffer_group_pairwise_attempts
-        keys = set[int]().union(*[self.of(name).touched for name in changed])
-        made = set(self.alone.key[self.alone.makes].tolist()) & keys
-        for key in sorted(keys):
-            names = self._touching(key)
-            for at, one in enumerate(names[:-1]):
-                last = self._ends(one)[1] + self.rules.max_distance
-                for other in names[at + 1 : at + 1 + most]:
-                    if self._ends(other)[0] > last and key not in made:
-                        break  # they only read the same, and so do all behind: too far apart
-                    pair = (one, other)
-                    if pair in seen or (one not in changed and other not in changed):
-                        continue
-                    seen.add(pair)
-                    first, second = self.of(one), self.of(other)
-                    if self._mismatch(first, second) is None:
-                        found[pair] = _score(first, second, self.shared_bytes(first, second))
-        return sorted(found, key=lambda pair: (found[pair], pair))
+    def _round(self, pairs: Pairs) -> set[int]:
+        """Merge what can be merged of some pairs, in their order; the groups that have grown."""
+        changed, grown = set[int](), bytearray(len(self.alone))
+        group, can_merge = self.contraction.group, self.contraction.can_merge
+        for one, other, passed in zip(pairs.one.tolist(), pairs.other.tolist(), pairs.passed.tolist(), strict=True):
+            first, second = group(one), group(other)
+            if first == second:
+                continue
+            if (grown[first] or grown[second]) and not self._still_suit(first, second, passed):
+                continue  # only what has grown since the pairs were found may no longer suit
+            if can_merge(first, second):
+                name = self._merge(first, second)
+                grown[name] = 1
+                changed.add(name)
+        return {name for name in changed if group(name) == name}
 
-    def _touching(self, key: int) -> list[int]:
-        """The groups of generated code that touch a key, in launch order of their first buffers."""
-        if self._users is None:
-            ptr, number = users(self.alone)
-            self._users = ptr.tolist(), number.tolist()
-        ptr_, numbers = self._users
-        names = set(map(self.contraction.group, numbers[ptr_[key] : ptr_[key + 1]]))
-        return sorted(names, key=self._ends) if len(names) > 1 else []
-
-    def _ends(self, name: int) -> tuple[int, int]:
-        """The least and the largest number of a buffer in a group."""
-        found = self._groups.get(name)
-        return (name, name) if found is None else (found.first, found.last)
+    def _shape(self, name: int) -> tuple[int, int, bool]:
+        """Points, inner points and split of a group."""
+        return self._points[name], self._inner[name], self._split[name]
 
     def shared_bytes(self, one: Group, other: Group) -> int:
         """Bytes that both touch."""
@@ -160,18 +138,31 @@ class Scheduler:
         """`refusal`, but for cycles."""
         return self._mismatch(self.of(one), self.of(other))
 
-    def _still_suit(self, first: Group, second: Group) -> bool:
+    def _still_suit(self, first: int, second: int, passed: bool) -> bool:
         """Whether two groups suit each other that have grown from two that did.
 
         They share what those shared, and hand on what those did, so that little is left to be asked.
         """
-        if first.buffers + second.buffers > self.rules.max_fusion_size or not _loops_suit(first, second):
+        if self._buffers[first] + self._buffers[second] > self.rules.max_fusion_size:
             return False
-        if first.astray or second.astray or first.split or second.split:
-            return self._mismatch(first, second) is None
-        if _distance(first, second) <= self.rules.max_distance:
+        if self._odd[first] or self._odd[second]:
+            return self.mismatch(first, second) is None
+        alike = self._points[first] == self._points[second] and self._inner[first] == self._inner[second]
+        if not alike and not _loops_suit(self._shape(first), self._shape(second)):
+            return False
+        if passed:
             return True
-        return not (first.made.isdisjoint(second.loads) and second.made.isdisjoint(first.loads))
+        far = max(self._last[first] - self._first[second], self._last[second] - self._first[first])
+        return far <= self.rules.max_distance or self._reads(first, second) or self._reads(second, first)
+
+    def _reads(self, name: int, other: int) -> bool:
+        """Whether a group reads what a buffer of another makes."""
+        (ptr, source), group = self._sources, self.contraction.group
+        for number in self._members.get(name, (name,)):
+            for made in source[ptr[number] : ptr[number + 1]]:
+                if group(made) == other:
+                    return True
+        return False
 
     def _mismatch(self, first: Group, second: Group) -> Reason | None:
         """Why two groups do not suit each other."""
@@ -179,7 +170,8 @@ class Scheduler:
             return Reason.LIBRARY_CALL
         if first.place != second.place:
             return Reason.HOST_SYNC if first.place[0] != second.place[0] else Reason.PHASE
-        if not _loops_suit(first, second) or _waits_for_parts(first, second):
+        shapes = [(group.points, group.inner, group.split) for group in (first, second)]
+        if not _loops_suit(*shapes) or _waits_for_parts(first, second):
             return Reason.LOOP_NEST
         passed = (first.made & second.loads) | (second.made & first.loads)
         whole = self.buffers.loads.whole
@@ -200,31 +192,30 @@ class Scheduler:
         return Reason.DISTANCE if _distance(first, second) > self.rules.max_distance else None
 
     def _merge(self, one: int, other: int) -> int:
-        first, second = self.of(one), self.of(other)
-        del self._groups[one], self._groups[other]
-        reduces = first if first.inner > 1 else second
+        members = [*self._members.get(one, (one,)), *self._members.get(other, (other,))]
+        if self._groups:
+            self._groups.pop(one, None)
+            self._groups.pop(other, None)
+        reduces = one if self._inner[one] > 1 else other
         name = self.contraction.merge(one, other)
-        self._groups[name] = Group(
-            buffers=first.buffers + second.buffers,
-            library=False,
-            place=first.place,
-            points=reduces.points,
-            inner=reduces.inner,
-            split=reduces.split,
-            loads=first.loads | second.loads,
-            made=first.made | second.made,
-            touched=first.touched | second.touched,
-            astray=first.astray or second.astray,
-            first=min(first.first, second.first),
-            last=max(first.last, second.last),
-        )
+        self._members.pop(one + other - name, None)
+        self._members[name] = members
+        self._buffers[name] = self._buffers[one] + self._buffers[other]
+        self._points[name], self._inner[name], self._split[name] = self._shape(reduces)
+        self._odd[name] = self._odd[one] or self._odd[other]
+        self._first[name] = min(self._first[one], self._first[other])
+        self._last[name] = max(self._last[one], self._last[other])
         return name
 
 
-def _score(one: Group, other: Group, saved: int) -> tuple[int, int, int]:
-    """Order of fusions: kinds alike, bytes saved, nearness; the least comes first."""
-    alike = int((one.inner > 1) == (other.inner > 1) and saved > 0)
-    return -alike, -saved, _distance(one, other)
+def _read_elsewhere(alone: Singles) -> BoolArray:
+    """(B,) whether each reads results at other places than those where they are made."""
+    astray = np.zeros(len(alone.size), np.bool_)
+    astray[alone.key[alone.makes]] = True
+    astray &= ~alone.whole
+    found = np.zeros(len(alone), np.bool_)
+    found[np.repeat(np.arange(len(alone)), np.diff(alone.ptr))[alone.loads & astray[alone.key]]] = True
+    return found
 
 
 def _distance(one: Group, other: Group) -> int:
@@ -232,14 +223,14 @@ def _distance(one: Group, other: Group) -> int:
     return max(abs(one.first - other.last), abs(other.first - one.last))
 
 
-def _loops_suit(one: Group, other: Group) -> bool:
+def _loops_suit(one: tuple[int, int, bool], other: tuple[int, int, bool]) -> bool:
     """The Triton backend's check of numel and rnumel (`SIMDScheduling.can_fuse`)."""
-    if one.inner > 1 and other.inner > 1:
-        return (one.points, one.inner) == (other.points, other.inner)
-    if one.inner == 1 and other.inner == 1:
-        return one.points == other.points
-    reduces, plain = (one, other) if one.inner > 1 else (other, one)
-    return plain.points in (reduces.points, reduces.points * reduces.inner)
+    (points, inner, _), (others, others_inner, _) = one, other
+    if inner > 1 and others_inner > 1:
+        return points == others and inner == others_inner
+    if inner == 1 and others_inner == 1:
+        return points == others
+    return (others in (points, points * inner)) if inner > 1 else (points in (others, others * others_inner))
 
 
 def _waits_for_parts(one: Group, other: Group) -> bool:

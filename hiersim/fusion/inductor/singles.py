@@ -1,12 +1,14 @@
-"""Stored results before any fusion, in columns: what each touches, and which pairs of them suit each other.
+"""Stored results, and groups of them, in columns: what each touches, and which pairs of them suit each other.
 
-The first round looks at all pairs, which makes it the largest; its rules are those of `Scheduler`, pair by pair.
+A round looks at all pairs at once; its rules are those of `Scheduler`, pair by pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -19,10 +21,17 @@ from hiersim.model.operators import BoolArray, IntArray, gather
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Singles:
-    """B stored results, numbered in launch order."""
+    """B stored results in launch order, or groups of them in the order of their first."""
 
     head: IntArray
-    """(B,) the operator whose result it is."""
+    """(B,) the operator whose result it is; of a group any one."""
+    name: IntArray
+    """(B,) its number; of a group that of one of its results."""
+    buffers: IntArray
+    """(B,) stored results in it."""
+    first: IntArray
+    last: IntArray
+    """(B,) least and largest number of a stored result in it."""
     library: BoolArray
     stretch: IntArray
     """(B,) between which host syncs."""
@@ -44,6 +53,8 @@ class Singles:
     """Bytes behind each key."""
     whole: BoolArray
     """Per key: whether it is all that one operator wrote, in the order in which it was written."""
+    inside: BoolArray
+    """Whether it reads what it makes."""
 
     def __len__(self) -> int:
         return len(self.head)
@@ -62,22 +73,70 @@ def singles(
     loads = _codes([buffers.reads[row] for row in rows], keys)
     made = np.array(known.made_ptr, np.int64)
     makes = _codes([known.made[made[row] : made[row + 1]] for row in rows], keys)
-    touched = distinct(np.concatenate([loads, makes]))
+    number = np.arange(len(head))
     return Singles(
         head=head,
+        name=number,
+        buffers=np.ones(len(head), np.int64),
+        first=number,
+        last=number,
         library=np.isin(part, [int(item) for item in LIBRARY]),
         stretch=stretch[head],
         phase=phase[head],
         points=points,
         inner=inner,
         split=_splits(points, inner, facts.normalises[head] == 1, rules),
-        ptr=np.searchsorted(touched, np.arange(len(head) + 1) * max(keys, 1)).astype(np.int64),
-        key=touched % max(keys, 1),
-        loads=_among(touched, loads),
-        makes=_among(touched, makes),
         size=np.array(known.size, np.int64),
         whole=np.array(known.whole, np.int64) == 1,
+        **_touched(loads, makes, len(head), keys),
     )
+
+
+class _Touched(TypedDict):
+    """Columns of `Singles`."""
+
+    ptr: IntArray
+    key: IntArray
+    loads: BoolArray
+    makes: BoolArray
+    inside: BoolArray
+
+
+def _touched(loads: IntArray, makes: IntArray, count: int, keys: int) -> _Touched:
+    """What `count` results touch, from what they load and make as distinct codes: number times `keys`, plus key."""
+    codes = distinct(np.concatenate([loads, makes]))
+    read, made = _among(codes, loads), _among(codes, makes)
+    inside = np.zeros(count, np.bool_)
+    inside[codes[read & made] // max(keys, 1)] = True
+    return _Touched(
+        ptr=np.searchsorted(codes, np.arange(count + 1) * max(keys, 1)).astype(np.int64),
+        key=codes % max(keys, 1),
+        loads=read,
+        makes=made,
+        inside=inside,
+    )
+
+
+def grouped(of: Singles, name: IntArray, shape: Callable[[int], tuple[int, int, bool]]) -> Singles:
+    """Stored results of equal `name` as one; `shape` tells a group's points, inner points and split by its name."""
+    names, begin, label = np.unique(name, return_index=True, return_inverse=True)
+    by_first = np.argsort(begin)
+    rank = np.empty(len(names), np.int64)
+    rank[by_first] = np.arange(len(names))
+    label, names, begin = rank[label], names[by_first], begin[by_first]
+    buffers = np.bincount(label, minlength=len(names))
+    last = np.zeros(len(names), np.int64)
+    np.maximum.at(last, label, np.arange(len(of)))
+    points, inner, split = of.points[begin], of.inner[begin], of.split[begin]
+    for place in np.flatnonzero(buffers > 1).tolist():
+        points[place], inner[place], split[place] = shape(int(names[place]))
+    keys = len(of.size)
+    codes = np.repeat(label, np.diff(of.ptr)) * max(keys, 1) + of.key
+    return dataclasses.replace(
+        of, head=of.head[begin], name=names, buffers=buffers, first=begin, last=last, library=of.library[begin],
+        stretch=of.stretch[begin], phase=of.phase[begin], points=points, inner=inner, split=split,
+        **_touched(distinct(codes[of.loads]), distinct(codes[of.makes]), len(names), keys),
+    )  # fmt: skip
 
 
 def _splits(points: IntArray, inner: IntArray, normalises: BoolArray, rules: InductorRules) -> BoolArray:
@@ -89,26 +148,47 @@ def _splits(points: IntArray, inner: IntArray, normalises: BoolArray, rules: Ind
     return split & ~normalises
 
 
-def suited(of: Singles, rules: InductorRules) -> list[tuple[int, int]]:
-    """Pairs that may share a kernel as far as cycles allow, those first that save most; the earlier one first."""
-    one, other = _touching(of, rules)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pairs:
+    """Pairs that may share a kernel as far as cycles allow, those first that save most."""
+
+    one: IntArray
+    """Name of the one whose first result comes first."""
+    other: IntArray
+    passed: BoolArray
+    """Whether either hands something to the other, or they only read the same."""
+
+
+def suited(of: Singles, rules: InductorRules, changed: BoolArray | None = None) -> Pairs:
+    """Pairs that suit each other; with `changed`, (B,), only those with one of these."""
+    one, other = _touching(of, rules, changed)
     alike = (of.inner[one] > 1) == (of.inner[other] > 1)
     reduced = np.where(of.inner[one] > 1, one, other)
     plain = np.where(of.inner[one] > 1, other, one)
     fits = (of.points[plain] == of.points[reduced]) | (of.points[plain] == of.points[reduced] * of.inner[reduced])
     same = (of.points[one] == of.points[other]) & (of.inner[one] == of.inner[other])
     kept = np.where(alike, same, fits) & (of.stretch[one] == of.stretch[other]) & (of.phase[one] == of.phase[other])
+    kept &= of.buffers[one] + of.buffers[other] <= rules.max_fusion_size
     one, other, alike, reduced = one[kept], other[kept], alike[kept], reduced[kept]
     shared, onward, back, straight = _shared(of, one, other)
-    passed = onward | back
-    near = (shared > 0) & (shared >= rules.score_fusion_memory_threshold) & (other - one <= rules.max_distance)
-    kept = straight & (passed | near) & (rules.max_fusion_size > 1)
+    passed, far = onward | back, _distance(of, one, other)
+    near = (shared > 0) & (shared >= rules.score_fusion_memory_threshold) & (far <= rules.max_distance)
+    kept = straight & (passed | near)
     larger = np.maximum(of.points[one], of.points[other]) > of.points[reduced]
-    waits = np.where(alike, passed, larger & np.where(reduced == one, onward, back))
+    waits = np.where(
+        alike, passed | of.inside[one] | of.inside[other], larger & np.where(reduced == one, onward, back)
+    )  # fmt: skip
     kept &= ~(of.split[reduced] & waits)
-    one, other, alike, shared = one[kept], other[kept], alike[kept], shared[kept]
-    order = np.lexsort((other, one, other - one, -shared, ~(alike & (shared > 0))))
-    return list(zip(one[order].tolist(), other[order].tolist(), strict=True))
+    one, other, alike, shared, far = one[kept], other[kept], alike[kept], shared[kept], far[kept]
+    first, second = of.name[one], of.name[other]
+    order = np.lexsort((second, first, far, -shared, ~(alike & (shared > 0))))
+    return Pairs(one=first[order], other=second[order], passed=passed[kept][order])
+
+
+def _distance(of: Singles, one: IntArray, other: IntArray) -> IntArray:
+    """Stored results between the far ends of two."""
+    found: IntArray = np.maximum(np.abs(of.first[one] - of.last[other]), np.abs(of.first[other] - of.last[one]))
+    return found
 
 
 def users(of: Singles) -> tuple[IntArray, IntArray]:
@@ -120,12 +200,28 @@ def users(of: Singles) -> tuple[IntArray, IntArray]:
     return np.searchsorted(key, np.arange(len(of.size) + 1)).astype(np.int64), number[chosen][order]
 
 
-def _touching(of: Singles, rules: InductorRules) -> tuple[IntArray, IntArray]:
+def handed_on(of: Singles) -> tuple[list[int], list[int]]:
+    """CSR (B + 1,): for each, those whose results it reads."""
+    count = max(len(of), 1)
+    number = np.repeat(np.arange(len(of)), np.diff(of.ptr))
+    makes = np.flatnonzero(of.makes)
+    makes = makes[np.argsort(of.key[makes], kind="stable")]
+    ptr = np.searchsorted(of.key[makes], np.arange(len(of.size) + 1)).astype(np.int64)
+    found, maker = gather(ptr, of.key[of.loads], number[makes])
+    pairs = distinct(np.repeat(number[of.loads], np.diff(found)) * count + maker)
+    return np.searchsorted(pairs // count, np.arange(len(of) + 1)).tolist(), (pairs % count).tolist()
+
+
+def _touching(of: Singles, rules: InductorRules, changed: BoolArray | None) -> tuple[IntArray, IntArray]:
     """Pairs that touch a key, each with so many that come after it; those that only read it, near each other."""
     ptr, number = users(of)
     key = np.repeat(np.arange(len(of.size)), np.diff(ptr))
     made = np.zeros(len(of.size), np.bool_)
     made[of.key[of.makes]] = True
+    if changed is not None:
+        asked = np.zeros(len(of.size), np.bool_)
+        asked[key[changed[number]]] = True
+        key, number = key[asked[key]], number[asked[key]]
     place, found = np.arange(len(number)), [np.zeros(0, np.int64)]
     for step in range(1, rules.max_fusion_buffer_group_pairwise_attempts + 1):
         place = place[place + step < len(number)]
@@ -133,7 +229,9 @@ def _touching(of: Singles, rules: InductorRules) -> tuple[IntArray, IntArray]:
         if not len(place):
             break
         one, other = number[place], number[place + step]
-        near = made[key[place]] | (other - one <= rules.max_distance)
+        near = made[key[place]] | (of.first[other] - of.last[one] <= rules.max_distance)
+        if changed is not None:
+            near &= changed[one] | changed[other]
         found.append(one[near] * len(of) + other[near])
     pairs = distinct(np.concatenate(found))
     return pairs // max(len(of), 1), pairs % max(len(of), 1)
