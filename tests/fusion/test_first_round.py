@@ -53,3 +53,16 @@ def test_of_what_goes_over_a_reduction_again(length: int) -> None:
     sketch.run("aten.div.Tensor", (x, total), x.shape)
     columns, pairs = both(sketch.case(suite="s", name="n", params={}).trace().graph, InductorRules())
     assert columns == pairs == ({(0, 1)} if length == 4096 else set())
+
+
+@pytest.mark.parametrize(("rows", "columns", "together"), [(32, 64, True), (33, 64, False), (33, 8448, True)])
+def test_a_sum_over_rows_takes_a_stored_result_where_it_is_not_split(rows: int, columns: int, together: bool) -> None:
+    """Up to 32 elements each, or with 8448 results, its loops are reordered; a split one goes over parts of rows."""
+    sketch = Sketch(DType.FP32)
+    x = sketch.given("x", (rows, columns))
+    doubled = sketch.run("aten.mul.Scalar", (x,), (rows, columns))
+    sketch.run("aten.mm.default", (doubled, sketch.given("w", (columns, 4))), (rows, 4))
+    sketch.run("aten.sum.dim_IntList", (doubled,), (1, columns), arguments=(doubled, (0,), True))
+    columns_, pairs = both(sketch.case(suite="s", name="n", params={}).trace().graph, InductorRules())
+    assert columns_ == pairs
+    assert bool(pairs) == together

@@ -88,7 +88,7 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     one, other = _neighbours(links, len(part))
     whole = np.isin(part[other], [int(Part.EXTERN), int(Part.WINDOW)])
     known = _Graph(
-        loads=loads(graph, links, facts), forced=_forced(graph, links, part), own=_own_operations(graph, facts),
+        loads=loads(graph, links, facts, rules), forced=_forced(graph, links, part), own=_own_operations(graph, facts),
         written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(), inputs=_inputs(one, other, len(part)),
         fan=np.bincount(one, uses(graph)[other], len(part)).astype(np.int64).tolist(),
         readers=np.bincount(one, minlength=len(part)).tolist(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.inductor.rules import InductorRules
 from hiersim.fusion.patterns import classes, distinct
 from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.networks import rows_of
@@ -33,9 +34,9 @@ class Loads:
     """Keys that whoever reads a convolution loads too: cuDNN is called without the bias."""
 
 
-def loads(graph: OperatorGraph, links: Dependences, facts: Traits) -> Loads:
+def loads(graph: OperatorGraph, links: Dependences, facts: Traits, rules: InductorRules) -> Loads:
     """The loads of all operators of `graph`."""
-    whole = _whole(graph, links, facts)
+    whole = _whole(graph, links, facts, rules)
     key, first = _keys(graph, links, whole)
     writers = np.bincount(links.access, minlength=len(key))
     source = np.full(len(key), -1, np.int64)
@@ -74,11 +75,16 @@ def _keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[In
     return key, first
 
 
-def _whole(graph: OperatorGraph, links: Dependences, facts: Traits) -> IntArray:
-    """(A,) 1 for reads of the whole result of one operator, in the order in which it was written."""
+def _whole(graph: OperatorGraph, links: Dependences, facts: Traits, rules: InductorRules) -> IntArray:
+    """(A,) 1 for reads of the whole result of one operator, in the order in which it was written.
+
+    Of a reduction over leading sides only where it is split: else its loops, and the writer's, may be reordered.
+    """
+    long = facts.points > rules.outer_reduction_length * facts.rows
+    outer = facts.outer & long & (facts.rows < rules.outer_reduction_outputs)
     found = np.zeros(len(graph.reads.tensor), np.int64)
     across = _across_channels(graph, facts)
-    astray = facts.outer | across
+    astray = outer | across
     straight = (1 - astray[links.target]) & (1 - across[links.source])
     found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
     return found

@@ -38,6 +38,11 @@ class InductorRules:
     the multiprocessors of a large GPU (ir.py, Reduction.num_splits)."""
     split_reduction_length: int = 8192
     """Elements from which on it is long."""
+    outer_reduction_length: int = 32
+    """A reduction over leading sides of more elements than this is split over blocks, …"""
+    outer_reduction_outputs: int = 8448
+    """… if it has fewer results than this, 64 times the multiprocessors (ir.py, Reduction.num_splits). One that is not
+    split has its loops reordered to those of what it reads (loop_ordering_after_fusion)."""
     max_fusion_size: int = 64
     """Buffers in one kernel."""
     max_fusion_buffer_group_pairwise_attempts: int = 64
