@@ -1,7 +1,8 @@
 """Which results TorchInductor stores, and what is inlined into what (its lowering, `GraphLowering.run_node`).
 
 A pointwise result is an expression until something asks for it in memory. Until then every user computes it again,
-so that one operator may have rows in several kernels.
+so that one operator may have rows in several kernels. So is the last step of a norm or softmax, which is stored as
+its sums; the operator then has rows in the kernel of the sums and in those of its users.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, IntArray
 from hiersim.model.trace import OperatorGraph
 
+SUMS = 2
+"""Buffers that the last step of a norm or softmax loads beside its operands: mean and deviation, or maximum and sum."""
 INLINED = (Part.POINTWISE, Part.WINDOW)
-"""Parts that may stay expressions."""
+"""Parts that may stay expressions, but for the last step of a norm or softmax."""
 
 
 class Stored(IntEnum):
@@ -31,7 +34,7 @@ class Stored(IntEnum):
 
     NO = 0
     KIND = 1
-    """A library call, a reduction or a scatter: it has no other form."""
+    """A library call, a sum or a scatter: it has no other form."""
     OUTPUT = 2
     """It is a result of the model, or was there before: a parameter, a cache."""
     USER = 3
@@ -71,6 +74,8 @@ class Buffers:
     """What the keys stand for."""
     inputs: list[list[int]]
     """(N,) producers of what each operator reads, nearest first."""
+    sums: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Norms that are stored as their sums alone: what their last step, which is an expression, loads."""
     saved: int = 0
     """Bytes that inlining has saved against eager mode."""
     rows: list[list[int]] = field(default_factory=list)
@@ -88,9 +93,10 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     one, other = _neighbours(links, len(part))
     whole = np.isin(part[other], [int(Part.EXTERN), int(Part.WINDOW)])
     known = _Graph(
-        loads=loads(graph, links, facts, rules), forced=_forced(graph, links, part), own=_own_operations(graph, facts),
-        written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(), inputs=_inputs(one, other, len(part)),
-        fan=np.bincount(one, uses(graph)[other], len(part)).astype(np.int64).tolist(),
+        loads=loads(graph, links, facts, rules), forced=_forced(graph, links, part, facts),
+        own=_own_operations(graph, facts), written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(),
+        inputs=_inputs(one, other, len(part)),
+        fan=np.bincount(one, np.maximum(uses(graph), 1 + facts.normalises)[other], len(part)).astype(np.int64).tolist(),
         readers=np.bincount(one, minlength=len(part)).tolist(),
         whole=(np.bincount(one, whole, len(part)) > 0).tolist(),
         launched=np.flatnonzero(part != Part.NONE).tolist(),
@@ -126,9 +132,9 @@ def _lowered(known: _Graph, part: IntArray, rules: InductorRules, guarded: bool)
     count, inputs = len(part), known.inputs
     stored, operations, forced, ptr = [0] * count, list(known.own), known.forced, known.ptr
     buffers = Buffers(part=part.tolist(), stored=stored, reads=[frozenset()] * count, loads=known.loads, inputs=inputs)
-    called = set(map(int, LIBRARY))
+    called, part_of, made = set(map(int, LIBRARY)), buffers.part, known.loads.made_ptr
     for row in known.launched:
-        if buffers.part[row] not in called:
+        if part_of[row] not in called:
             reads = buffers.reads[row] = _reads(buffers, row, ptr[row], ptr[row + 1])
         if forced[row]:
             stored[row] = forced[row]
@@ -139,9 +145,13 @@ def _lowered(known: _Graph, part: IntArray, rules: InductorRules, guarded: bool)
         if known.whole[row]:
             stored[row] = int(Stored.USER)
             continue
-        stored[row] = _reason(len(reads), known.fan[row], operations[row] + len(reads), rules)
+        norm = part_of[row] == Part.REDUCTION
+        loaded = len(reads) + SUMS * norm
+        stored[row] = _reason(loaded, known.fan[row], operations[row] + loaded, rules)
         if not stored[row]:
             _inline(buffers, row, known.readers[row], known.written[row], guarded)
+        if norm and not stored[row]:
+            buffers.sums[row] = reads.union(known.loads.made[made[row] : made[row + 1]])
     return buffers
 
 
@@ -156,7 +166,7 @@ def _reads(buffers: Buffers, row: int, begin: int, end: int) -> frozenset[int]:
         for source in sources:
             if source in known.bias and source not in inlined:
                 found.extend(known.bias[source])
-    return frozenset(found).union(*[buffers.reads[source] for source in inlined])
+    return frozenset(found).union(*[buffers.sums.get(source, buffers.reads[source]) for source in inlined])
 
 
 def _reason(reads: int, fan: int, operations: int, rules: InductorRules) -> int:
@@ -190,7 +200,7 @@ def _inline(buffers: Buffers, row: int, users: int, written: int, guarded: bool)
     buffers.saved = saved
 
 
-def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[int]:
+def _forced(graph: OperatorGraph, links: Dependences, part: IntArray, facts: Traits) -> list[int]:
     """(N,) the reason why a result is stored that follows from the graph alone; 0 where there is none."""
     count, table = len(graph.operators), graph.tensors
     reason = np.zeros(count, np.int64)
@@ -216,7 +226,8 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray) -> list[in
     reason[rows[~produced[storage]]] = Stored.OUTPUT
     reason[_several(graph)] = Stored.OVERWRITTEN
     reason[~used & (reason == 0)] = Stored.UNUSED
-    reason[~np.isin(part, [int(item) for item in INLINED])] = Stored.KIND
+    norms = (part == Part.REDUCTION) & (facts.normalises == 1)
+    reason[~np.isin(part, [int(item) for item in INLINED]) & ~(norms & (reason == 0))] = Stored.KIND
     found: list[int] = reason.tolist()
     return found
 
@@ -268,7 +279,7 @@ def _collect(buffers: Buffers) -> None:
     """The rows of every stored result."""
     stored, inputs, part = buffers.stored, buffers.inputs, buffers.part
     called = set(map(int, LIBRARY))
-    for row in [row for row, reason in enumerate(stored) if reason]:
+    for row in [row for row, reason in enumerate(stored) if reason or row in buffers.sums]:
         found = [row]
         if part[row] not in called:
             inlined = [source for source in inputs[row] if not stored[source]]

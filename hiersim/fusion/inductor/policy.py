@@ -88,12 +88,21 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     single = _kernels(buffers)
     order = launch_order(graph, single, links, "")
     numbered = single.take(order)
-    before, after = edges(graph, numbered, links, flow(graph, numbered, links, ""))
+    through = flow(graph, numbered, links, "")
+    before, after = edges(graph, numbered, links, through)
+    sums, reader = _readers_of_sums(buffers, numbered, through.owner)
+    before, after = np.concatenate([before, sums]), np.concatenate([after, reader])
     heads = np.array(buffers.heads, np.int64)[order]
     alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase, rules)
     begin = partial(_scheduler, buffers, alone, (before, after), rules)
     scheduler = begin()
     return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=joined(numbered, scheduler.run()))
+
+
+def _readers_of_sums(buffers: Buffers, numbered: Partition, owner: IntArray) -> tuple[IntArray, IntArray]:
+    """Pairs of kernels, the second of which computes the last step of a norm whose sums the first one stores."""
+    again = np.isin(numbered.operators, list(buffers.sums)) & (numbered.copy == 1)
+    return owner[numbered.operators[again]], numbered.kernels()[again]
 
 
 def _scheduler(
