@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
+from hiersim.fusion.inductor.fans import fans
 from hiersim.fusion.inductor.loads import Loads, loads
 from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, random, uses
 from hiersim.fusion.patterns import distinct_pairs
@@ -96,7 +97,7 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
         loads=loads(graph, links, facts, rules), forced=_forced(graph, links, part, facts),
         own=_own_operations(graph, facts), written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(),
         inputs=_inputs(one, other, len(part)),
-        fan=np.bincount(one, np.maximum(uses(graph), 1 + facts.normalises)[other], len(part)).astype(np.int64).tolist(),
+        fan=fans(graph, links, one, other, np.maximum(uses(graph), 1 + facts.normalises)),
         readers=np.bincount(one, minlength=len(part)).tolist(),
         whole=(np.bincount(one, whole, len(part)) > 0).tolist(),
         launched=np.flatnonzero(part != Part.NONE).tolist(),
