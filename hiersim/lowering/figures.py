@@ -59,8 +59,8 @@ class Figures:
     a block of them, `link` those of a special function that a thread waits for, `prologue` those of a library's product
     whatever its size; `arrays` are those of the matrix unit, without rows where it is not systolic. `asynchronous` says
     that the matrix unit works on while blocks are loaded and stored, `sustained` is the share of its peak that long
-    products reach, in 1 / `FIXED`, `shared_blocking` says that products are blocked for the nearest shared tier too; one
-    core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on the vector unit have no side
+    products reach, in 1 / `FIXED`, `shared_blocking` says that products are blocked for the nearest shared tier too;
+    one core loads `narrow_rate` accesses narrower than 16 B; blocks of batched products on the vector unit have no side
     below `batched_side`.
     `patterns` has `PATTERN_FIELDS` for each run length and each shared tier; pattern 0, and one that is not there, is
     access in order. `address`, `lookup`, `special_function`, `access` and `handling` are operations in units of
