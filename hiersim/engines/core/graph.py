@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import Any
 
 import cython
@@ -41,8 +40,13 @@ class Graph(Machine):
     queue: cython.longlong
     host_next: cython.longlong
     host_free: cython.longlong
+    # how many of the first kernels have ended, and when the last of these did
     ended: cython.longlong
-    pending: list[tuple[int, int]]
+    ended_at: cython.longlong
+    # kernels that are ready and launched: a heap in order of (start, kernel)
+    pending: cython.longlong
+    pending_start: cython.longlong[::1]
+    pending_kernel: cython.longlong[::1]
 
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
         Machine.__init__(self, program, True, keep_log, fast)
@@ -58,21 +62,18 @@ class Graph(Machine):
         self.launch_latency, self.start_ticks = loaded(program.launch_latency), loaded(program.start_ticks)
         self.host_begin, self.launched = column(kernels, NONE), column(kernels, NONE)
         self.queue = program.queue
-        self.host_next = self.host_free = self.ended = 0
-        self.pending = []
+        self.host_next = self.host_free = self.ended = self.ended_at = self.pending = 0
+        self.pending_start, self.pending_kernel = column(kernels), column(kernels)
 
     def run(self) -> None:
         """Play the program. Kernels that never end keep an end of -1."""
+        kernel: cython.longlong
         for kernel in range(len(self.end)):
             if self.missing[kernel] == 0:
                 self.make_ready(kernel)
         self.play()
-        if self.ended_all():
+        if self.ended == len(self.end):
             self.trailing(self.makespan())
-
-    def ended_all(self) -> bool:
-        """True when every kernel has ended."""
-        return all(self.end[kernel] != NONE for kernel in range(len(self.end)))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -82,12 +83,20 @@ class Graph(Machine):
         self.settle()
         while True:
             for active in range(self.actives):
-                self.issue(active)
-            self.grants()
+                if self.active_left[active] > 0 and self.active_free[active] > 0:
+                    self.issue(active)
+            if self.waiting > 0:
+                self.grants()
             if self.advance() == 0:
                 return 0
             self.completions()
-            self.settle()
+            for active in range(self.actives):
+                if self.active_left[active] == 0 and self.active_open[active] == 0:
+                    self.settle()
+                    break
+            else:
+                if self.next_start == self.now:
+                    self.settle()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -110,49 +119,110 @@ class Graph(Machine):
                 changed = True
         return 0
 
-    def end_kernel(self, active: int) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_kernel(self, active: cython.longlong) -> cython.longlong:
         """A kernel ends now; those that needed nothing else are ready."""
-        kernel = self.active_kernel[active]
+        kernel: cython.longlong = self.active_kernel[active]
+        index: cython.longlong
+        consumer: cython.longlong
         self.finish(active)
         for index in range(self.consumers_ptr[kernel], self.consumers_ptr[kernel + 1]):
             consumer = self.consumers[index]
             self.missing[consumer] -= 1
             if self.missing[consumer] == 0:
                 self.make_ready(consumer)
+        return 0
 
-    def make_ready(self, kernel: int) -> None:
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def make_ready(self, kernel: cython.longlong) -> cython.longlong:
         """All that a kernel needs has ended; its producer is the one that ended last, of equals the first."""
+        index: cython.longlong
+        need: cython.longlong
+        last: cython.longlong = NONE
         self.ready[kernel] = self.now
         self.worked_ready[kernel] = self.worked_until(self.now)
-        needs = [int(self.needs[index]) for index in range(self.needs_ptr[kernel], self.needs_ptr[kernel + 1])]
-        self.producer[kernel] = max(needs, key=lambda need: (self.end[need], -need), default=NONE)
+        for index in range(self.needs_ptr[kernel], self.needs_ptr[kernel + 1]):
+            need = self.needs[index]
+            if last == NONE or self.end[need] > self.end[last] or (self.end[need] == self.end[last] and need < last):
+                last = need
+        self.producer[kernel] = last
         self.schedule(kernel)
+        return 0
 
-    def schedule(self, kernel: int) -> None:
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def schedule(self, kernel: cython.longlong) -> cython.longlong:
         """The start of a kernel that is ready and launched."""
+        place: cython.longlong = self.pending
+        above: cython.longlong
+        start: cython.longlong
         if self.ready[kernel] == NONE or self.launched[kernel] == NONE:
-            return
-        due = max(int(self.ready[kernel]), int(self.launched[kernel])) + int(self.start_ticks[kernel])
-        heappush(self.pending, (due, int(kernel)))
-        self.next_start = self.pending[0][0]
+            return 0
+        start = max(self.ready[kernel], self.launched[kernel]) + self.start_ticks[kernel]
+        self.pending += 1
+        while place > 0:
+            above = (place - 1) // 2
+            if self.pending_start[above] < start or (
+                self.pending_start[above] == start and self.pending_kernel[above] < kernel
+            ):
+                break
+            self.pending_start[place] = self.pending_start[above]
+            self.pending_kernel[place] = self.pending_kernel[above]
+            place = above
+        self.pending_start[place], self.pending_kernel[place] = start, kernel
+        self.next_start = self.pending_start[0]
+        return 0
 
-    def start_next(self) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def start_next(self) -> cython.longlong:
         """The first of the pending kernels starts."""
-        kernel = heappop(self.pending)[1]
-        self.next_start = self.pending[0][0] if self.pending else INFINITY
-        self.activate(kernel)
+        first: cython.longlong = self.pending_kernel[0]
+        start: cython.longlong
+        kernel: cython.longlong
+        place: cython.longlong = 0
+        below: cython.longlong = 1
+        self.pending -= 1
+        start, kernel = self.pending_start[self.pending], self.pending_kernel[self.pending]
+        while below < self.pending:
+            if below + 1 < self.pending and (
+                self.pending_start[below + 1] < self.pending_start[below]
+                or (
+                    self.pending_start[below + 1] == self.pending_start[below]
+                    and self.pending_kernel[below + 1] < self.pending_kernel[below]
+                )
+            ):
+                below += 1
+            if start < self.pending_start[below] or (
+                start == self.pending_start[below] and kernel < self.pending_kernel[below]
+            ):
+                break
+            self.pending_start[place] = self.pending_start[below]
+            self.pending_kernel[place] = self.pending_kernel[below]
+            place, below = below, 2 * below + 1
+        self.pending_start[place], self.pending_kernel[place] = start, kernel
+        self.next_start = self.pending_start[0] if self.pending > 0 else INFINITY
+        self.activate(first)
+        return 0
 
-    def dispatch(self) -> None:
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def dispatch(self) -> cython.longlong:
         """The host launches what it can."""
+        kernel: cython.longlong
+        begin: cython.longlong
+        while self.ended < len(self.end) and self.end[self.ended] != NONE:
+            self.ended_at = max(self.ended_at, self.end[self.ended])
+            self.ended += 1
         while self.host_next < len(self.end):
             kernel = self.host_next
-            while self.ended < len(self.end) and self.end[self.ended] != NONE:
-                self.ended += 1
             begin = self.host_free
             if self.host_sync[kernel]:
                 if self.ended < kernel:
                     break
-                begin = max(begin, self.ended_before(kernel))
+                begin = max(begin, self.ended_at)  # of all kernels before this one, which has not been launched
             if kernel >= self.queue:
                 if self.start[kernel - self.queue] == NONE:
                     break
@@ -162,10 +232,7 @@ class Graph(Machine):
             self.launched[kernel] = self.host_free + self.launch_latency[kernel]
             self.host_next += 1
             self.schedule(kernel)
-
-    def ended_before(self, kernel: int) -> int:
-        """When the last of the kernels before this one ended."""
-        return max([int(self.end[earlier]) for earlier in range(kernel)], default=0)
+        return 0
 
     def ledger(self) -> dict[str, Any]:
         """Distinct rows in the order in which kernels first have them, and the row of each kernel."""
