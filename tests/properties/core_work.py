@@ -22,7 +22,7 @@ COLUMNS: Final = {
     "tile_kernel": ("tile_number", "tile_type", "tile_stage", "tile_buffer", "tile_time", "tile_active", "after",
                     "before"),
     "active_kernel": ("active_loop", "active_repeat", "active_body", "active_count", "active_free", "active_number",
-                      "active_left", "active_open", "active_time", "active_slot"),
+                      "active_left", "active_open", "active_time", "active_slot", "active_line", "active_front"),
     "past_kernel": ("past_start", "past_end"),
     "piece_begin": ("piece_end", "piece_column"),
     "drain_begin": ("drain_end", "drain_column", "drain_worked_begin", "drain_worked_end"),

@@ -300,6 +300,27 @@ def backlogs_at_a_fair_port() -> Program:
     return build(nests, [Kernel(nest=index, host=50) for index in range(7)], fair=(WRITE,))
 
 
+def copies(fair: Sequence[int] = (), late: int = 0) -> Program:
+    """Two queues of long copies, alone and beside kernels: all their tiles wait from the start of the copy.
+
+    The first waits behind stores that are still under way and the loads of a kernel that starts `late`; a wait of
+    which the end is named after its last tile.
+    """
+    long = Nest(
+        tiles=(((READ, 17, 5), (L2, 9, 30), (WRITE, 4, 3)), ((READ, 6, 5), (L2, 3, 30), (WRITE, 2, 3))),
+        loops=((1, ((90, 0), (1, 1))),), depth=91,
+    )  # fmt: skip
+    out = uniform(((L2, 12, 40), (READ, 5, 0)), 60, depth=60)
+    twice = uniform(((WRITE, 8, 2), (L2, 11, 0), (WRITE, 3, 70)), 40, depth=41)
+    user = uniform(((READ, 6, 4), (MATRIX, 9, 0), (WRITE, 30, 9)), 30, depth=3, complete=1, release=1)
+    needs = ((), (0,), (1,), (1,), (1,), (2, 4), (3, 5), (6,))
+    kernels = [
+        Kernel(nest=nest, needs=needs[index], latency=late if index == 2 else 0)
+        for index, nest in enumerate((3, 0, 3, 1, 0, 3, 2, 0))
+    ]
+    return build((long, out, twice, user), kernels, fair=fair)
+
+
 def shares_at_a_fair_port() -> Program:
     """Layers that end in the same state but for the share that a write-back has had, or restore such a state.
 
@@ -403,6 +424,8 @@ HARD: Final = {
     **{f"loads that wait for stores, {depth} buffers": loads_that_wait_for_stores(depth) for depth in (2, 3, 5, 20)},
     "backlogs at a fair port": backlogs_at_a_fair_port(),
     "shares at a fair port": shares_at_a_fair_port(),
+    "copies": copies(),
+    "copies at fair ports, beside a kernel that starts late": copies((READ, L2, WRITE), late=300),
     "ports almost equally busy": almost_balanced(240),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }

@@ -9,6 +9,7 @@ import pytest
 from hiersim.config.load import load_design
 from hiersim.engines import compiled, reference
 from hiersim.frontends.load import load_trace
+from hiersim.fusion.eager import eager
 from hiersim.fusion.registry import policy
 from hiersim.lowering.lower import lower
 from hiersim.model.program import Program
@@ -80,6 +81,22 @@ def test_real_models_cost_what_is_distinct_in_them(name: str, fusion: str, most:
     counts = played(lowered(load_trace(name), fusion))
     assert counts["stages"] <= most
     assert counts["stages_skipped"] > 10 * counts["stages"]
+
+
+def test_copies_cost_what_is_distinct_in_them() -> None:
+    """Chunks of a copy that repeat are skipped, however many a copy has; and a kernel beside them is played."""
+    trace, counts = layered_trace(4, tokens=1, width=8192, hidden=28_672, heads=64), []
+    for chunk in ("1 MB", "250 kB"):
+        design = load_design("h100-sxm").replace({"memory.hbm.capacity": "2 GB", "placement.chunk": chunk})
+        program = lower(eager(trace), design)
+        assert program.graph_kernel is not None
+        counts.append(played(program))
+        copied = int((program.graph_kernel < 0).sum())
+        assert copied > 20
+    few, many = counts
+    assert many["stages_skipped"] > 3 * few["stages_skipped"] > 0
+    assert many["stages"] <= 1.2 * few["stages"]
+    assert many["jumps"] >= copied
 
 
 def test_the_reference_engine_takes_about_five_events_a_stage() -> None:

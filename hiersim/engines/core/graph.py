@@ -9,12 +9,12 @@ import numpy as np
 
 from hiersim.engines.core.columns import array, loaded
 from hiersim.engines.core.machine import Machine
-from hiersim.model.timeline import ENGINES, distinct_ledgers
+from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column
+    from cython.cimports.hiersim.engines.core.columns import column, frozen
 else:
-    from hiersim.engines.core.columns import column
+    from hiersim.engines.core.columns import column, frozen
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -236,8 +236,26 @@ class Graph(Machine):
 
     def ledger(self) -> dict[str, Any]:
         """Distinct rows in the order in which kernels first have them, and the row of each kernel."""
-        dense = array(self.book).reshape(len(self.end), int(N_ENGINES), int(self.columns))
-        return distinct_ledgers(dense.swapaxes(0, 1))
+        kernels: cython.longlong = len(self.end)
+        kernel: cython.longlong
+        index: cython.longlong
+        count: cython.longlong
+        pairs: cython.longlong[::1] = column(2 * self.row_size + 1)  # places and ticks without zeros: few are none
+        row: cython.longlong[::1] = column(kernels)
+        known: dict[Any, int] = {}
+        first: list[int] = []
+        for kernel in range(kernels):
+            count = 0
+            for index in range(self.row_size):
+                if self.book[kernel * self.row_size + index] != 0:
+                    pairs[count], pairs[count + 1] = index, self.book[kernel * self.row_size + index]
+                    count += 2
+            row[kernel] = known.setdefault(frozen(pairs, count), len(first))
+            if row[kernel] == len(first):
+                first.append(kernel)
+        dense = np.asarray(self.book, np.int64).reshape(-1, int(self.row_size))
+        rows = dense[first].reshape(-1, int(N_ENGINES), int(self.columns))
+        return {"ledger_rows": rows, "ledger_row": array(row)}
 
     def times(self) -> dict[str, Any]:
         """Columns of a timeline by field name."""

@@ -12,6 +12,7 @@ cdef class Machine(Repeats):
     cdef long long land(self, long long slot) except -1
     cdef long long retire(self, long long slot, long long arrival) noexcept
     cdef long long enqueue(self, long long slot, long long place) noexcept
+    cdef long long line_up(self, long long slot, long long place, long long active) noexcept
     cdef long long grants(self) except -1
     cdef long long choose(self, long long place) except -1
     cdef long long record(self, long long slot, long long stage) except -1

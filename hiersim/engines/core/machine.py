@@ -34,6 +34,7 @@ LAST = cython.declare(cython.longlong, 1)
 COMPLETES = cython.declare(cython.longlong, 2)
 RELEASES = cython.declare(cython.longlong, 4)
 COMPUTES = cython.declare(cython.longlong, 8)
+LEAVES = cython.declare(cython.longlong, 16)
 """Marks of a stage, as `State.count_tiles` sets them."""
 ISSUED = cython.declare(cython.longlong, 1)
 GRANTED = cython.declare(cython.longlong, 2)
@@ -269,6 +270,39 @@ class Machine(Repeats):
 
     @cython.final
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def line_up(self, slot: cython.longlong, place: cython.longlong, active: cython.longlong) -> cython.longlong:
+        """Ask for a resource as of the start of the kernel: before all that asked later.
+
+        What is behind the tile in line asks when it is its turn: nobody can come between two tiles of one kernel that
+        asked at the same time.
+        """
+        kernel: cython.longlong = self.tile_kernel[slot]
+        time: cython.longlong = self.start[kernel]
+        other: cython.longlong = self.queue_head[place]
+        self.tile_time[slot] = self.tile_buffer[slot] = time
+        self.active_front[active] = slot
+        if other == NONE and self.serving[place] == NONE:
+            self.waiting += 1
+        while other != NONE and (
+            self.tile_time[other] < time or (self.tile_time[other] == time and self.tile_kernel[other] < kernel)
+        ):
+            other = self.after[other]
+        self.after[slot] = other
+        if other != NONE:
+            self.before[slot] = self.before[other]
+            self.before[other] = slot
+        else:
+            self.before[slot] = self.queue_tail[place]
+            self.queue_tail[place] = slot
+        if self.before[slot] != NONE:
+            self.after[self.before[slot]] = slot
+        else:
+            self.queue_head[place] = slot
+        return 0
+
+    @cython.final
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def grants(self) -> cython.longlong:
         """Every idle resource serves the first in its queue."""
@@ -308,6 +342,8 @@ class Machine(Repeats):
             if self.marks[stage] & COMPUTES:
                 self.work(place, slot, stage)
             else:
+                if self.marks[stage] & LEAVES:
+                    self.active_front[self.tile_active[slot]] = NONE
                 index = place * self.past + self.past_count[place] - 1
                 if (  # adjoining services of one kernel are one
                     self.past_count[place] > 0
@@ -403,6 +439,7 @@ class Machine(Repeats):
         self.active_left[place] = self.total[nest]
         self.active_number[place] = -self.total[nest]
         self.active_open[place], self.active_time[place], self.active_slot[place] = 0, NONE, NONE
+        self.active_line[place], self.active_front[place] = self.line[nest], NONE
         if self.total[nest] == 0:
             return 1
         self.enter_loop(place)
@@ -424,10 +461,10 @@ class Machine(Repeats):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def issue(self, active: cython.longlong) -> cython.longlong:
-        """Give the free buffers of a kernel to its next tiles, in order."""
+        """Give the free buffers of a kernel to its next tiles, in order; where they wait in line, to one at a time."""
         slot: cython.longlong
         kind: cython.longlong
-        while self.active_free[active] > 0 and self.active_left[active] > 0:
+        while self.active_free[active] > 0 and self.active_left[active] > 0 and self.active_front[active] == NONE:
             if self.fast:
                 self.checkpoint(active)
             kind = self.body_tile[self.active_body[active]]
@@ -449,7 +486,10 @@ class Machine(Repeats):
             self.active_number[active] += 1
             if self.tracing == TRACED:
                 self.happens(ISSUED, slot, self.stage_ptr[kind])
-            self.enqueue(slot, self.resource[self.stage_ptr[kind]])
+            if self.active_line[active] == NONE:
+                self.enqueue(slot, self.resource[self.stage_ptr[kind]])
+            else:
+                self.line_up(slot, self.active_line[active], active)
             self.next_tile(active)
         return 0
 
@@ -512,6 +552,7 @@ class Machine(Repeats):
         self.active_free[target], self.active_number[target] = self.active_free[source], self.active_number[source]
         self.active_left[target], self.active_open[target] = self.active_left[source], self.active_open[source]
         self.active_time[target], self.active_slot[target] = self.active_time[source], self.active_slot[source]
+        self.active_line[target], self.active_front[target] = self.active_line[source], self.active_front[source]
         for slot in range(self.slots):
             if self.tile_active[slot] == source and self.tile_kernel[slot] == kernel:
                 self.tile_active[slot] = target

@@ -35,6 +35,7 @@ cdef class Repeats(Drift):
     cdef long long glance(self, long long active) noexcept
     cdef long long describe_loop(self, long long active) except -1
     cdef long long same(self, long long active, Saved saved) except -1
+    cdef bint in_one_piece(self, long long place, long long time) noexcept
     cdef long long save(self, long long active, Saved saved) except -1
     cdef long long jump(
         self, long long active, long long level, Saved saved, long long times, long long period

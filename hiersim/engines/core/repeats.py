@@ -99,8 +99,12 @@ class Repeats(Drift):
         self.put(self.tile_number[slot] - number)
         self.put(self.tile_type[slot])
         self.put(self.tile_stage[slot])
-        self.put(self.tile_buffer[slot] - self.now)
-        self.put(self.tile_time[slot] - self.now)
+        if self.tile_kernel[slot] == kernel and self.in_line(slot):  # since the start of the kernel, whenever that was
+            self.put(0)
+            self.put(0 if self.tile_time[slot] == self.tile_buffer[slot] else self.tile_time[slot] - self.now)
+        else:
+            self.put(self.tile_buffer[slot] - self.now)
+            self.put(self.tile_time[slot] - self.now)
         self.put(stages)
         for index in range(slot * self.longest, slot * self.longest + stages):
             self.put(self.granted[index] - self.now)
@@ -207,7 +211,7 @@ class Repeats(Drift):
         if saved.valid == 0 or step == saved.due:
             self.save_if_due(active, saved, step, glance)
         saved.glances[step & 15] = glance
-        return self.follow(active, saved, step, left) if level == RUN else 0
+        return self.follow(active, saved, step, left) if level == RUN and self.active_line[active] == NONE else 0
 
     @cython.final
     @cython.cfunc
@@ -335,6 +339,8 @@ class Repeats(Drift):
         for index in range(self.word_count):
             if self.words[index] != saved.words[index]:
                 return 0
+        if self.active_line[active] != NONE and not self.in_one_piece(self.active_line[active], saved.now):
+            return 0
         for index in range(N_ENGINES):
             if self.covered[index] == saved.covered[index]:
                 continue
@@ -347,6 +353,13 @@ class Repeats(Drift):
         if self.computed[place] - saved.computed != moved:
             return 0
         return 1 if self.wide == 0 or self.worked_computed[place] - saved.worked_computed == worked else 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def in_one_piece(self, place: cython.longlong, time: cython.longlong) -> cython.bint:
+        """Whether a port has served one kernel since before `time`."""
+        return self.past_count[place] > 0 and self.past_start[place * self.past + self.past_count[place] - 1] <= time
 
     @cython.final
     @cython.cfunc
@@ -442,8 +455,11 @@ class Repeats(Drift):
                 self.shift_tile(slot, moved, tiles)
                 slot = self.after[slot]
             for index in range(place * self.past, place * self.past + self.past_count[place]):
-                self.past_start[index] += moved
-                self.past_end[index] += moved
+                if place != self.active_line[0]:
+                    self.past_start[index] += moved
+                    self.past_end[index] += moved
+            if place == self.active_line[0]:  # asked about since the start of the kernel; its last service goes on
+                self.past_end[place * self.past + self.past_count[place] - 1] += moved
         return 0
 
     @cython.final
@@ -453,8 +469,11 @@ class Repeats(Drift):
         """One tile, later."""
         index: cython.longlong
         self.tile_number[slot] += tiles
-        self.tile_buffer[slot] += moved
-        self.tile_time[slot] += moved
+        if not self.in_line(slot):
+            self.tile_buffer[slot] += moved
+            self.tile_time[slot] += moved
+        elif self.tile_time[slot] != self.tile_buffer[slot]:
+            self.tile_time[slot] += moved
         for index in range(slot * self.longest, (slot + 1) * self.longest):
             self.granted[index] += moved
         return 0

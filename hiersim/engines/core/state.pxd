@@ -5,6 +5,8 @@ cdef class State:
     cdef long long[::1] port_tier, unit_engine, depth, buffer_tier, total, nest, loop_ptr, loop_repeat, body_ptr
     cdef long long[::1] body_count, body_tile, type_nest, stage_ptr, release, complete, resource, ticks, latency
     cdef long long[::1] useful, padding, fair, marks
+    # the resource at which all tiles of a nest wait in line from the start of their kernel; NONE where they do not
+    cdef long long[::1] line
     # the columns of the program one after the other, and how much of them has its own name
     cdef long long[::1] whole
     cdef long long taken
@@ -24,6 +26,8 @@ cdef class State:
     cdef long long actives
     cdef long long[::1] active_kernel, active_loop, active_repeat, active_body, active_count, active_free
     cdef long long[::1] active_number, active_left, active_open, active_time, active_slot
+    # of a nest in line: its resource, and the tile that waits there for all that are behind it
+    cdef long long[::1] active_line, active_front
     # per kernel: times, and the union of all units' work until then (in a stream only one has a place: wide = 0)
     cdef long long wide, current
     cdef long long[::1] ready, start, end, worked_ready, worked_start, computed, worked_computed, begun, producer
@@ -51,10 +55,15 @@ cdef class State:
 
     cdef long long[::1] part(self, long long length)
     cdef long long count_tiles(self) noexcept
+    cdef long long find_lines(self) noexcept
+    cdef long long line_of(self, long long nest) noexcept
+    cdef bint in_line(self, long long slot) noexcept
     cdef long long more_slots(self) except -1
     cdef long long vacate(self, long long first) noexcept
     cdef long long remember(self, long long place, long long kernel, long long end) except -1
     cdef long long horizon(self) noexcept
+    cdef long long since(self, long long slot) noexcept
+    cdef long long line_horizon(self, long long place, long long time) noexcept
     cdef long long forget(self) except -1
     cdef long long forget_past(self, long long time) noexcept
     cdef long long forget_work(self) except -1

@@ -23,7 +23,9 @@ LAST = cython.declare(cython.longlong, 1)
 COMPLETES = cython.declare(cython.longlong, 2)
 RELEASES = cython.declare(cython.longlong, 4)
 COMPUTES = cython.declare(cython.longlong, 8)
-"""Marks of a stage: the last of its chain, completes the tile, frees its buffer, runs on a unit."""
+LEAVES = cython.declare(cython.longlong, 16)
+"""Marks of a stage: the last of its chain, completes the tile, frees its buffer, runs on a unit, is where tiles of a
+nest wait in line."""
 PROGRAM_COLUMNS: Final = (
     "nest", "depth", "buffer_tier", "loop_ptr", "loop_repeat", "body_ptr", "body_count", "body_tile", "stage_ptr",
     "release_stage", "complete_stage", "stage_resource", "stage_ticks", "stage_latency", "stage_useful",
@@ -39,6 +41,7 @@ class State:
         self.load(program)
         kernels = len(program) if wide else 1
         self.wide = 1 if wide else 0
+        self.find_lines()
         self.empty_resources()
         self.empty_slots()
         self.empty_kernels(len(program), kernels)
@@ -106,6 +109,52 @@ class State:
                 self.marks[stage] |= COMPUTES
         return 0
 
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def find_lines(self) -> cython.longlong:
+        """Nests whose tiles are handed out one by one, although all may be in play at once: those of copies."""
+        nest: cython.longlong
+        kind: cython.longlong
+        self.line = column(len(self.depth), NONE)
+        if self.wide == 0:
+            return 0
+        for nest in range(len(self.depth)):
+            if self.total[nest] > 1 and self.depth[nest] >= self.total[nest]:
+                self.line[nest] = self.line_of(nest)
+        for kind in range(len(self.type_nest)):
+            if self.line[self.type_nest[kind]] != NONE:
+                self.marks[self.stage_ptr[kind]] |= LEAVES
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def line_of(self, nest: cython.longlong) -> cython.longlong:
+        """The resource that all tiles of a nest need first, where none computes or goes on after it has completed."""
+        place: cython.longlong = NONE
+        body: cython.longlong
+        kind: cython.longlong
+        stage: cython.longlong
+        for body in range(self.body_ptr[self.loop_ptr[nest]], self.body_ptr[self.loop_ptr[nest + 1]]):
+            kind = self.body_tile[body]
+            if place == NONE:
+                place = self.resource[self.stage_ptr[kind]]
+            if self.resource[self.stage_ptr[kind]] != place or self.complete[kind] != self.stage_ptr[kind + 1] - 1:
+                return NONE
+            for stage in range(self.stage_ptr[kind], self.stage_ptr[kind + 1]):
+                if self.marks[stage] & COMPUTES:
+                    return NONE
+        return place
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def in_line(self, slot: cython.longlong) -> cython.bint:
+        """Whether a tile has waited since its kernel started."""
+        return self.line[self.nest[self.tile_kernel[slot]]] != NONE
+
     def empty_resources(self) -> None:
         """Nothing anywhere."""
         count = self.resources
@@ -163,6 +212,7 @@ class State:
         self.active_repeat, self.active_body, self.active_count = column(4), column(4), column(4)
         self.active_free, self.active_number, self.active_left = column(4), column(4), column(4)
         self.active_open, self.active_time, self.active_slot = column(4), column(4), column(4)
+        self.active_line, self.active_front = column(4, NONE), column(4, NONE)
         self.ready, self.start, self.end = column(kernels, NONE), column(kernels, NONE), column(kernels, NONE)
         self.worked_ready, self.worked_start = column(places), column(places)
         self.computed, self.worked_computed = column(places), column(places)
@@ -181,6 +231,7 @@ class State:
         self.active_number, self.active_left = doubled(self.active_number), doubled(self.active_left)
         self.active_open, self.active_time = doubled(self.active_open), doubled(self.active_time)
         self.active_slot = doubled(self.active_slot)
+        self.active_line, self.active_front = doubled(self.active_line), doubled(self.active_front)
 
     def empty_past(self) -> None:
         """Nothing has happened."""
@@ -212,12 +263,37 @@ class State:
     @cython.cfunc
     @cython.exceptval(check=False)
     def horizon(self) -> cython.longlong:
-        """The time before which no tile that is still there had a buffer."""
+        """The time before which no tile that is still there had a buffer, or left the line in which it waited."""
         time: cython.longlong = self.now
         slot: cython.longlong
         for slot in range(self.slots):
             if self.tile_stage[slot] != NONE:
-                time = min(time, self.tile_buffer[slot])
+                time = min(time, self.since(slot))
+        return time
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def since(self, slot: cython.longlong) -> cython.longlong:
+        """Since when a tile may be asked about, but for its time in line."""
+        if not self.in_line(slot):
+            return self.tile_buffer[slot]
+        if self.active_front[self.tile_active[slot]] == slot:
+            return self.now
+        return self.granted[slot * self.longest]
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def line_horizon(self, place: cython.longlong, time: cython.longlong) -> cython.longlong:
+        """`time`, or before it the start of a kernel whose tiles wait in line at `place`."""
+        active: cython.longlong
+        for active in range(self.actives):
+            if self.active_line[active] == place:
+                time = min(time, self.start[self.active_kernel[active]])
+        if self.last_slot != NONE and self.line[self.nest[self.tile_kernel[self.last_slot]]] == place:
+            time = min(time, self.tile_buffer[self.last_slot])
         return time
 
     @cython.final
@@ -235,14 +311,16 @@ class State:
     def forget_past(self, time: cython.longlong) -> cython.longlong:
         """Drop services that ended until `time`; returns how many are left at the resource that has most."""
         old: cython.longlong = self.past
+        since: cython.longlong
         place: cython.longlong
         index: cython.longlong
         kept: cython.longlong
         most: cython.longlong = 0
         for place in range(self.resources):
             kept = 0
+            since = self.line_horizon(place, time)
             for index in range(place * old, place * old + self.past_count[place]):
-                if self.past_end[index] > time:
+                if self.past_end[index] > since:
                     self.past_start[place * old + kept] = self.past_start[index]
                     self.past_end[place * old + kept] = self.past_end[index]
                     self.past_kernel[place * old + kept] = self.past_kernel[index]
