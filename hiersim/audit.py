@@ -39,7 +39,8 @@ def check_ledger(timeline: Timeline) -> None:
     """Entries are not negative and add up to the makespan, for every engine."""
     if int(timeline.ledger_rows.min(initial=0)) < 0:
         raise _broken("the ledger", "an entry is negative")
-    for engine, total in zip(ENGINES, timeline.ledger_totals.sum(axis=1).tolist(), strict=True):
+    counts = np.bincount(timeline.ledger_row, minlength=len(timeline.ledger_rows))
+    for engine, total in zip(ENGINES, (counts @ timeline.ledger_rows.sum(axis=2)).tolist(), strict=True):
         if total != timeline.makespan:
             raise _broken("the ledger", f"{engine} adds up to {total}, the makespan is {timeline.makespan}")
 

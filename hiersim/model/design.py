@@ -240,7 +240,9 @@ class Sorted:
 
 
 def _reach_of(memory: tuple[Tier, ...], links: tuple[Link, ...]) -> Reach:
-    core, shared, host = (tuple([tier for tier in memory if tier.scope is scope]) for scope in Scope)
+    core = tuple([tier for tier in memory if tier.scope is Scope.CORE])
+    shared = tuple([tier for tier in memory if tier.scope is Scope.SHARED])
+    host = tuple([tier for tier in memory if tier.scope is Scope.HOST])
     pools = tuple([tier for tier in shared[:-1] if tier.management is Management.POOL])
     before = {link.to: link for link in links}
     places: list[Place] = []

@@ -215,7 +215,8 @@ class Book(State):
         self.pieces = 0
         if begin >= end:
             return 0
-        self.piece(begin, min(end, time), self.name(CAPACITY, self.buffer_tier[self.type_nest[kind]], phase))
+        if begin < time:
+            self.piece(begin, min(end, time), self.name(CAPACITY, self.buffer_tier[self.type_nest[kind]], phase))
         for stage in range(first, last + 1):
             if time >= end:
                 break

@@ -21,6 +21,23 @@ DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def next_entry(cells: cython.longlong[::1], index: cython.longlong, end: cython.longlong) -> cython.longlong:
+    """The first place from `index` on, and before `end`, that is not zero; `end` where there is none. Few are."""
+    while index + 8 <= end:
+        if (
+            cells[index] | cells[index + 1] | cells[index + 2] | cells[index + 3]
+            | cells[index + 4] | cells[index + 5] | cells[index + 6] | cells[index + 7]
+        ) != 0:  # fmt: skip
+            break
+        index += 8
+    while index < end and cells[index] == 0:
+        index += 1
+    return index
+
+
 @cython.cclass
 class Transitions(Landmarks):
     """What kernels did, each once: how long, the work of each engine and resource, and two rows of the ledger.
@@ -71,15 +88,19 @@ class Transitions(Landmarks):
     @cython.exceptval(-1, check=False)
     def write_cells(self, known: cython.longlong) -> cython.longlong:
         """Keep the entries of both rows that are not zero: few are."""
-        index: cython.longlong
-        count: cython.longlong = self.cell_count if self.fast else known * 2 * self.row_size
-        if count + 2 * self.row_size > len(self.cell_place):
+        index: cython.longlong = 0
+        end: cython.longlong = 2 * self.row_size
+        count: cython.longlong = self.cell_count if self.fast else known * end
+        if count + end > len(self.cell_place):
             self.cell_place, self.cell_ticks = doubled(self.cell_place), doubled(self.cell_ticks)
         self.t_first[known] = count
-        for index in range(2 * self.row_size):
-            if self.book[index] != 0:
-                self.cell_place[count], self.cell_ticks[count] = index, self.book[index]
-                count += 1
+        while True:
+            index = next_entry(self.book, index, end)
+            if index == end:
+                break
+            self.cell_place[count], self.cell_ticks[count] = index, self.book[index]
+            count += 1
+            index += 1
         self.cell_count = self.t_last[known] = count
         return 0
 
@@ -127,13 +148,16 @@ class Transitions(Landmarks):
 
         A row is kept as pairs of a place and its ticks, without zeros.
         """
-        index: cython.longlong
+        index: cython.longlong = 0
         count: cython.longlong = 0
-        for index in range(self.row_size):
-            if self.scratch[index] != 0:
-                self.pairs[count], self.pairs[count + 1] = index, self.scratch[index]
-                self.scratch[index] = 0
-                count += 2
+        while True:
+            index = next_entry(self.scratch, index, self.row_size)
+            if index == self.row_size:
+                break
+            self.pairs[count], self.pairs[count + 1] = index, self.scratch[index]
+            self.scratch[index] = 0
+            count += 2
+            index += 1
         entries = frozen(self.pairs, count)
         found: int = self.row_ids.setdefault(entries, len(self.rows))
         if found == len(self.rows):
