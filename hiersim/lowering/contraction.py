@@ -369,8 +369,9 @@ class Cutter(Panels):
         self.step_size = max(1, self.key_block // 2)
         self.steps = ceil_div(self.inner, self.step_size)
         self.step_bytes //= 2
-        more: cython.longlong = self.figures.vector_core_ticks(self.dtype, product(SCORE_FLOPS, unasked), unasked)
-        self.padded_vector = total(self.inner_vector, more)
+        if self.inner_vector > 0:  # scores of an operator without element-wise work are left as they are
+            more: cython.longlong = self.figures.vector_core_ticks(self.dtype, product(SCORE_FLOPS, unasked), unasked)
+            self.padded_vector = total(self.inner_vector, more)
         self.paged = self.classes.type_paged[self.work.anchor] > 0
         if self.paged:
             self.exposed = True

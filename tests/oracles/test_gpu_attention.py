@@ -37,12 +37,21 @@ def gpu(*, asynchronous: bool = False, efficiency: float = 1.0, special: str = "
     return design_from(memory=memory, compute__matrix=matrix, compute__threads=1024, compute__vector=vector, **more)
 
 
-def attention(folder: Path, *, batch: int, queries: int, keys: int, masked: bool = False, paged: bool = False) -> Trace:
-    """Attention of one head, and of `queries` heads that share keys where there is one query."""
+def attention(
+    folder: Path, *, batch: int, queries: int, keys: int, masked: bool = False, paged: bool = False, special: int = 1
+) -> Trace:
+    """Attention of one head, and of `queries` heads that share keys where there is one query.
+
+    `special` functions are asked for each score.
+    """
     shape, cache = [batch, queries, HEAD], [batch, keys, HEAD]
     pairs = queries * keys
     hidden = queries * (queries - 1) // 2 if masked else 0
-    flops = {"matrix": 4 * batch * pairs * HEAD, "masked": 4 * batch * hidden * HEAD, "special": batch * pairs}
+    flops = {
+        "matrix": 4 * batch * pairs * HEAD,
+        "masked": 4 * batch * hidden * HEAD,
+        "special": special * batch * pairs,
+    }
     dims = {
         "batch": batch, "heads": 1, "kv_heads": 1, "queries": queries, "keys": keys, "head_dim": HEAD,
         "causal": int(masked),
@@ -74,6 +83,12 @@ def test_a_block_has_its_size_for_however_few_queries_and_keys(
     """128 queries by 128 keys at a time, four blocks on four cores."""
     time = simulate(attention(tmp_path, batch=4, queries=queries, keys=keys), gpu()).makespan
     assert time == pytest.approx(block_ticks(128, whole), rel=0.03)
+
+
+def test_an_operator_without_element_wise_work_has_none_in_its_whole_blocks_either(tmp_path: Path) -> None:
+    """Its dtype is then one that nobody asked the vector unit for."""
+    time = simulate(attention(tmp_path, batch=4, queries=5, keys=100, special=0), gpu()).makespan
+    assert time == pytest.approx(block_ticks(128, 128), rel=0.03)
 
 
 def test_one_group_of_warps_goes_alone_where_products_are_asynchronous(tmp_path: Path) -> None:

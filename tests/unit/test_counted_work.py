@@ -74,7 +74,7 @@ def test_work_does_not_grow_with_layers() -> None:
         ("llama3-70b-prefill", "inductor", 3400),  # 3,771 without following what drifts
         ("llama3-70b-decode", "eager", 800),
         ("bert-large-prefill", "eager", 1100),
-        ("gpt2-train", "eager", 7200),  # 16,999 without, most of them of two optimizer kernels
+        ("gpt2-train", "eager", 7300),  # 16,999 without, most of them of two optimizer kernels
     ],
 )
 def test_real_models_cost_what_is_distinct_in_them(name: str, fusion: str, most: int) -> None:

@@ -67,7 +67,7 @@ def timeless(design: Design) -> Design:
     """Nothing costs time: every tile is as quick as any other."""
     free = with_matrix(design, peak=dict.fromkeys(design.compute.matrix.peak, UNLIMITED))  # type: ignore[union-attr]
     memory = tuple(
-        dataclasses.replace(tier, bandwidth=UNLIMITED, read_bandwidth=None, write_bandwidth=None)
+        dataclasses.replace(tier, bandwidth=UNLIMITED, read_bandwidth=None, write_bandwidth=None, latency=0)
         for tier in design.memory
     )
     compute = dataclasses.replace(free.compute, load_bandwidth=UNLIMITED)
