@@ -1,30 +1,32 @@
-"""Calls that know nothing of each other, lowered together: kernels of one graph, each a run of its own.
+"""Calls that know nothing of each other, lowered together: some kernels of one graph, each call a run of its own.
 
-Thousands of measured operators are as many runs of one kernel. What lowering does for a run is mostly work on columns
-of one row; here the columns have a row for each call, and each call gets the program that `lower` would make of it
-alone.
+Thousands of measured operators are as many runs of a kernel, or of two or three. What lowering does for a run is mostly
+work on columns of a few rows; here the columns have rows for all calls, and each call gets the program that `lower`
+would make of it alone.
 
-A call begins on an idle machine with an empty cache, or with what the same call left there (`start: warm`). Of calls
-that touch each storage once that needs no walk: D(x) of `residency` is then the bytes that the call touches, for every
-byte, so that a second run finds all of it in a cache that holds as much, and none of it in a smaller one. What it
-writes is a result, which reaches the memory in any case.
+A call begins on an idle machine with an empty cache, or with what the same call left there (`start: warm`). What it
+finds there again is walked for all calls at once (`apart`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hiersim.errors import DesignError
+from hiersim.lowering.apart import profile_runs, profile_second_runs, run_of_storages
 from hiersim.lowering.host import dispatch
 from hiersim.lowering.lower import arithmetic
 from hiersim.lowering.machine import Machine
-from hiersim.lowering.replacement import held_before
-from hiersim.lowering.supply import FarBytes, with_far_bytes
+from hiersim.lowering.placement import lifetimes
+from hiersim.lowering.replacement import bytes_beyond, held_before
+from hiersim.lowering.residency import ReuseProfile
+from hiersim.lowering.supply import with_far_bytes
 from hiersim.lowering.tiling import Loom
-from hiersim.lowering.workload import Workload, prepare
+from hiersim.lowering.workload import CONTRACTIONS, Workload, compulsory_of_storages, prepare
 from hiersim.model.design import Design, Management, Replacement, Start
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import PRODUCED, DType, IntArray
@@ -35,24 +37,13 @@ _BODIES = ("body_count", "release_stage", "complete_stage")
 _STAGES = tuple(
     f"stage_{name}" for name in ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
 )
+_PTRS = ("loop_ptr", "body_ptr", "stage_ptr")
 
 
-def are_apart(graph: KernelGraph) -> bool:
-    """Whether the kernels of `graph` may be calls: each storage is touched by one access.
-
-    What is written is new and a result, what is read was there before, and kernels are single operators.
-    """
-    table = graph.tensors
-    read, written = table.tensor_storage[graph.reads.tensor], table.tensor_storage[graph.writes.tensor]
-    touched = np.bincount(np.append(read, written), minlength=len(table.storage_bytes))
-    produced = np.isin(table.storage_role, [int(role) for role in PRODUCED])
-    return bool(
-        (touched == 1).all()
-        and len(graph.operators) == len(graph)
-        and produced[written].all()
-        and (table.storage_output[written] == 1).all()
-        and not produced[read].any()
-    )
+def are_apart(graph: KernelGraph, kernels: int) -> bool:
+    """Whether each `kernels` kernels of `graph` may be a call: single operators, and no two calls share a storage."""
+    whole = len(graph) % kernels == 0 and len(graph.operators) == len(graph)
+    return whole and run_of_storages(graph, kernels) is not None
 
 
 def takes_calls(design: Design) -> bool:
@@ -63,23 +54,28 @@ def takes_calls(design: Design) -> bool:
 
 
 class Calls:
-    """The workload of a graph of calls: what no design changes. K calls."""
+    """The workload of a graph of calls of `kernels` kernels each: what no design changes. K calls."""
 
-    def __init__(self, graph: KernelGraph) -> None:
-        assert are_apart(graph), "calls touch each storage once"
-        self.graph = graph
-        self.workload = prepare(graph)
-        table, operators = graph.tensors, graph.operators
-        self.read = _by_call(graph.reads.size, graph.reads.ptr)
-        self.written = _by_call(graph.writes.size, graph.writes.ptr)
-        room = table.storage_bytes[table.tensor_storage]
-        self.peak = _by_call(room[graph.reads.tensor], graph.reads.ptr)
-        self.peak += _by_call(room[graph.writes.tensor], graph.writes.ptr)
-        self.matrix_flops = operators.matrix_flops - operators.masked_flops
+    def __init__(self, graph: KernelGraph, kernels: int = 1) -> None:
+        run = run_of_storages(graph, kernels)
+        assert run is not None and are_apart(graph, kernels), "calls share no storage"
+        self.graph, self.kernels, self._run = graph, kernels, run
+        self.workload = prepare(graph, profile_runs(graph, kernels, run))
+        self.peak = _peak_bytes(graph, kernels, run)
+        self.compulsory = np.zeros(len(self), np.int64)
+        np.add.at(self.compulsory, run, compulsory_of_storages(graph))
+        operators = graph.operators
+        contracts = np.isin(operators.kind, [int(kind) for kind in CONTRACTIONS]) & (operators.matrix_flops > 0)
+        self.matrix_flops = np.where(contracts, operators.matrix_flops - operators.masked_flops, 0)
         self.vector_flops = operators.vector_flops + operators.special_ops
 
     def __len__(self) -> int:
-        return len(self.graph)
+        return len(self.graph) // self.kernels
+
+    @cached_property
+    def second(self) -> ReuseProfile:
+        """Reuse of calls that begin with what the same calls left."""
+        return profile_second_runs(self.graph, self.kernels, self._run)
 
     def programs(self, design: Design) -> Iterator[Program | None]:
         """The program of each call on `design`, which `takes_calls`; None where the call does not fit the memory.
@@ -102,21 +98,22 @@ class Calls:
         machine, workload = Machine(design), _with_caches(self, design)
         figures = machine.figures(workload.matrix_dtypes, workload.vector_dtypes, workload.runs)
         loom = Loom(workload.classes, figures)
-        nests = loom.weave()[workload.kernel_class].tolist()
+        nests = loom.weave()[workload.kernel_class].reshape(-1, self.kernels).tolist()
         columns, (buffers, unstaged) = loom.columns(), loom.totals()
         if unstaged.any():
             raise DesignError("has a memory without a port", file=design.name, expected="calls one by one")
         host, common = dispatch(workload, design), self._common(machine, workload)
-        known: dict[int, dict[str, Any]] = {}
-        compulsory = np.maximum(self.read + self.written - held_before(design), 0).tolist()
-        for call, (nest, peak) in enumerate(zip(nests, self.peak.tolist(), strict=True)):
+        known: dict[tuple[int, ...], dict[str, Any]] = {}
+        compulsory = np.maximum(self.compulsory - held_before(design), 0).tolist()
+        for call, (own_nests, peak) in enumerate(zip(nests, self.peak.tolist(), strict=True)):
             if peak > design.home.capacity:
                 yield None
                 continue
-            if nest not in known:
-                known[nest] = _nest(columns, nest)
-            flops, ticks = self._arithmetic(call, machine)
-            own = slice(call, call + 1)
+            chosen = tuple(dict.fromkeys(own_nests))
+            if chosen not in known:
+                known[chosen] = _nests(columns, chosen)
+            own = slice(call * self.kernels, (call + 1) * self.kernels)
+            flops, ticks = self._arithmetic(own, machine)
             yield Program(
                 kernel_names=self.graph.names[own],
                 host_ticks=host.host_ticks[own],
@@ -124,29 +121,33 @@ class Calls:
                 start_ticks=host.start_ticks[own],
                 host_sync=self.graph.host_syncs[own],
                 queue=host.queue,
+                nest=np.array([chosen.index(nest) for nest in own_nests], np.int64),
+                buffer_tier=np.full(len(chosen), machine.buffer_tier),
                 peak_bytes=_peaks(peak, buffers, machine),
                 flops=flops,
                 peak_ticks=ticks,
                 compulsory_bytes=compulsory[call],
                 warnings=tuple(machine.warnings),
-                **known[nest],
+                **known[chosen],
                 **common,
             )
 
-    def _arithmetic(self, call: int, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:
-        dtype = DType(int(self.graph.operators.dtype[call]))
-        matrix, vector = int(self.matrix_flops[call]), int(self.vector_flops[call])
-        return arithmetic({dtype: matrix} if matrix else {}, {dtype: vector} if vector else {}, machine)
+    def _arithmetic(self, own: slice, machine: Machine) -> tuple[tuple[int, int], tuple[int, int]]:
+        done: list[dict[DType, int]] = [{}, {}]
+        dtypes = self.graph.operators.dtype[own].tolist()
+        for sums, column in zip(done, (self.matrix_flops, self.vector_flops), strict=True):
+            for dtype, flops in zip(dtypes, column[own].tolist(), strict=True):
+                if flops:
+                    sums[DType(dtype)] = sums.get(DType(dtype), 0) + flops
+        return arithmetic(done[0], done[1], machine)
 
     def _common(self, machine: Machine, workload: Workload) -> dict[str, Any]:
         """Fields that the programs of all calls share."""
         return {
             "tiers": tuple(place.name for place in machine.places),
             "resources": machine.resources,
-            "needs_ptr": workload.needs_ptr[:2],
-            "needs": workload.needs[:0],
-            "nest": np.zeros(1, np.int64),
-            "buffer_tier": np.full(1, machine.buffer_tier),
+            "needs_ptr": workload.needs_ptr[: self.kernels + 1],
+            "needs": workload.needs[: self.kernels - 1],
             "free_bytes": np.zeros((2, len(machine.places)), np.int64),
             "home_tier": machine.home_place,
         }
@@ -157,38 +158,45 @@ def _with_caches(calls: Calls, design: Design) -> Workload:
     caches = design.shared_tiers[:-1]
     if all(tier.start is Start.COLD for tier in caches):
         return calls.workload
-    graph, held = calls.graph, 0
-    missed, read = graph.reads.size, []
-    touched = np.repeat(calls.read + calls.written, np.diff(graph.reads.ptr))
-    for tier in caches:
-        if tier.found_again > held:
-            held = tier.found_again
-            if tier.start is Start.WARM:
-                missed = np.where(touched <= held, 0, missed)
-        read.append(missed)
-    write = np.repeat(calls.written[:, None], len(caches), axis=1)
-    return with_far_bytes(calls.workload, FarBytes(read=np.stack(read, axis=1), write=write))
+    return with_far_bytes(calls.workload, bytes_beyond(calls.workload, caches, calls.second))
 
 
-def _by_call(values: IntArray, ptr: IntArray) -> IntArray:
-    return np.diff(np.append(0, np.cumsum(values))[ptr])
+def _peak_bytes(graph: KernelGraph, kernels: int, run: IntArray) -> IntArray:
+    """(K,) the largest occupancy of the home tier in each call, which alone is there."""
+    table, life = graph.tensors, lifetimes(graph)
+    begin, end = run * kernels, (run + 1) * kernels
+    first = np.where(np.isin(table.storage_role, [int(role) for role in PRODUCED]), life.first, begin)
+    last = np.where(table.storage_free < 0, end - 1, life.last)
+    change = np.zeros(len(graph) + 1, np.int64)
+    np.add.at(change, first, table.storage_bytes)
+    np.subtract.at(change, last + 1, table.storage_bytes)
+    most: IntArray = np.cumsum(change[:-1]).reshape(-1, kernels).max(axis=1)
+    return most
+
+
+def _nests(columns: dict[str, Any], chosen: Sequence[int]) -> dict[str, Any]:
+    """The columns of some loop nests, one behind the other; no two bodies share a tile: these are numbered alike."""
+    parts = [_nest(columns, nest) for nest in chosen]
+    found = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in ("depth", *_LOOPS, *_BODIES, *_STAGES)
+    }  # fmt: skip
+    for name in _PTRS:
+        ends = [np.diff(part[name]) for part in parts]
+        found[name] = np.append(0, np.cumsum(np.concatenate(ends)))
+    return {**found, "body_tile": np.arange(len(found["body_count"]), dtype=np.int64)}
 
 
 def _nest(columns: dict[str, Any], nest: int) -> dict[str, Any]:
-    """The columns of one loop nest; no two bodies share a tile, so that tiles are numbered as bodies are."""
+    """The columns of one loop nest."""
     loops = columns["loop_ptr"][nest : nest + 2]
     bodies = columns["body_ptr"][loops[0] : loops[1] + 1]
     stages = columns["stage_ptr"][bodies[0] : bodies[-1] + 1]
     spans = ((_LOOPS, loops), (_BODIES, bodies), (_STAGES, stages))
     found = {name: columns[name][ptr[0] : ptr[-1]] for names, ptr in spans for name in names}
     return {
-        **found,
-        "depth": columns["depth"][nest : nest + 1],
-        "loop_ptr": loops - loops[0],
-        "body_ptr": bodies - bodies[0],
-        "stage_ptr": stages - stages[0],
-        "body_tile": np.arange(bodies[-1] - bodies[0], dtype=np.int64),
-    }
+        **found, "depth": columns["depth"][nest : nest + 1], "loop_ptr": loops, "body_ptr": bodies, "stage_ptr": stages,
+    }  # fmt: skip
 
 
 def _peaks(tensors: int, buffers: int, machine: Machine) -> IntArray:

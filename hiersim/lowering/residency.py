@@ -113,7 +113,7 @@ def profile_reuse(graph: KernelGraph) -> ReuseProfile:
     FusionError
         For a graph that no frontend would let through, and whose walk would read past the end of a column.
     """
-    _check_graph(graph)
+    check_graph(graph)
     return walked(graph, 1)
 
 
@@ -124,7 +124,7 @@ def profile_second_run(graph: KernelGraph) -> tuple[ReuseProfile, ReuseProfile]:
     run looks like, since a block's last touch lies at most one run back. Of both profiles the intervals are the same.
     A chunk is dirty until the next run overwrites it.
     """
-    _check_graph(graph)
+    check_graph(graph)
     both = walked(graph, 2)
     return both, one_run(both, 1, graph)
 
@@ -191,7 +191,7 @@ def repeated(graph: KernelGraph, runs: int) -> KernelGraph:
     return dataclasses.replace(graph, names=graph.names * runs, reads=again(graph.reads), writes=again(graph.writes))
 
 
-def _check_graph(graph: KernelGraph) -> None:
+def check_graph(graph: KernelGraph) -> None:
     """Indices in range, sizes that add up to less than 2^62."""
     table, kernels = graph.tensors, len(graph)
     _check_column(graph, "tensors.tensor_storage", table.tensor_storage, 0, len(table.storage_bytes))

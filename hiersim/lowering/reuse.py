@@ -82,7 +82,7 @@ class Walk:
     begin: cython.longlong[::1]
     end: cython.longlong[::1]
     interval_block: cython.longlong[::1]
-    interval_first: cython.longlong[::1]  # kernel of the earlier touch, kernel of the later one (K: the end of the run)
+    interval_first: cython.longlong[::1]  # kernel of the earlier touch, kernel of the later one, or the end of the run
     interval_last: cython.longlong[::1]
     interval_low: cython.longlong[::1]  # where its bytes begin in the block
     interval_bytes: cython.longlong[::1]
@@ -137,7 +137,10 @@ class Walk:
         self.dirty = DirtyChunks(self.kernels, storages, touches, writes)
 
     def run(self, output: Any, runs: int = 1) -> dict[str, Any]:
-        """Walk all kernels, which are `runs` equal runs; `output` (S,) is 1 where a storage must reach its home."""
+        """Walk all kernels, which are `runs` runs of as many kernels each.
+
+        `output` (S,) is 1 where a storage must reach its home.
+        """
         kernel: cython.longlong
         for kernel in range(self.kernels):
             self._meet(kernel)
@@ -146,7 +149,8 @@ class Walk:
             self._note_writes(kernel)
             self._remember(kernel)
             self._release(kernel)
-        flushed = self._finish(column(output))
+        period: cython.longlong = max(1, self.kernels // runs)
+        flushed = self._finish(column(output), period)
         ptr = np.zeros(len(self.read_pieces) + 1, np.int64)
         np.cumsum(np.asarray(self.read_pieces, np.int64), out=ptr[1:])
         count = self.intervals
@@ -161,7 +165,7 @@ class Walk:
             "read_ptr": ptr,
             "piece_interval": result(self.piece_interval, self.pieces),
             "piece_bytes": result(self.piece_bytes, self.pieces),
-            **self.dirty.columns(flushed, self.kernels // runs, interval, self.touches),
+            **self.dirty.columns(flushed, period, interval, self.touches),
         }
 
     @cython.cfunc
@@ -416,11 +420,15 @@ class Walk:
             index &= index - 1
         return total
 
-    def _finish(self, output: Any) -> Any:
-        """What is still dirty at the end has been evicted or stays; (S,) 1: a block of an output, which is flushed."""
+    def _finish(self, output: Any, period: cython.longlong) -> Any:
+        """What is still dirty at the end has been evicted or stays; (S,) 1: a block of an output, which is flushed.
+
+        The end is that of the run, `period` kernels long, that touched it last.
+        """
         block: cython.longlong
         before: cython.longlong
         after: cython.longlong
+        ends: cython.longlong
         layer: cython.longlong
         reached: cython.longlong
         dirty: cython.longlong
@@ -432,10 +440,9 @@ class Walk:
             dirty, reached, layer = self.dirty.end(block), 0, self.top[block]
             while reached < dirty:
                 before = self.layer_kernel[layer]
-                after = self.total - self._prefix(before + 1)
-                self._interval(
-                    block, before, self.kernels, reached, self.layer_bytes[layer], after + self.held[before], after
-                )
+                ends = (before // period + 1) * period
+                after = self._prefix(ends) - self._prefix(before + 1)
+                self._interval(block, before, ends, reached, self.layer_bytes[layer], after + self.held[before], after)
                 reached += self.layer_bytes[layer]
                 layer = self.layer_next[layer]
             self.dirty.close(block, self.touches[block])

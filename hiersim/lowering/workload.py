@@ -132,7 +132,11 @@ def compulsory_bytes(graph: KernelGraph) -> int:
     read, less what kernels before it wrote there. Of each output: the largest write.
     """
     pieces = graph.derived(cut)
-    graph = pieces.graph if pieces else graph
+    return int(compulsory_of_storages(pieces.graph if pieces else graph).sum())
+
+
+def compulsory_of_storages(graph: KernelGraph) -> IntArray:
+    """(S,) the same by storage; of a graph none of whose storages has pieces."""
     table = graph.tensors
     storages = len(table.storage_bytes)
     outside = ~np.isin(table.storage_role, [int(role) for role in PRODUCED])
@@ -146,7 +150,7 @@ def compulsory_bytes(graph: KernelGraph) -> int:
         (written[inside], np.repeat(kernels, np.diff(graph.writes.ptr))[inside], graph.writes.size[inside]),
     ]
     read = _largest_first_reads(events, storages)
-    return int(read[outside].sum()) + int(largest[table.storage_output == 1].sum())
+    return np.where(outside, read, 0) + np.where(table.storage_output == 1, largest, 0)
 
 
 def _largest_first_reads(events: list[tuple[IntArray, IntArray, IntArray]], storages: int) -> IntArray:

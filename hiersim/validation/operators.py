@@ -30,7 +30,7 @@ from hiersim.validation.protocol import (
     with_host,
 )  # fmt: skip
 from hiersim.validation.rows import TICK_S, CounterRow, OperatorRow, Progress, Skips, refusal
-from hiersim.validation.together import Played, calls_of, is_call, play
+from hiersim.validation.together import Played, calls_of, kernels_of_call, play
 
 COMPILED: Final = "inductor-rules"
 """Policy that stands for what `torch.compile` made of a case: its operators are known, its kernels are not."""
@@ -170,27 +170,41 @@ def _why_left(batch: Batch, case: Case, mode: str, cache: str, time: MeasuredTim
 
 
 def _played_together(batch: Batch, part: Sequence[_Asked], machines: Machines) -> dict[int, Played]:
-    """The measurements of single kernels among `part`, by their places."""
-    taken: dict[tuple[str, str], list[_Asked]] = {}
-    names: dict[str, int] = {}
+    """The measurements of few kernels among `part`, by their places."""
+    kernels: dict[str, int] = {}
+    by_count: dict[int, list[_Asked]] = {}
     for asked in part:
         (name, mode, cache), time = asked.key, asked.time
         case = batch.cases[name]
         if time is None or mode != "eager" or _why_left(batch, case, mode, cache, time):
             continue
-        if name in names or is_call(case):
-            names.setdefault(name, len(names))
-            taken.setdefault((time.clock, cache), []).append(asked)
+        if name not in kernels:
+            kernels[name] = kernels_of_call(case)
+        if kernels[name] == 1 or (kernels[name] > 1 and time.launches != 1):  # else one kernel in all
+            by_count.setdefault(kernels[name], []).append(asked)
     found: dict[int, Played] = {}
-    calls = calls_of([batch.cases[name] for name in names], batch.release) if len(names) > 1 else None
-    if calls is None:
-        return found
-    for protocol, rows in taken.items():
-        wanted = [names[asked.key[0]] for asked in rows]
-        for asked, played in zip(rows, play(calls, machines.of(*protocol), wanted), strict=True):
-            if played is not None:
-                found[asked.place] = played
+    for count, rows in by_count.items():
+        found.update(_played_calls(batch, rows, count, machines))
     return found
+
+
+def _played_calls(
+    batch: Batch, rows: Sequence[_Asked], kernels: int, machines: Machines
+) -> Iterator[tuple[int, Played]]:
+    """The measurements of calls of so many kernels, with their places."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(asked.key[0] for asked in rows))}
+    calls = calls_of([batch.cases[name] for name in names], kernels, batch.release) if len(names) > 1 else None
+    if calls is None:
+        return
+    protocols: dict[tuple[str, str], list[_Asked]] = {}
+    for asked in rows:
+        if asked.time is not None:
+            protocols.setdefault((asked.time.clock, asked.key[2]), []).append(asked)
+    for protocol, same in protocols.items():
+        played = play(calls, machines.of(*protocol), [names[asked.key[0]] for asked in same])
+        for asked, one in zip(same, played, strict=True):
+            if one is not None:
+                yield asked.place, one
 
 
 def _played_alone(case: Case, trace: Trace, time: MeasuredTime, machine: Design) -> Played:

@@ -1,8 +1,9 @@
-"""Operators that are one kernel each: traced and lowered together, and played one by one.
+"""Operators that are a few kernels each: traced and lowered together, and played one by one.
 
-Thousands of operators of a data set differ in their sizes alone. Their rows become one trace of as many operators,
-which is checked, cut into kernels and lowered in one pass (`lowering.calls`); each is then a run of its own, with its
-bounds and its audit. What does not suit, or cannot be lowered, is left to a replay by itself, which says what is wrong.
+Thousands of operators of a data set differ in their sizes alone. The rows of those with as many kernels become one
+trace, which is checked, cut into kernels and lowered in one pass (`lowering.calls`); each is then a run of its own,
+with its bounds and its audit. What does not suit, or cannot be lowered, is left to a replay by itself, which says what
+is wrong.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from hiersim.frontends.rows import trace_of
 from hiersim.fusion.eager import eager
 from hiersim.lowering.calls import Calls, are_apart, takes_calls
 from hiersim.model.design import Design
+from hiersim.model.operators import HOST_ONLY
 from hiersim.model.program import Program
 from hiersim.model.trace import Trace, TraceHeader
 from hiersim.run import DEFAULT_ENGINE, engine
 from hiersim.tally import tally
 
-PRODUCED: Final = ("activation", "gradient")
 NO_NAME: Final = ""
+_HOST_KINDS: Final = tuple(kind.name.lower() for kind in HOST_ONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +41,20 @@ class Played:
     """Useful FLOPs at datasheet peak."""
 
 
-def is_call(case: Case) -> bool:
-    """Whether the rows of a case are one operator, which touches each of its tensors once and writes new results."""
+def kernels_of_call(case: Case) -> int:
+    """How many kernels the rows of a case are, where they can be a call: each operator is one, and tensors are apart.
+
+    0 where they cannot: with views, with what is done to the host, or with tensors that nobody touches.
+    """
     tensors = [row for row in case.rows if "tensor" in row]
     others = [row for row in case.rows if "tensor" not in row]
-    if len(others) != 1 or "operator" not in others[0] or "frees" in others[0] or case.fusion:
-        return False
-    reads, writes = (_names(others[0].get(key, [])) for key in ("reads", "writes"))
+    if case.fusion or any("operator" not in row or "frees" in row or row.get("kind") in _HOST_KINDS for row in others):
+        return 0
     names = [row["tensor"] for row in tensors]
-    if not all(isinstance(name, str) and name for name in names) or sorted(reads + writes) != sorted(names):
-        return False
-    for row in tensors:
-        new = row.get("role") in PRODUCED
-        if "storage" in row or new != (row["tensor"] in writes) or (new and not row.get("output")):
-            return False
-    return True
+    touched = {name for row in others for key in ("reads", "writes") for name in _names(row.get(key, []))}
+    if not all(isinstance(name, str) and name for name in names) or any("storage" in row for row in tensors):
+        return 0
+    return len(others) if touched == set(names) and len(touched) == len(names) else 0
 
 
 def _names(entries: Any) -> list[str]:
@@ -64,13 +65,14 @@ def _names(entries: Any) -> list[str]:
     return [name if isinstance(name, str) else NO_NAME for name in found]
 
 
-def calls_of(cases: Sequence[Case], release: tuple[int, int] | None) -> Calls | None:
-    """The calls of some cases, each of which `is_call`; None where they are no trace together."""
+def calls_of(cases: Sequence[Case], kernels: int, release: tuple[int, int] | None) -> Calls | None:
+    """The calls of some cases of so many `kernels_of_call`; None where they are no trace together."""
     rows = [row for place, case in enumerate(cases) for row in _renamed(case.rows, f"{place} ")]
     try:
         trace = trace_of(TraceHeader(name="calls"), rows, "", 0)
         graph = _of_release(trace, release).derived(eager)
-        return Calls(graph) if len(graph) == len(cases) and are_apart(graph) else None
+        whole = len(graph) == kernels * len(cases) and are_apart(graph, kernels)
+        return Calls(graph, kernels) if whole else None
     except HiersimError:
         return None
 
@@ -112,4 +114,4 @@ def _played(program: Program | None, design: Design) -> Played | None:
     timeline, sums = engine(DEFAULT_ENGINE)(program), tally(program)
     limits = bounds(program, design, sums)
     audit(program, timeline, limits, sums)
-    return Played(makespan=timeline.makespan, kernels=1, compute_ticks=limits.compute_ticks)
+    return Played(makespan=timeline.makespan, kernels=len(program), compute_ticks=limits.compute_ticks)

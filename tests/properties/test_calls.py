@@ -10,19 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiersim.config.load import load_design
+from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.measured import Case, MeasuredTime
 from hiersim.frontends.published import operations
 from hiersim.frontends.published.sketch import Sketch
 from hiersim.fusion.eager import eager
+from hiersim.lowering.calls import are_apart
 from hiersim.lowering.lower import lower
 from hiersim.model.design import Design
-from hiersim.model.operators import DType
+from hiersim.model.operators import DType, Kind
 from hiersim.model.program import Program
 from hiersim.validation import operators as validation
 from hiersim.validation.operators import Batch, replay_batch
 from hiersim.validation.protocol import CLOCKS, with_cache
 from hiersim.validation.rows import OperatorRow, Skips
-from hiersim.validation.together import calls_of, is_call, play
+from hiersim.validation.together import calls_of, kernels_of_call, play
 
 SIZES = st.sampled_from([1, 3, 16, 33, 128, 1000, 1024, 4097])
 DTYPES = st.sampled_from([DType.FP32, DType.BF16])
@@ -70,25 +72,67 @@ def _differences(one: Program, other: Program) -> list[str]:
     return found
 
 
-@given(st.lists(sketches(), min_size=2, max_size=4), st.sampled_from(NAMES), st.sampled_from(["cold", "warm"]))
-def test_a_call_has_the_program_of_a_run_by_itself(asked: list[Sketch], name: str, cache: str) -> None:
-    cases, design = [_case(sketch) for sketch in asked], with_cache(DESIGNS[name], cache)
-    assert all(is_call(case) for case in cases)
-    calls = calls_of(cases, None)
+@st.composite
+def chains(draw: st.DrawFn, kernels: int) -> Sketch:
+    """Element-wise kernels, each of some tensors that are there and of results before it, some of which are freed."""
+    dtype, side = draw(DTYPES), draw(SIZES)
+    shape = (draw(SIZES), side)
+    sketch = Sketch(dtype)
+    known = [sketch.given(name, shape, role) for name, role in (("x", "input"), ("w", "weight"), ("z", "input"))]
+    for kernel in range(kernels):
+        places = draw(st.lists(st.integers(0, len(known) - 1), min_size=1, max_size=3, unique=True))
+        reads = [known[place] for place in places] + (known[:3] if kernel == 0 else [])
+        reads = list({sheet.name: sheet for sheet in reads}.values())
+        moved = {sheet.name: sheet.bytes // 2 for sheet in reads if draw(st.booleans()) and sheet.bytes > 1}
+        cost = Cost(kind=Kind.POINTWISE, vector_flops=shape[0] * side)
+        known.append(sketch.run("some.kernel", reads, shape, cost=cost, moved=moved))
+    return sketch
+
+
+@st.composite
+def several(draw: st.DrawFn) -> tuple[int, list[Sketch]]:
+    """Calls of as many kernels each: attention over pages as serving engines run it, or chains of kernels."""
+    kernels = draw(st.integers(2, 5))
+    return kernels, draw(st.lists(chains(kernels) if kernels > 3 else paged(kernels), min_size=2, max_size=4))
+
+
+@st.composite
+def paged(draw: st.DrawFn, kernels: int) -> Sketch:
+    """Stores new keys, attends, and may plan its blocks between; or a chain of as many kernels."""
+    if draw(st.booleans()):
+        return draw(chains(kernels))
+    keys = draw(SIZES)
+    heads = draw(st.sampled_from([(8, 8), (8, 2), (1, 1)]))
+    queries = draw(st.sampled_from([1, keys]))
+    return operations.paged_attention(
+        DType.BF16, draw(st.sampled_from([1, 3, 64])), *heads, queries, keys, 64, page=64, store="store",
+        planned=kernels == 3,
+    )  # fmt: skip
+
+
+SINGLE = st.tuples(st.just(1), st.lists(sketches(), min_size=2, max_size=4))
+
+
+@given(st.one_of(SINGLE, several()), st.sampled_from(NAMES), st.sampled_from(["cold", "warm"]))
+def test_a_call_has_the_program_of_a_run_by_itself(asked: tuple[int, list[Sketch]], name: str, cache: str) -> None:
+    kernels, design = asked[0], with_cache(DESIGNS[name], cache)
+    cases = [_case(sketch) for sketch in asked[1]]
+    assert all(kernels_of_call(case) == kernels for case in cases)
+    calls = calls_of(cases, kernels, None)
     assert calls is not None
     for case, program in zip(cases, calls.programs(design), strict=True):
         assert program is not None
         assert _differences(program, lower(case.trace().derived(eager), design)) == []
 
 
-def _time(case: str, cache: str, clock: str) -> MeasuredTime:
+def _time(case: str, cache: str, clock: str, launches: int | None) -> MeasuredTime:
     seconds = dict.fromkeys(("min_s", "p10_s", "p25_s", "median_s", "p75_s", "p90_s"), 1e-5)
-    return MeasuredTime(case=case, mode="eager", cache=cache, clock=clock, n=3, **seconds)
+    return MeasuredTime(case=case, mode="eager", cache=cache, clock=clock, n=3, launches=launches, **seconds)
 
 
-def _rows(cases: list[Case], design: Design) -> tuple[list[OperatorRow], dict[str, int]]:
+def _rows(cases: list[Case], design: Design, launches: int | None = None) -> tuple[list[OperatorRow], dict[str, int]]:
     times = [
-        ((case.case, "eager", cache), _time(case.case, cache, clock))
+        ((case.case, "eager", cache), _time(case.case, cache, clock, launches))
         for case in cases
         for cache, clock in (("cold", "profiler"), ("warm", "wall"))
     ]
@@ -101,44 +145,79 @@ def _rows(cases: list[Case], design: Design) -> tuple[list[OperatorRow], dict[st
 
 
 def test_rows_are_those_of_replays_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a case has several kernels, or does not fit the memory: it is replayed alone, or counted."""
-    several = Sketch(DType.FP32)
-    middle = several.run("aten.relu.default", (several.given("x", (64, 64)),), (64, 64))
-    several.run("aten.relu.default", (middle,), (64, 64))
+    """Also of several kernels each, with a view, by one launch in all, or too large for the memory."""
+    viewed = Sketch(DType.FP32)
+    viewed.run("aten.relu.default", (viewed.view(viewed.given("x", (64, 64)), (4096,)),), (4096,))
     sketches = [
         operations.softmax(DType.FP32, 4096, 2048),
-        several,
+        _pair(64),
+        viewed,
         operations.pointwise(DType.FP32, "aten.relu.default", (1 << 17, 1 << 17)),
+        _pair(4096),
         operations.product(DType.FP32, 512, 512, 512),
     ]
     cases = [_case(sketch, f"case {place}") for place, sketch in enumerate(sketches)]
-    assert [is_call(case) for case in cases] == [True, False, True, True]
-    found = _rows(cases, DESIGNS["v100-pcie"])
-    monkeypatch.setattr(validation, "is_call", lambda case: False)
-    assert found == _rows(cases, DESIGNS["v100-pcie"])
-    assert found[1] == {"cannot be replayed: does not fit the design's memory": 2}
-    assert len(found[0]) == 6
+    assert [kernels_of_call(case) for case in cases] == [1, 2, 0, 1, 2, 1]
+    for launches in (None, 1):
+        found = _rows(cases, DESIGNS["v100-pcie"], launches)
+        with monkeypatch.context() as alone:
+            alone.setattr(validation, "kernels_of_call", lambda case: 0)
+            assert found == _rows(cases, DESIGNS["v100-pcie"], launches)
+        assert found[1] == {"cannot be replayed: does not fit the design's memory": 2}
+        together = 1 if launches else 2
+        assert [row.kernels for row in found[0]][::2] == [1, together, 1, together, 1]
 
 
-def test_what_touches_a_tensor_twice_or_leaves_more_than_results_is_no_call() -> None:
-    plain = _case(operations.softmax(DType.FP32, 64, 64))
+def test_calls_of_several_kernels_are_played_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*told: object) -> None:
+        raise AssertionError("a call is replayed by itself")
+
+    monkeypatch.setattr(validation, "_played_alone", never)
+    cases = [_case(_pair(side), str(side)) for side in (64, 128)] + [_case(sketch, str(sketch)) for sketch in ONES]
+    assert len(_rows(cases, DESIGNS["t4"])[0]) == 2 * len(cases)
+
+
+def _pair(side: int) -> Sketch:
+    """Two kernels, one after the other."""
+    sketch = Sketch(DType.FP32)
+    middle = sketch.run("aten.relu.default", (sketch.given("x", (side, side)),), (side, side))
+    sketch.run("aten.relu.default", (middle,), (side, side))
+    return sketch
+
+
+ONES = (operations.softmax(DType.FP32, 64, 64), operations.product(DType.FP32, 64, 64, 64))
+
+
+def test_what_cannot_be_renamed_or_leaves_work_to_the_host_is_no_call() -> None:
+    plain = _case(ONES[0])
     *tensors, operator = plain.rows
-    assert is_call(plain)
-    assert not is_call(replace(plain, rows=(*tensors, {**operator, "reads": ["x", "x"]})))
-    assert not is_call(replace(plain, rows=(*tensors, {**operator, "writes": ["x"]})))
-    assert not is_call(replace(plain, rows=(*tensors, {**operator, "frees": []})))
-    assert not is_call(replace(plain, rows=(tensors[0], {**tensors[1], "output": False}, operator)))
-    assert not is_call(replace(plain, rows=({**tensors[0], "role": "activation"}, tensors[1], operator)))
-    assert not is_call(replace(plain, rows=(*tensors, operator, {"region": "x"})))
-    assert not is_call(replace(plain, rows=(*tensors, {**operator, "reads": None})))
-    assert not is_call(replace(plain, rows=(*tensors, {**operator, "reads": [{"bytes": 1}]})))
-    assert not is_call(replace(plain, rows=(*({**row, "tensor": 5} for row in tensors), {**operator, "reads": [5]})))
-    assert not is_call(replace(plain, fusion="attention"))
-    assert not is_call(replace(plain, rows=()))
+    assert kernels_of_call(plain) == 1
+    for rows in (
+        (*tensors, {**operator, "frees": []}),
+        (*tensors, {**operator, "kind": "view"}),
+        (*tensors, operator, {**operator, "kind": "sync"}),
+        (*tensors, operator, {"region": "x"}),
+        (*tensors, {**operator, "reads": None}),
+        (*tensors, {**operator, "reads": [{"bytes": 1}]}),
+        (*tensors, {**operator, "reads": []}),
+        (*tensors, tensors[0], operator),
+        (tensors[0], {**tensors[1], "storage": "x"}, operator),
+        (*({**row, "tensor": 5} for row in tensors), {**operator, "reads": [5]}),
+        (),
+    ):
+        assert kernels_of_call(replace(plain, rows=rows)) == 0
+    assert kernels_of_call(replace(plain, fusion="attention")) == 0
+
+
+def test_a_graph_whose_calls_share_a_storage_is_not_cut_into_calls() -> None:
+    graph = _case(_pair(64)).trace().derived(eager)
+    assert are_apart(graph, 2)
+    assert not are_apart(graph, 1)
+    assert not are_apart(graph, 3)
 
 
 def test_a_design_with_more_than_caches_and_one_memory_replays_one_by_one() -> None:
-    calls = calls_of([_case(operations.softmax(DType.FP32, 64, 64))] * 2, None)
+    calls = calls_of([_case(ONES[0])] * 2, 1, None)
     assert calls is not None
     played = play(calls, DESIGNS["t4"], [1, 0, 1])
     assert played[0] == played[1] == played[2] is not None
