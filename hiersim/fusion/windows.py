@@ -196,7 +196,7 @@ class Group:
 
 def ratios(members: Sequence[Member], values: int) -> list[int] | None:
     """Rows of each value to one of the coarsest; None where strides along two ways differ."""
-    found: dict[int, Fraction] = {members[-1].value: Fraction(1)}
+    found: dict[int, int | Fraction] = {members[-1].value: 1}  # whole as long as no stride divides
     while len(found) < values:
         known = len(found)
         for member in reversed(members):
@@ -205,14 +205,14 @@ def ratios(members: Sequence[Member], values: int) -> list[int] | None:
                 if value in found:
                     found.setdefault(source, found[value] * stride)
                 elif source in found:
-                    found[value] = found[source] / stride
+                    found[value] = found[source] if stride == 1 else Fraction(found[source]) / stride
         if len(found) == known:
             return None  # not connected
     for member in members:
         if any(found[source] != found[member.value] * member.window.stride for source in member.sources):
             return None
     least = min(found.values())
-    scaled = [found[value] / least for value in range(values)]
+    scaled = [found[value] if least == 1 else Fraction(found[value]) / least for value in range(values)]
     return [int(ratio) for ratio in scaled] if all(ratio.denominator == 1 for ratio in scaled) else None
 
 
