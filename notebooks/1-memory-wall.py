@@ -91,7 +91,7 @@ waiting_ax = waiting.plot(marker="o", ylim=(0, 1), ylabel="share of the time in 
 waiting
 
 # %% [markdown]
-# Decode has waited nearly all the time since 2017: it does about one operation per byte. The prompt, which does hundreds,
+# Decode has waited most of the time since 2017: it does about one operation per byte. The prompt, which does hundreds,
 # kept the P100 busy; matrix units made it wait, the large cache of the A100 less so, and the chips that followed more again.
 
 # %%
