@@ -118,6 +118,8 @@ class Processes(Executor):
                 self._dismiss(worker)
                 worker = None
                 call.future.set_exception(LostWorkerError("a worker was lost"))
+            except RuntimeError as error:  # of multiprocessing: the main module of a worker starts workers itself
+                call.future.set_exception(error)
             else:
                 _settle(call.future, answer)
         self._dismiss(worker)
@@ -130,7 +132,7 @@ class Processes(Executor):
             process = SPAWN.Process(target=_work, args=(its, *self._begin), daemon=True)
             try:
                 process.start()
-            except OSError:
+            except (OSError, RuntimeError):
                 ours.close()
                 raise
             finally:

@@ -50,7 +50,10 @@ def replay_all(
                 skips.add(reason, number)
             yield from rows
     except LostWorkerError:
-        raise HiersimError("a process that replays was killed", expected="--workers 1, or more memory") from None
+        raise HiersimError(
+            "a process that replays was lost",
+            expected="enough memory for each worker; in a script, calls under: if __name__ == '__main__'",
+        ) from None
     finally:
         pool.kill()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import active_children
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,17 @@ def test_workers_end_with_a_parent_that_is_killed(two: Processes) -> None:
     while alive(worker):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_script_without_a_guard_ends_and_says_why(tmp_path: Path) -> None:
+    """Its workers import it, and so would start workers of their own: multiprocessing refuses, and nobody waits."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from hiersim.processes import Processes\npool = Processes(1)\nprint(pool.submit(abs, -1).result())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "LostWorkerError" in done.stderr and "__name__ == '__main__'" in done.stderr
 
 
 def alive(process: int) -> bool:
