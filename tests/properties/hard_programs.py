@@ -321,6 +321,20 @@ def copies(fair: Sequence[int] = (), late: int = 0) -> Program:
     return build((long, out, twice, user), kernels, fair=fair)
 
 
+def no_lines() -> Program:
+    """What is nearly a line of tiles that all wait for one port: they begin at two, or go on after they completed."""
+    two = Nest(
+        tiles=(((READ, 7, 5), (L2, 9, 3), (WRITE, 4, 3)), ((L2, 11, 2), (READ, 6, 1), (WRITE, 2, 3))),
+        loops=((1, ((20, 0), (15, 1))),), depth=40,
+    )  # fmt: skip
+    early = uniform(((READ, 5, 1), (L2, 8, 20), (WRITE, 13, 9)), 30, depth=30, complete=1)
+    user = uniform(((READ, 6, 4), (MATRIX, 9, 0), (WRITE, 30, 9)), 8, depth=3, complete=1, release=1)
+    needs = ((), (), (0,), (1,), (0, 2), (3,), (4, 5))
+    return build(
+        (two, early, user), [Kernel(nest=nest, needs=needs[at]) for at, nest in enumerate((0, 1, 2, 1, 0, 2, 1))]
+    )
+
+
 def shares_at_a_fair_port() -> Program:
     """Layers that end in the same state but for the share that a write-back has had, or restore such a state.
 
@@ -425,6 +439,7 @@ HARD: Final = {
     "backlogs at a fair port": backlogs_at_a_fair_port(),
     "shares at a fair port": shares_at_a_fair_port(),
     "copies": copies(),
+    "tiles that nearly wait in line": no_lines(),
     "copies at fair ports, beside a kernel that starts late": copies((READ, L2, WRITE), late=300),
     "ports almost equally busy": almost_balanced(240),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),

@@ -405,7 +405,7 @@ def killed(part: Batch) -> None:
 def test_a_process_that_is_killed_is_one_line(h100: Design, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(measured([case()], times=(time(),)), h100, CLOCKS, "")
     monkeypatch.setattr("hiersim.validation.crew._replayed", killed)
-    with pytest.raises(HiersimError, match="was killed"):
+    with pytest.raises(HiersimError, match="was lost"):
         list(replay_all([batch], 2, Skips(), lambda *told: None))
 
 
