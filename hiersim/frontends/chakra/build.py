@@ -26,7 +26,7 @@ from hiersim.frontends.chakra.read import File, read_chakra
 from hiersim.frontends.chakra.schema import Arguments, Node, NodeType
 from hiersim.frontends.draft import Draft, bytes_of
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.kineto import calls
+from hiersim.frontends.kineto import arguments, calls
 from hiersim.frontends.kineto.events import HostOp
 from hiersim.frontends.rows import trace_of
 from hiersim.frontends.tables import Access, TensorKey
@@ -322,7 +322,7 @@ class _Writer:
 
     def _tensors(self, value: Any, shape: Any, kind: Any) -> Iterator[TensorKey]:
         if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
-            for index, item in enumerate(value[: calls.MAX_TENSORS]):
+            for index, item in enumerate(value[: arguments.MAX_TENSORS]):
                 sides = shape[index] if isinstance(shape, list | tuple) and index < len(shape) else ()
                 yield from self._tensors(
                     item, sides, kind[index] if isinstance(kind, list) and index < len(kind) else ""
@@ -331,7 +331,7 @@ class _Writer:
         if not _tensors_in(value):
             return
         _, storage, offset, elements, width = value[:5]
-        dtype = calls.DTYPES.get(kind if isinstance(kind, str) else "") or _by_width(width)
+        dtype = arguments.DTYPES.get(kind if isinstance(kind, str) else "") or _by_width(width)
         sides = _sides(shape)
         if sides is None or (sides == () and elements > 1):
             sides = (max(0, elements),)
@@ -354,11 +354,11 @@ class _Writer:
 
 
 def _sides(shape: Any) -> Shape | None:
-    if not isinstance(shape, list | tuple) or len(shape) > calls.MAX_SIDES:
+    if not isinstance(shape, list | tuple) or len(shape) > arguments.MAX_SIDES:
         return None
     if any(isinstance(side, bool) or not isinstance(side, int) or side < 0 for side in shape):
         return None
-    return tuple(shape) if prod(shape) < calls.MAX_ELEMENTS else None
+    return tuple(shape) if prod(shape) < arguments.MAX_ELEMENTS else None
 
 
 def _by_width(width: int) -> DType:
@@ -378,7 +378,7 @@ def _storage_sizes(nodes: Sequence[Node]) -> dict[int, int]:
 
     def visit(value: Any) -> None:
         if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
-            for item in value[: calls.MAX_TENSORS]:
+            for item in value[: arguments.MAX_TENSORS]:
                 visit(item)
         elif _tensors_in(value):
             _, storage, offset, elements, width = value[:5]

@@ -22,7 +22,7 @@ from hiersim.frontends import aten
 from hiersim.frontends.aten.call import Call, Cost, Operand, Shape
 from hiersim.frontends.draft import Draft
 from hiersim.frontends.integrity import check_trace
-from hiersim.frontends.kineto import calls
+from hiersim.frontends.kineto import arguments, calls
 from hiersim.frontends.kineto.events import DeviceEvent, HostOp, Profile, innermost, read_profile
 from hiersim.frontends.kineto.processor import DEVICE, take_processor
 from hiersim.frontends.tables import Access, TensorKey
@@ -199,8 +199,8 @@ class _Writer:
         """One operator."""
         operator = group.operator
         if operator is not None and operator.dims:
-            calls.with_list_types(operator, self.types)
-            self.new_types |= calls.new_types(operator)
+            arguments.with_list_types(operator, self.types)
+            self.new_types |= arguments.new_types(operator)
             try:
                 self._shaped(group, operator)
                 return
@@ -234,7 +234,7 @@ class _Writer:
 
     def _unknown(self, group: _Group, operator: HostOp) -> bool:
         """Memory traffic of all operands, and one result like the largest; False where there are none."""
-        inputs = calls.tensors(calls.operands(operator))
+        inputs = arguments.tensors(arguments.operands(operator))
         if not inputs:
             return False
         largest = max(inputs, key=lambda item: item.elements)
@@ -289,7 +289,7 @@ class _Writer:
         table = call.args[aten.TABLE_READS[name]] if name in aten.TABLE_READS else None
         skipped = mutates and (name in aten.OVERWRITES or (name in aten.PARTIAL_WRITES and not aten.accumulates(call)))
         found: list[Access] = []
-        for place, item in enumerate(calls.tensors(call.args)):
+        for place, item in enumerate(arguments.tensors(call.args)):
             if place == 0 and skipped:
                 continue
             key = self.operand(item)
