@@ -20,6 +20,7 @@ from hiersim.frontends.measured import Measured, load_measured
 from hiersim.frontends.published.recognize import published
 from hiersim.measure.constants import stated_constants
 from hiersim.validation.devices import BLIND, DEVICES
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.sample import sampled
 from hiersim.validation.validate import measured_files
 
@@ -48,7 +49,7 @@ def device_of(design: str, found: Sequence[Measured], rows: int) -> Device:
         observations = Observations()
         for measured in found:
             operators = replace(sampled(measured, count), summaries=())
-            part = observe(operators, {}, host=stated_constants(measured))
+            part = observe(operators, ModelTraces(), host=stated_constants(measured))
             observations.rows += part.rows
             observations.parts += part.parts
         if len(observations.rows) >= rows:

@@ -24,7 +24,7 @@ from hiersim.calibration.fit import (
     refuse_untold,
 )
 from hiersim.calibration.fit import untold as untold_columns
-from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile, target_key
+from hiersim.calibration.observations import QUANTILES, Observations, observe, observe_profile
 from hiersim.calibration.parameters import Parameter, chosen, defaults, telling, value_of
 from hiersim.config.load import load_design
 from hiersim.errors import MeasurementError
@@ -35,6 +35,7 @@ from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
 from hiersim.validation.devices import DEVICES
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.protocol import REPLAYED_CACHES
 from hiersim.validation.sample import sampled
 from hiersim.version import __version__
@@ -241,13 +242,12 @@ class _Data:
     ) -> None:
         """Read all that is given."""
         given = [measured] if isinstance(measured, str | os.PathLike | Trace) else list(measured)
-        known = [item if isinstance(item, Trace) else load_trace(str(item)) for item in traces]
-        by_name = {target_key(name): trace for trace in known for name in (trace.name, trace.header.model) if name}
+        known = ModelTraces(traces)
         for item in given:
             if isinstance(item, Trace) or str(item).endswith(".npz"):
                 self._profile(item)
             else:
-                self._rows(Path(item), by_name, which)
+                self._rows(Path(item), known, which)
         if not self.observations.rows:
             raise MeasurementError("holds no rows that can be replayed", file=", ".join(self.files))
 
@@ -260,7 +260,7 @@ class _Data:
         self.digests.append("" if isinstance(item, Trace) else _digest(Path(item)))
         self.devices.append(trace.measured.device)
 
-    def _rows(self, path: Path, traces: Mapping[str, Trace], which: _Which) -> None:
+    def _rows(self, path: Path, traces: ModelTraces, which: _Which) -> None:
         load = published(path)
         for measured in load(path) if load else (load_measured(path),):
             part = measured if which.sample is None else sampled(measured, which.sample, which.match)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from hiersim import bundled
 from hiersim.errors import HiersimError
-from hiersim.frontends.load import load_trace
 from hiersim.frontends.measured import Measured, Summary
 from hiersim.fusion.eager import eager
 from hiersim.lowering.host import STREAM
@@ -21,6 +19,7 @@ from hiersim.model.operators import Kind
 from hiersim.model.trace import Trace
 from hiersim.run import kernels_of, replay
 from hiersim.units import TICKS_PER_SECOND
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.models import POLICIES
 from hiersim.validation.operators import Machines, chosen_times, kernels_as_measured, why_not
 from hiersim.validation.protocol import CLOCKS, free_of_host, with_cache
@@ -86,7 +85,7 @@ class Observations:
 
 
 def observe(
-    measured: Measured, traces: Mapping[str, Trace], match: str = "", take: str = "median", cache: str | None = None,
+    measured: Measured, traces: ModelTraces, match: str = "", take: str = "median", cache: str | None = None,
     host: HostConstants | None = None,
 ) -> Observations:  # fmt: skip
     """Operators, and models whose trace is bundled or among `traces` (by target), of a file of measured times.
@@ -183,18 +182,14 @@ def _operators(
         yield row, predict
 
 
-def target_key(name: str) -> str:
-    """A target as the name of its trace has it: `package.module:function` becomes `package.module.function`."""
-    return name.replace(":", ".")
-
-
-def _model(measured: Measured, summary: Summary, traces: Mapping[str, Trace], take: str, found: Observations) -> None:
+def _model(measured: Measured, summary: Summary, traces: ModelTraces, take: str, found: Observations) -> None:
     case = measured.cases[summary.case]
-    trace = traces.get(target_key(case.name))
-    if trace is None and case.name in bundled.traces():
-        trace = load_trace(case.name)
-    if trace is None or min(summary.kernel_s, summary.wall_s) < TICK_S:
-        found.skips.add("model: its trace is neither bundled nor given with --trace")
+    if min(summary.kernel_s, summary.wall_s) < TICK_S:
+        found.skips.add("model: the measured time is below 1 ps")
+        return
+    trace, reason = traces.of(case)
+    if trace is None:
+        found.skips.add(f"model: {reason}")
         return
     fusion, launch = POLICIES[summary.mode]
     is_cpu = measured.header.device.get("kind") == "cpu"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiersim.cli.options import output
+from hiersim.cli.options import output, workload_options
 from hiersim.errors import HiersimError, nearest
 
 if TYPE_CHECKING:
@@ -39,16 +39,8 @@ def capture() -> None:
     help="dynamo: what a region does when sizes change, `dynamic` of torch.compile.",
 )
 @click.option("--train", is_flag=True, help="Record a training step: forward, loss, backward, AdamW.")
-@click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8).")
-@click.option("--sequence", type=int, metavar="N", help="hf: tokens; of a decode step, those in the KV cache.")
-@click.option(
-    "--phase", type=click.Choice(["prefill", "decode"]), help="hf: all tokens at once, or one over a KV cache."
-)
-@click.option("--image", type=int, metavar="N", help="hf:, timm: pixels along each side.")
+@workload_options
 @click.option("--dtype", type=click.Choice(["bf16", "fp16", "fp32"]), help="hf:, timm: element type (bf16).")
-@click.option(
-    "--config", "settings", multiple=True, metavar="KEY=VALUE", help="hf:, timm: replace a value of the configuration."
-)
 @output
 def torch_command(
     target: str, mode: str, shapes: str, train: bool, output: str, settings: tuple[str, ...], **workload: Any

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from hiersim.cli.options import workload_options
 from hiersim.errors import HiersimError
 
 DEVICE_HELP = "Where to measure. Default: the GPU where PyTorch sees one."
@@ -82,9 +85,10 @@ def kernels(
 @click.option("--train", is_flag=True, help="A training step: forward, loss, backward, AdamW. Bundled names know.")
 @click.option("--repeats", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Calls that count.")
 @click.option("--warmup", type=click.IntRange(1, 10_000), default=30, show_default=True, help="Calls before, at most.")
+@workload_options
 @click.option(
     "--dtype", type=click.Choice(["bf16", "fp16", "fp32", "tf32", "fp64"]),
-    help="Element type of the weights. Default: as the model has them.",
+    help="Element type of the weights. Default: as the model has them; hf:, timm: bf16.",
 )  # fmt: skip
 @click.option(
     "--limit-seconds", type=click.FloatRange(min=0.1), metavar="S", help="No mode of a model starts later than this."
@@ -93,18 +97,22 @@ def kernels(
 @quiet
 def torch_command(
     targets: tuple[str, ...], modes: tuple[str, ...], device: str | None, train: bool, repeats: int, warmup: int,
-    dtype: str | None, limit_seconds: float | None, output: str, quiet: bool,
+    dtype: str | None, limit_seconds: float | None, output: str, quiet: bool, settings: tuple[str, ...],
+    **workload: Any,
 ) -> None:  # fmt: skip
     """Measure PyTorch models end to end and kernel by kernel.
 
-    TARGET is a bundled name or package.module:function; the function returns (model, args) or (model, args, kwargs) and
-    is called under the device that is measured. Bundled models get random weights there.
+    TARGET is what `hiersim capture torch` takes: a bundled name; hf:NAME of transformers; timm:NAME; or
+    package.module:function, which returns (model, args) or (model, args, kwargs) and is called under the device that is
+    measured. Bundled models and those of libraries get random weights there.
 
     \b
-    Example:
+    Examples:
       hiersim measure torch gpt2-large-prefill bert-large-prefill -o models.jsonl
+      hiersim measure torch hf:opt --batch 2 --sequence 1024 -o opt.jsonl
     """
     _import_torch()
+    from hiersim.frontends.pytorch.workload import Workload, settings_of
     from hiersim.measure.environment import device_of
     from hiersim.measure.model import ModelRequest, measure_models
 
@@ -114,6 +122,7 @@ def torch_command(
     request = ModelRequest(
         targets=targets, modes=modes or ("eager", "compiled"), device=found, train=train, dtype=dtype,
         repeats=repeats, warm_up=warmup, limit_s=limit_seconds or float("inf"),
+        workload=Workload(settings=settings_of(settings), **workload),
     )  # fmt: skip
     end = measure_models(request, output, lambda text: _say(text, quiet))
     _say(f"{output}: {end.cases} models in {end.seconds:.1f} s", quiet)

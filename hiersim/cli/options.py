@@ -40,6 +40,29 @@ output = click.option("-o", "--output", required=True, metavar="TRACE", help="Th
 check = click.option("--check", is_flag=True, help="Keep what every stage did and audit it stage by stage.")
 
 
+def workload_options(function: Decorated) -> Decorated:
+    """What a target of a model library runs: `batch`, `sequence`, `phase`, `image` and `settings`."""
+    for option in reversed(
+        (
+            click.option("--batch", type=int, metavar="N", help="hf:, timm: sequences or images (1; timm: 8)."),
+            click.option(
+                "--sequence", type=int, metavar="N", help="hf: tokens; of a decode step, those in the KV cache."
+            ),
+            click.option(
+                "--phase", type=click.Choice(["prefill", "decode"]),
+                help="hf: all tokens at once, or one over a KV cache.",
+            ),
+            click.option("--image", type=int, metavar="N", help="hf:, timm: pixels along each side."),
+            click.option(
+                "--config", "settings", multiple=True, metavar="KEY=VALUE",
+                help="hf:, timm: replace a value of the configuration.",
+            ),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 def common(function: Decorated) -> Decorated:
     """Options of every command that simulates."""
     for option in reversed(

@@ -30,6 +30,10 @@ STEP = 500
     help="Only operators timed by profiler (kernels alone), events (with the gaps between them) or wall (with the "
     "launch). Default: the first of these that timed.",
 )  # fmt: skip
+@click.option(
+    "--trace", "traces", multiple=True, metavar="TRACE",
+    help="Trace of a measured model that is not bundled, captured from the same target. Repeatable.",
+)  # fmt: skip
 @click.option("--match", default="", metavar="TEXT", help="Only cases whose name contains TEXT, such as gemm/mm/bf16.")
 @click.option(
     "--sample", type=click.IntRange(1, 1_000_000), metavar="N",
@@ -50,26 +54,28 @@ STEP = 500
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error.")
 def validate(
-    data: tuple[str, ...], design: str | None, clock: str | None, match: str, sample: int | None, workers: int | None,
-    worst: int, bands: str | None, as_json: bool, quiet: bool,
+    data: tuple[str, ...], design: str | None, clock: str | None, traces: tuple[str, ...], match: str,
+    sample: int | None, workers: int | None, worst: int, bands: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Predicted against measured, with the error table.
 
-    Replays what `hiersim measure` timed, each operator as its clock and its cache were, bundled models alone and with
+    Replays what `hiersim measure` timed, each operator as its clock and its cache were, models alone and with
     the measured host, and the bytes that hardware counted. Nothing is fitted to the data.
 
     \b
     hiersim validate
     hiersim validate --data kernels.jsonl --design my-gpu.yaml --match gemm
     hiersim validate --data aiconfigurator/ --sample 100
+    hiersim validate --data mine.jsonl --trace mine.npz
     """
     from hiersim.validation.validate import validate as run
     from hiersim.views.validation import KEY, heading, tables
 
     with _progress(quiet) as tell:
         found = run(
-            data or None, design=design, clock=clock, match=match, sample=sample, workers=workers, progress=tell
-        )
+            data or None, design=design, clock=clock, match=match, sample=sample, workers=workers, traces=traces,
+            progress=tell,
+        )  # fmt: skip
     if bands:
         from hiersim.frontends.archive import write_whole
         from hiersim.validation.bands import bands_text

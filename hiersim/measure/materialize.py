@@ -11,19 +11,21 @@ from torch.utils._pytree import tree_map
 
 from hiersim.errors import MeasurementError
 from hiersim.frontends.pytorch.target import Target, load_target
+from hiersim.frontends.pytorch.workload import PLAIN, Workload
 from hiersim.measure.recipe import DTYPES
 
 SCALE: Final = 0.02
 """Standard deviation of random weights, as transformers are commonly initialised."""
-_TOKENS: Final = ("input_ids", "labels")
 
 
-def load_real(target: str, train: bool, device: torch.device, dtype: str | None) -> Target:
+def load_real(
+    target: str, train: bool, device: torch.device, dtype: str | None, workload: Workload = PLAIN
+) -> Target:  # fmt: skip
     """The model and its call with all tensors on `device`.
 
     The function is called there instead of on meta. A user's model keeps what its function gave it; the bundled ones,
-    whose weights mean nothing, get normal weights, random tokens and random inputs. `dtype` replaces the element type
-    of most parameters, wherever that occurs.
+    whose weights mean nothing, and those of model libraries get normal weights, random tokens and random inputs.
+    `dtype` replaces the element type of most parameters, wherever that occurs.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def load_real(target: str, train: bool, device: torch.device, dtype: str | None)
     """
     try:
         torch.manual_seed(0)
-        loaded = load_target(target, train, device)
+        loaded = load_target(target, train, device, workload)
         if loaded.builder is not None:
             loaded = _with_random_data(loaded, device)
         loaded.model.to(device)
@@ -60,18 +62,27 @@ def _with_random_data(target: Target, device: torch.device) -> Target:
                 parameter.normal_(0.0, SCALE, generator=generator)
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    vocabulary = [module.num_embeddings for module in target.model.modules() if isinstance(module, nn.Embedding)]
+    tokens = target.kwargs.get("input_ids")
+    most = _vocabulary(target.model)
 
     def filled(name: str, value: Any) -> Any:
         if isinstance(value, Tensor):
-            if name in _TOKENS:
-                return torch.randint(max(vocabulary), value.shape, device=device, generator=generator)
+            if name == "input_ids" or (name == "labels" and tokens is not None and value.shape == tokens.shape):
+                return torch.randint(most, value.shape, device=device, generator=generator)
             return value.normal_(generator=generator) if value.is_floating_point() else value
         if isinstance(value, list | tuple):
             return type(value)(filled(name, item) for item in value)
         return value
 
     return _replaced(target, {name: filled(name, value) for name, value in target.kwargs.items()})
+
+
+def _vocabulary(model: nn.Module) -> int:
+    """How many tokens there are: rows of the embedding that takes them, or of the largest; 1 without any."""
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    if isinstance(embedding, nn.Embedding):
+        return embedding.num_embeddings
+    return max((module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)), default=1)
 
 
 def _converted(target: Target, dtype: str | None) -> Target:

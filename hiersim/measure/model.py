@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import torch
 from hiersim.errors import HiersimError, MeasurementError, one_line
 from hiersim.frontends.measured import Case, End, MeasuredKernel, MeasuredTime, Skipped, Summary
 from hiersim.frontends.pytorch.target import Target, loss_of
+from hiersim.frontends.pytorch.workload import DTYPES, PLAIN, Workload
 from hiersim.measure import environment, profile
 from hiersim.measure.clock import Clock, CpuClock, CudaClock, clock_of, no_garbage, quantiles
 from hiersim.measure.kernels import Tell, precision
@@ -23,6 +24,7 @@ from hiersim.measure.recipe import case_name
 from hiersim.measure.writer import Writer
 
 MARK: Final = "hiersim.call"
+LIBRARIES: Final = ("hf:", "timm:")
 SPREAD: Final = 0.05
 """Warm-up ends when three calls in a row differ by no more than this share of the shortest."""
 PROFILED: Final = 5
@@ -46,6 +48,8 @@ class ModelRequest:
     train: bool = False
     dtype: str | None = None
     """None: as the target makes it."""
+    workload: Workload = PLAIN
+    """Of targets of a model library, as a capture takes it."""
     repeats: int = 20
     warm_up: int = 30
     """Calls at most before the times count."""
@@ -97,10 +101,15 @@ def _measure(
     """One target in all modes; False where every mode failed."""
     if clock.kind == "cuda":
         torch.cuda.empty_cache()
-    target = load_real(name, request.train, request.device, request.dtype)
+    workload = request.workload
+    if name.startswith(LIBRARIES):
+        workload = replace(workload, dtype=request.dtype if request.dtype in DTYPES else None)
+    target = load_real(name, request.train, request.device, request.dtype, workload)
     if clock.kind == "cuda":
         torch.cuda.empty_cache()
     dtype = dtype_name(target.model, request.dtype)
+    if workload != PLAIN:
+        name = f"{name} {workload.options()}"
     case = case_name("model", name, dtype, {})
     writer.write(Case(case=case, suite="model", name=name, dtype=dtype, train=target.train))
     measured = False

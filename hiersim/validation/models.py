@@ -1,21 +1,20 @@
-"""Models: bundled traces replayed eager and with the schedule that TorchInductor made, beside their measured runs."""
+"""Models: their traces replayed eager and with the schedule that TorchInductor made, beside their measured runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from hiersim import bundled, zoo
 from hiersim.error_bands import parts_of
 from hiersim.errors import HiersimError
-from hiersim.frontends.load import load_trace
-from hiersim.frontends.measured import Case, Measured, Summary
+from hiersim.frontends.measured import Measured, Summary
 from hiersim.lowering.host import GRAPH, STREAM
 from hiersim.measure.constants import HostConstants
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.validation.accuracy import Pair
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.protocol import free_of_host, with_cache, with_host
 from hiersim.validation.rows import TICK_S, ModelRow, Progress, Skips, refusal
 
@@ -24,9 +23,10 @@ POLICIES: Final = {"eager": ("eager", STREAM), "compiled": ("inductor", STREAM),
 
 
 def replay_models(
-    measured: Measured, design: Design, host: HostConstants | None, match: str, skips: Skips, progress: Progress
-) -> Iterator[ModelRow]:
-    """Rows of all models whose trace is bundled; the others are counted in `skips`.
+    measured: Measured, design: Design, host: HostConstants | None, match: str, skips: Skips, progress: Progress,
+    traces: ModelTraces | None = None,
+) -> Iterator[ModelRow]:  # fmt: skip
+    """Rows of all models whose trace is bundled or among `traces`; the others are counted in `skips`.
 
     Parameters
     ----------
@@ -37,29 +37,21 @@ def replay_models(
     -----
     A model was called again and again with the same tensors: the last-level cache begins warm.
     """
+    known = traces or ModelTraces()
     summaries = [row for row in measured.summaries if match in row.case]
     for done, row in enumerate(summaries):
         progress(f"{row.case}, {row.mode}", done, len(summaries))
-        case = measured.cases[row.case]
-        reason = _why_not(case, row)
-        if reason:
-            skips.add(f"model: {reason}")
+        if min(row.kernel_s, row.wall_s) < TICK_S:
+            skips.add("model: the measured time is below 1 ps")
             continue
         try:
-            yield _replayed(measured, design, host, row, load_trace(case.name))
+            trace, reason = known.of(measured.cases[row.case])
+            if trace is None:
+                skips.add(f"model: {reason}")
+            else:
+                yield _replayed(measured, design, host, row, trace)
         except HiersimError as error:
             skips.add(f"model: cannot be replayed: {refusal(error)}")
-
-
-def _why_not(case: Case, row: Summary) -> str:
-    if min(row.kernel_s, row.wall_s) < TICK_S:
-        return "the measured time is below 1 ps"
-    builder = zoo.BUILDERS.get(case.name)
-    if case.name not in bundled.traces() or builder is None:
-        return "its trace is not bundled"
-    if (case.dtype, case.train) != (builder.dtype, builder.train):
-        return f"measured in {case.dtype}{', training' if case.train else ''}, which the bundled trace is not"
-    return ""
 
 
 def _replayed(measured: Measured, design: Design, host: HostConstants | None, row: Summary, trace: Trace) -> ModelRow:

@@ -19,9 +19,11 @@ from hiersim.frontends.measured import Measured, is_foreign, load_measured
 from hiersim.frontends.published.recognize import published
 from hiersim.measure.constants import HostConstants, host_constants, stated_constants
 from hiersim.model.design import Design
+from hiersim.model.trace import Trace
 from hiersim.validation.accuracy import Accuracy, Pair, accuracy
 from hiersim.validation.crew import replay_all
 from hiersim.validation.devices import DEVICES, design_name
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.models import replay_models
 from hiersim.validation.operators import Batch, batch_of, replay_counters
 from hiersim.validation.protocol import CLOCKS
@@ -179,6 +181,7 @@ def validate(
     match: str = "",
     sample: int | None = None,
     workers: int | None = 1,
+    traces: Iterable[Trace | str | os.PathLike[str]] = (),
     progress: Progress | None = None,
 ) -> Validation:
     """Replay what was measured and compare.
@@ -200,6 +203,8 @@ def validate(
     workers : int, optional
         Processes that replay operators; None: one for each core where there are many operators. A script guards its
         calls with ``if __name__ == "__main__"``, as always with processes. The result is the same.
+    traces : traces or paths, optional
+        Of measured models that are not bundled, captured from the target that was measured.
     progress : callable, optional
         Told what is replayed, how many replays are done and how many there are.
 
@@ -210,9 +215,12 @@ def validate(
         design.
     DesignError
         A design that cannot be read.
+    TraceError
+        A trace that cannot be read.
     """
     clocks = _clocks(clock)
     given = load_design(design) if isinstance(design, str) else design
+    known = ModelTraces(traces)
     skips, tell = Skips(), progress or (lambda name, done, count: None)
     files = [found for source in _sources(data) for found in _load(source, skips)]
     if not any(match in case for found in files for case in found.measured.cases):
@@ -228,7 +236,7 @@ def validate(
         others = (other.measured for other in files if other.device == found.device)
         host = stated_constants(measured) or measured_host(others)
         batches.append(batch_of(measured, machine, clocks, match, host))
-        models += replay_models(measured, machine, host, match, skips, tell)
+        models += replay_models(measured, machine, host, match, skips, tell, known)
         counters += replay_counters(measured, machine, match, skips, tell)
         for left in measured.skipped:
             skips.add(f"not measured: {left.why}", int(match in left.case))

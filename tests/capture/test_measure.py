@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from hiersim.cli.main import status  # noqa: E402
 from hiersim.errors import MeasurementError  # noqa: E402
+from hiersim.frontends.load import load_trace  # noqa: E402
 from hiersim.frontends.measured import Measured, load_measured  # noqa: E402
+from hiersim.frontends.pytorch.workload import Workload  # noqa: E402
 from hiersim.measure.clock import CpuClock, CudaClock, quantiles  # noqa: E402
 from hiersim.measure.counted import main as counted_process  # noqa: E402
 from hiersim.measure.counters import count_kernels, counted, read_report  # noqa: E402
@@ -579,3 +581,35 @@ def test_a_file_that_cannot_be_written_is_named(name: str, tmp_path: Path, capsy
     arguments = ["kernels", "--suite", "stream", "--limit-seconds", "1", "--device", "cpu"]
     assert status(["measure", *arguments, "-o", str(tmp_path / name)]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_a_model_of_a_library_is_measured_and_stands_beside_its_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    small = ("--batch", "2", "--sequence", "8", "--config", "num_hidden_layers=1", "--config", "vocab_size=99")
+    found = run(
+        tmp_path, "torch", "hf:opt", *small, "--dtype", "fp32", "--mode", "eager", "--repeats", "1", "--warmup", "1"
+    )  # fmt: skip
+    (case,) = found.cases.values()
+    assert (case.name, case.dtype) == (f"hf:opt {' '.join((*small[:4], '--dtype', 'fp32', *small[4:]))}", "fp32")
+    trace, file = tmp_path / "opt.npz", next(tmp_path.glob("*.jsonl"))
+    assert status(["capture", "torch", "hf:opt", *small, "--dtype", "fp32", "-o", str(trace)]) == 0
+    shown = ("validate", "-q", "--data", str(file), "--design", "h100-sxm", "--json")
+    capsys.readouterr()
+    assert status([*shown]) == 0
+    assert not json.loads(capsys.readouterr().out)["models"]
+    assert status([*shown, "--trace", str(trace)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["models"]
+    assert row["model"] == case.name
+    assert 10 < row["kernels"] < len(load_trace(str(trace)).graph.operators), "all but the views"
+
+
+def test_tokens_of_a_model_of_a_library_are_among_those_it_knows() -> None:
+    pytest.importorskip("transformers")
+    work = Workload(batch=2, sequence=16, settings=(("num_hidden_layers", "1"), ("vocab_size", "20")))
+    target = load_real("hf:opt", False, torch.device("cpu"), "fp32", work)
+    tokens = target.kwargs["input_ids"]
+    assert 2 < len(tokens.unique()) <= 20, "and not of the larger embedding of positions"
+    with torch.no_grad():
+        target.model(**target.kwargs)

@@ -15,7 +15,7 @@ import pytest
 import hiersim as hs
 from hiersim.calibration.calibrate import Calibration, calibrate
 from hiersim.calibration.fit import CalibrationError, confused, untold
-from hiersim.calibration.observations import observe, target_key
+from hiersim.calibration.observations import observe
 from hiersim.calibration.parameters import chosen, defaults, fittable, kind_of, telling, value_of
 from hiersim.calibration.write import save, text_of
 from hiersim.cli.main import status
@@ -29,6 +29,7 @@ from hiersim.model.design import Design
 from hiersim.model.metrics import METRICS
 from hiersim.model.operators import DType
 from hiersim.units import Share, Ticks
+from hiersim.validation.model_traces import ModelTraces
 from hiersim.validation.operators import replay_operators
 from hiersim.validation.protocol import CLOCKS
 from hiersim.validation.rows import Skips
@@ -420,15 +421,17 @@ def test_a_measured_model_stands_beside_the_trace_of_its_target() -> None:
     )  # fmt: skip
     sheaf = Sheaf("Hidden One", "made up", "2026-01-02")
     data = replace(sheaf.measured(), cases={case.case: case}, summaries=(summary,))
-    found = observe(data, {target_key("mine:build"): named})
+    found = observe(data, ModelTraces([named]))
     assert [(row.group, row.measured) for row in found.rows] == [("model, eager", 1e-3), ("end to end", 2e-3)]
     kernels, whole = found.predict(TINY)
     assert 0 < kernels < whole
-    assert observe(data, {}).skips.counts == {"model: its trace is neither bundled nor given with --trace": 1}
+    assert observe(data, ModelTraces()).skips.counts == {
+        "model: its trace is neither bundled nor given with --trace": 1
+    }
 
 
 def test_a_quantile_and_a_state_of_the_cache_can_be_chosen(file: Path) -> None:
     data = load_measured(file)
     times = tuple(replace(time, min_s=time.min_s / 2, cache="warm") for time in data.times[:3]) + data.times[3:]
-    found = observe(replace(data, times=times), {}, take="min", cache="warm")
+    found = observe(replace(data, times=times), ModelTraces(), take="min", cache="warm")
     assert [row.measured for row in found.rows] == [time.min_s for time in times[:3]]

@@ -19,6 +19,7 @@ from hiersim import bundled, zoo
 from hiersim.cli.main import status
 from hiersim.config.load import load_design
 from hiersim.errors import HiersimError, MeasurementError
+from hiersim.frontends.load import load_trace
 from hiersim.frontends.measured import Case, Counted, Measured, MeasuredHeader, MeasuredTime, Skipped, Summary
 from hiersim.frontends.row_writer import rows_of
 from hiersim.measure.constants import HostConstants
@@ -26,10 +27,12 @@ from hiersim.measure.writer import Writer
 from hiersim.model.design import Design, Start
 from hiersim.model.metrics import METRICS
 from hiersim.model.operators import DType, Kind
+from hiersim.model.trace import Trace
 from hiersim.run import simulate
 from hiersim.validation.accuracy import Pair, accuracy
 from hiersim.validation.crew import replay_all
 from hiersim.validation.devices import DEVICES
+from hiersim.validation.model_traces import CapturedTarget, ModelTraces, captured_target
 from hiersim.validation.models import replay_models
 from hiersim.validation.operators import Batch, batch_of, chosen_times, replay_counters, replay_operators, roofline_s
 from hiersim.validation.protocol import CLOCKS, MEASURED_AS, free_of_host, with_cache, with_host
@@ -289,7 +292,7 @@ def test_a_model_is_replayed_alone_and_with_the_measured_host(mode: str, fusion:
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
-        ("my_package.my_module:build", {}, "model: its trace is not bundled"),
+        ("my_package.my_module:build", {}, "model: its trace is neither bundled nor given with --trace"),
         ("bert-large-prefill", {"dtype": "fp16"}, "measured in fp16, which"),
         ("bert-large-prefill", {"train": True}, "measured in bf16, training, which"),
         ("gpt2-train", {"train": False}, "measured in bf16, which"),
@@ -303,6 +306,47 @@ def test_a_model_that_is_not_the_bundled_one_is_left_out(
     ((found, count),) = skips.counts.items()
     assert reason in found
     assert count == 1
+
+
+def captured(command: str, schedules: bool = True) -> Trace:
+    trace = load_trace("bert-large-prefill")
+    kept = trace.schedules if schedules else {}
+    return replace(trace, header=replace(trace.header, name="t", model="m", command=command), schedules=kept)
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "train"),
+    [
+        ("hiersim capture torch mine:build --mode inductor -o traces/mine.build.npz", "mine:build", False),
+        ("hiersim capture torch hf:opt --mode dynamo --shapes static --train --batch 2 --config a='b c' -o t.npz",
+         "hf:opt --batch 2 --config 'a=b c'", True),
+    ],
+)  # fmt: skip
+def test_a_trace_says_what_it_was_captured_from(command: str, target: str, train: bool) -> None:
+    assert captured_target(captured(command)) == CapturedTarget(name=target, train=train)
+
+
+@pytest.mark.parametrize("command", ["", "hiersim capture jax mine:build -o t.npz", "hiersim capture torch", "it's"])
+def test_a_trace_of_other_origin_says_nothing(command: str) -> None:
+    assert captured_target(captured(command)) is None
+
+
+def test_a_model_of_ones_own_is_replayed_with_the_trace_of_its_target(h100: Design) -> None:
+    plain, scheduled = (captured("hiersim capture torch hf:x --batch 2 -o t.npz", full) for full in (False, True))
+    model = Case(case="model/m", suite="model", name="hf:x --batch 2", dtype="bf16")
+    data = measured([model], summaries=(summary("m", "compiled"),))
+    (row,) = replay_models(data, h100, None, "", Skips(), silent, ModelTraces([plain, scheduled]))
+    assert row.fusion == "inductor (captured)", "the trace with a schedule counts, whatever the order"
+    (ruled,) = replay_models(data, h100, None, "", Skips(), silent, ModelTraces([plain]))
+    assert ruled.fusion.startswith("inductor") and ruled.fusion != row.fusion
+
+
+@pytest.mark.parametrize("values", [{"dtype": "fp16"}, {"train": True}])
+def test_a_trace_of_another_run_of_the_target_is_not_taken(values: Mapping[str, Any], h100: Design) -> None:
+    case = Case(case="model/m", suite="model", name="hf:x", **{"dtype": "bf16", **values})
+    trace, why = ModelTraces([captured("hiersim capture torch hf:x -o t.npz")]).of(case)
+    assert trace is None
+    assert "which the given trace is not" in why
 
 
 @pytest.mark.parametrize("times", [{"kernel_s": 0.0}, {"wall_s": 0.0}])
