@@ -37,6 +37,9 @@ _SAME: Final = {
     "_low_memory_max_pool_with_offsets": "max_pool2d_with_indices",
 }
 """Names that a compiler gives to the same operator."""
+PRODUCT: Final = "mm"
+BIASED: Final = ("addmm", "baddbmm")
+"""Products that a compiler may take apart: their reader then adds the bias (unfuse_bias_add_to_pointwise)."""
 MOST_SWAPPED: Final = 64
 """Operators of a group in which any two may change places."""
 PASSES: Final = 4
@@ -138,7 +141,21 @@ def correspondence(trace: Trace, schedule: KernelGraph) -> Correspondence:
     kernels = _together(eager, compiled, kernel_of, found)
     for row, operator in found.items():
         kernels[operator].add(kernel_of[row])
+    kernels.update(_without_bias(eager, compiled, kernel_of, found))
     return Correspondence(kernels={operator: frozenset(where) for operator, where in sorted(kernels.items())})
+
+
+def _without_bias(
+    eager: list[_Item], compiled: list[_Item], kernel_of: list[int], found: dict[int, int]
+) -> dict[int, set[int]]:
+    """Kernels of products whose bias is added by whoever reads them: the product stands for the operator."""
+    biased = {item.at for item in eager if item.name in BIASED}
+    kernels: dict[int, set[int]] = defaultdict(set)
+    for item in compiled:
+        operator = found.get(item.at)
+        if operator in biased and item.name == PRODUCT:
+            kernels[operator].add(kernel_of[item.at])
+    return kernels
 
 
 def short_name(label: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 
@@ -45,10 +46,16 @@ class _Captured(BaseException):
 
 
 def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], None]) -> None:
-    """Compile up to code generation and hand the scheduler and its graph to `read`."""
+    """Compile up to code generation and hand the scheduler and its graph to `read`.
+
+    Where written-out attention is replaced by a call, the call is of the kernel that a GPU picks, as in eager mode.
+    """
     from torch._inductor import config
+    from torch._inductor.fx_passes import fuse_attention
     from torch._inductor.scheduler import Scheduler
     from torch._inductor.virtualized import V
+
+    from hiersim.frontends.pytorch.target import attention_of_a_gpu
 
     def stop(scheduler: Any) -> None:
         read(scheduler, V.graph)
@@ -58,8 +65,9 @@ def _schedule(compile_graph: Callable[[], object], read: Callable[[Any, Any], No
     patched: Any = Scheduler
     original = patched.codegen
     patched.codegen = stop
+    picked = mock.patch.object(fuse_attention, "_scaled_dot_product_attention", attention_of_a_gpu)
     try:
-        with config.patch(options):
+        with config.patch(options), picked:
             compile_graph()
     except _Captured:
         return

@@ -176,14 +176,14 @@ class GpuAttention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _SDPA and args and args[0].dim() == 4:  # the fused kernels take nothing else
-            return _attention(*args, **(kwargs or {}))
+            return attention_of_a_gpu(*args, **(kwargs or {}))
         if func is torch.nn.functional.multi_head_attention_forward:
-            with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention):
+            with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", attention_of_a_gpu):
                 return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
-def _attention(
+def attention_of_a_gpu(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 
 from hiersim.fusion.attention import merged
+from hiersim.fusion.attention_chains import Chain
 from hiersim.fusion.build import kernel_graph
 from hiersim.fusion.contraction import Contraction
 from hiersim.fusion.dependences import dependences
-from hiersim.fusion.inductor.attention import replaced
+from hiersim.fusion.inductor.attention import calls, replaced
 from hiersim.fusion.inductor.buffers import Buffers, lower
 from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, parts
 from hiersim.fusion.inductor.scheduler import Scheduler
@@ -55,12 +56,13 @@ def inductor_rules(trace: Trace, design: Design | None = None) -> KernelGraph:
     """
     check_launches(trace)
     graph = trace.graph
-    kernels, attentions = replaced(graph, partition(graph))
+    done = schedule(graph)
+    kernels = replaced(done.partition, done.calls)
     made = kernel_graph(trace, kernels, RULES)
-    if not attentions:
+    if not done.calls:
         return made
     launched = ordered(graph, kernels, dependences(graph), trace.name)
-    return merged(graph, made, launched, attentions, library=True)
+    return merged(graph, made, launched, done.calls, library=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +75,24 @@ class Scheduled:
     begin: Callable[[], Scheduler]
     """The scheduler once more, before any fusion."""
     partition: Partition
+    """Operators of `calls` each in a kernel of its own."""
+    calls: list[Chain]
+    """Written-out attention that becomes a call of a library."""
 
 
 def partition(graph: OperatorGraph, rules: InductorRules | None = None) -> Partition:
     """The kernels of `inductor_rules`."""
-    return schedule(graph, rules).partition
+    done = schedule(graph, rules)
+    return replaced(done.partition, done.calls)
 
 
 def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Scheduled:
     """Lower the operators to stored results, and fuse those."""
     rules = rules or InductorRules()
     links, facts = dependences(graph), traits(graph)
-    buffers = lower(graph, links, facts, parts(graph, rules), rules)
+    part, called = parts(graph, rules), calls(graph)
+    part[[row for chain in called for row in chain.rows]] = Part.EXTERN
+    buffers = lower(graph, links, facts, part, rules)
     single = _kernels(buffers)
     order = launch_order(graph, single, links, "")
     numbered = single.take(order)
@@ -96,7 +104,8 @@ def schedule(graph: OperatorGraph, rules: InductorRules | None = None) -> Schedu
     alone = singles(buffers, facts, heads, segments(graph), graph.operators.phase, rules)
     begin = partial(_scheduler, buffers, alone, (before, after), rules)
     scheduler = begin()
-    return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=joined(numbered, scheduler.run()))
+    made = joined(numbered, scheduler.run())
+    return Scheduled(buffers=buffers, scheduler=scheduler, begin=begin, partition=made, calls=called)
 
 
 def _readers_of_sums(buffers: Buffers, numbered: Partition, owner: IntArray) -> tuple[IntArray, IntArray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from hiersim.fusion.inductor.attention import replaced
 from hiersim.fusion.inductor.policy import Scheduled, schedule
 from hiersim.fusion.inductor.rules import Part
 from hiersim.fusion.inductor.scheduler import Group, Scheduler
@@ -38,8 +37,7 @@ def why_not(trace: Trace, one: int, other: int) -> Verdict:
 
 def _called(trace: Trace) -> dict[int, int]:
     """Operators of written-out attention that a call of a library replaces, each with the first one of its pattern."""
-    _, chains = replaced(trace.graph, trace.derived(_scheduled).partition)
-    return {row: chain.rows[0] for chain in chains for row in chain.rows}
+    return {row: chain.rows[0] for chain in trace.derived(_scheduled).calls for row in chain.rows}
 
 
 def _beside_a_call(trace: Trace, called: dict[int, int], one: int, other: int) -> Verdict:
