@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from hiersim.frontends.aten.call import Cost
 from hiersim.frontends.measured import Case, Measured
+from hiersim.frontends.published.attention_calls import added, drawn, reference_call
 from hiersim.frontends.published.sketch import Sketch, turned
 from hiersim.frontends.published.table import Row, Sheaf, csv_rows
 from hiersim.model.operators import DType, Kind
@@ -80,29 +80,31 @@ def _case(row: Row, suite: str, passes: str, mask: bool) -> Case:
     params = {name: row.size(name) for name in ("batch", "heads", "seq", "head_dim")}
     if passes not in _PASSES:
         row.choice("pass", _PASSES)
-    packed = suite == "flashattention table" and not _KINDS.get(row.text("impl"))
-    sketch = written_out(DType.FP16, *params.values(), passes=passes, mask=mask, packed=packed)
+    fusion = _KINDS.get(row.text("impl"), "")
+    if mask:
+        sketch = written_out(DType.FP16, *params.values(), passes=passes, mask=True)
+    elif fusion:
+        sketch = written_out(DType.FP16, *params.values(), passes=passes, mask=False, repeated=True)
+    else:
+        sketch = reference_call(DType.FP16, *params.values(), passes=passes)
     name = f"{row.text('impl')} {passes}"
     case = sketch.case(suite=suite, name=name, params=params, line=row.line)
-    fusion = _KINDS.get(row.text("impl"), "")
     return replace(case, fusion=fusion, kind=Kind.ATTENTION if fusion else case.kind)
 
 
 def written_out(
-    dtype: DType, batch: int, heads: int, length: int, head: int, *, passes: str, mask: bool, packed: bool = False
+    dtype: DType, batch: int, heads: int, length: int, head: int, *, passes: str, mask: bool, repeated: bool = False
 ) -> Sketch:
     """Attention as PyTorch runs it operator by operator: forward (`fwd`), backward (`bwd`) or both (`fwd+bwd`).
 
     A padding mask is added to the scores, as in GPT-2. The backward of softmax multiplies in a kernel of its own first.
-    `packed`: queries, keys and values lie in one tensor, token by token, as `attention_pytorch` of the paper's code has
-    them: each is copied head by head for its product, and backward puts their gradients together.
+    `repeated`: a call of both passes draws the gradient of its results, and adds what it finds to what calls before
+    it left.
     """
     sketch = Sketch(dtype)
     pairs = batch * heads
     line, square = (pairs, length, head), (pairs, length, length)
     q, k, v = (sketch.given(name, line) for name in "qkv")
-    if packed and passes != "bwd":
-        q, k, v = (sketch.run("aten.clone.default", (sheet,), line, name=f"{sheet.name}c") for sheet in (q, k, v))
     if passes == "bwd":
         weights = sketch.given("p", square)
     else:
@@ -114,7 +116,8 @@ def written_out(
         sketch.run("aten.bmm.default", (weights, v), line, name="o")
     if passes == "fwd":
         return sketch
-    do, back = sketch.given("do", line), "backward"
+    back = "backward"
+    do = drawn(sketch, line) if repeated else sketch.given("do", line)
     dv = sketch.run("aten.bmm.default", (weights, do), line, name="dv", phase=back)
     dw = sketch.run("aten.bmm.default", (do, v), square, arguments=(do, turned(v)), name="dw", phase=back)
     dm = sketch.run("aten.mul.Tensor", (dw, weights), square, name="dm", phase=back)
@@ -126,10 +129,6 @@ def written_out(
     dq = sketch.run("aten.mul.Tensor", (gq,), line, name="dq", phase=back)
     gk = sketch.run("aten.bmm.default", (q, ds), line, arguments=(turned(q), ds), name="gk", phase=back)
     dk = sketch.run("aten.mul.Tensor", (gk,), line, name="dk", phase=back)
-    if packed:
-        parts = (dq, dk, dv)
-        cost = Cost(kind=Kind.COPY)
-        sketch.run(
-            "aten.stack.default", parts, (3, *line), arguments=(list(parts), 2), cost=cost, name="dqkv", phase=back
-        )
+    if repeated:
+        added(sketch, (dq, dk, dv))
     return sketch
