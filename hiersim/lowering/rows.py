@@ -17,11 +17,14 @@ kernels that write a number per row):
 | the same with 6 FLOPs per element or more (mean and variance at once) | 128 threads | 4 elements per thread | 2 | 3 |
 | generated code that writes whole rows, to 1 024 | a thread per 4 elements | the row | 1 | 1 |
 | the same, longer rows (a special function per element: softmax) | 512 threads | 4 elements per thread | 2 (3) | 1 |
+| the same before PyTorch 2.1, with mean and variance as well | 256 threads | 8 elements per thread | 3 | 1 |
 
 vLLM's `reshape_and_cache` gives a token a block of up to 512 threads, which wait for its place, key and value.
 
 Generated code is TorchInductor's (torch/_inductor: `triton_config_reduction`, `persistent_reduction`): a row to 1 024
-elements stays in registers, over longer ones it loops in blocks of 2 048.
+elements stays in registers, over longer ones it loops in blocks of 2 048. Before PyTorch 2.1 a block has at most 8
+warps, and the variance of a long row is a pass after its mean (triton-lang/triton#1285; since pytorch/pytorch#102486
+they are one).
 
 Special functions and divisions of a thread are `links` of a chain: library code that branches, so that a thread
 evaluates one after the other. Where mean and variance are updated together, that is a division for each element.
@@ -65,7 +68,8 @@ STORE_WAITS: Final = 3
 STORE_EXCHANGES: Final = 2
 """What it takes to begin and end such a block, in sums over a block, as rows of a few elements show them."""
 KEPT_ROWS: Final = (2, 1)
-"""The release of PyTorch from which on softmax reads a row once: that of `cunn_SoftMaxForwardSmem`."""
+"""The release of PyTorch from which on softmax reads a row once, that of `cunn_SoftMaxForwardSmem`, and generated norms
+find mean and variance together."""
 APART: Final = 1 << 30
 """Bytes of a step whose loads lie apart: each misses on its own, whatever one miss brings."""
 COLUMNS: Final = (
@@ -167,7 +171,7 @@ def _stored(graph: KernelGraph) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 
 def _keeps_rows(graph: KernelGraph) -> bool:
-    """Whether softmax of the library that ran reads a row once, where a block can hold it."""
+    """Whether PyTorch that ran is none of before `KEPT_ROWS`."""
     return graph.release is None or graph.release >= KEPT_ROWS
 
 
@@ -236,7 +240,7 @@ def _row(kernel: Kernel) -> tuple[int, ...]:
     whole = kernel.written * 2 > min(kernel.read, elements * element)
     more = 0
     if whole and kernel.generated:
-        team = generated_team(columns, special)
+        team = generated_team(columns, special, kernel.flops >= WELFORD * elements, bool(kernel.keeps_rows))
     elif whole:
         # softmax evaluates its exponential twice and divides; its logarithm, which adds a function a row, does so once
         functions = 0 if not special else (1 if kernel.special > elements else 3)
@@ -266,14 +270,27 @@ def _row(kernel: Kernel) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def generated_team(columns: int, special: bool) -> Team:
-    """The team of generated code that writes whole rows; `special`: softmax, which looks for the maximum first."""
+def generated_team(columns: int, special: bool, welford: bool = False, keeps_rows: bool = True) -> Team:
+    """The team of generated code that writes whole rows, by the table at the head of this module.
+
+    Parameters
+    ----------
+    columns : int
+        Elements of a row.
+    special : bool
+        Softmax, which looks for the maximum first.
+    welford : bool
+        A norm with mean and variance.
+    keeps_rows : bool
+        Of PyTorch since `KEPT_ROWS`.
+    """
     if columns < WARP:
         return Team(1, 1)
     if columns <= BLOCK:
         step = max(2 * WARP, 1 << (columns - 1).bit_length())
         return Team(max(WARP, step // 4), step)
-    return Team(SUM_BLOCK, 4 * SUM_BLOCK, passes=3 if special else 2)
+    threads = SUM_BLOCK if keeps_rows else SUM_BLOCK // 2
+    return Team(threads, 4 * SUM_BLOCK, passes=3 if special or (welford and not keeps_rows) else 2)
 
 
 def whole_team(columns: int, element: int, functions: int, welford: bool, keeps_rows: bool) -> Team:

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from build import design_from, trace_of
 from hiersim.config.load import load_design
+from hiersim.frontends.published.operations import norm
 from hiersim.lowering.row_sums import Sums, behind_each_other, sums_of
 from hiersim.lowering.rows import Team, generated_team, whole_team
 from hiersim.model.design import Design
+from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
 from hiersim.results import Result
-from hiersim.run import simulate
+from hiersim.run import kernels_of, replay, simulate
 
 CORES, THREADS, LATENCY, EXCHANGE = 4, 256, 100_000, 50_000
 RATE = 10**9
@@ -262,6 +264,34 @@ def test_sums_over_rows_are_split_over_blocks_whose_sums_the_last_one_reads_in_t
 )
 def test_teams_of_generated_code_keep_a_row_or_loop_over_it(columns: int, special: bool, team: Team) -> None:
     assert generated_team(columns, special) == team
+
+
+@pytest.mark.parametrize(
+    ("columns", "special", "welford", "team"),
+    [
+        (1024, False, True, Team(256, 1024)),
+        (1025, False, True, Team(256, 2048, passes=3)),
+        (1025, False, False, Team(256, 2048, passes=2)),
+        (16384, True, False, Team(256, 2048, passes=3)),
+    ],
+)
+def test_generated_code_before_2_1_looks_for_the_variance_after_the_mean(
+    columns: int, special: bool, welford: bool, team: Team
+) -> None:
+    assert generated_team(columns, special, welford, keeps_rows=False) == team
+    later = generated_team(columns, special, welford, keeps_rows=True)
+    assert later == generated_team(columns, special), "both at once since"
+
+
+@pytest.mark.parametrize(("columns", "slower"), [(4096, 1.02), (32768, 1.4)])
+def test_rows_too_long_for_the_cache_are_read_a_third_time_before_2_1(columns: int, slower: float) -> None:
+    case = norm(DType.FP16, 4096, columns).case(suite="rows", name="norm", params={"columns": columns})
+    design = load_design("a100-80gb-sxm")
+    old, new = (
+        replay(trace, kernels_of(trace, design, "inductor-rules"), design).makespan
+        for trace in (case.trace(release=release) for release in ((2, 0), (2, 1)))
+    )
+    assert (old > slower * new) == (columns > 4096)
 
 
 @given(
