@@ -50,7 +50,7 @@ def _called() -> Calls:
 
 
 def _written() -> Calls:
-    sketch = reference_call(DType.FP16, BATCH, HEADS, LENGTH, HEAD, "fwd+bwd")
+    sketch = reference_call(DType.FP16, BATCH, HEADS, LENGTH, HEAD, passes="fwd+bwd")
     return [(packet(call.operator), call.writes[0].shape) for call in sketch.taken]
 
 

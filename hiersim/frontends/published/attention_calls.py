@@ -26,7 +26,7 @@ FORWARD: Final = "forward"
 BACKWARD: Final = "backward"
 
 
-def reference_call(dtype: DType, batch: int, heads: int, length: int, head: int, passes: str) -> Sketch:
+def reference_call(dtype: DType, batch: int, heads: int, length: int, head: int, *, passes: str) -> Sketch:
     """`attention_ref` without mask and dropout: forward (`fwd`), backward (`bwd`) or both (`fwd+bwd`)."""
     call = _Reference(Sketch(dtype), batch, heads, length, head)
     if passes == "bwd":
