@@ -46,6 +46,7 @@ SCORES: Final = (
     Score(title="aiconfigurator from 20 us up", files="*.parquet", sample=250, shortest_s=20e-6),
     Score(title="LLMCompass, all rows", files="*_A100.csv"),
     Score(title="models end to end", files="neusight_e2e.csv"),
+    Score(title="FlashAttention, all rows", files="flashattention_tables*.csv"),
     Score(title="FlashAttention, from 1 ms up", files="flashattention_*.csv", shortest_s=1e-3),
     Score(title="KernelBench", files="*level1.csv"),
 )
