@@ -1,8 +1,8 @@
 """The calls of attention that FlashAttention's authors time, operator by operator, views and gradients included.
 
-`attention_ref` of their benchmark takes queries, keys and values out of one packed tensor, divides the keys by the root
-of the head dimension, and multiplies with `einsum`, which copies what is no batch of matrices as it lies: keys are
-transposed element by element. Each call adds its gradient to those of the calls before, which nobody clears; a call of
+`attention_ref` of the benchmark that came with their code takes queries, keys and values out of one packed tensor,
+divides the keys by the root of the head dimension, and multiplies with `einsum`, which copies what is no batch of
+matrices as it lies: keys are transposed element by element. Each call adds its gradient to those of the calls before, which nobody clears; a call of
 both passes draws the gradient of its results first.
 
 References
@@ -14,7 +14,6 @@ contiguous part by part), cuda/SoftMax.cu (a kernel of its own multiplies the gr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Final
 
@@ -53,15 +52,9 @@ def added(sketch: Sketch, parts: tuple[Sheet, ...]) -> Sheet:
     return sketch.run("aten.add_.Tensor", (left, *parts), shape, cost=cost, name="sum", phase=BACKWARD)
 
 
-@dataclass(slots=True)
 class _Reference:
     """`attention_ref` and its gradients, written into a sketch."""
 
-    sketch: Sketch
-    batch: int
-    heads: int
-    length: int
-    head: int
     query: Sheet
     """Copied head by head, as all of these; keys are (heads, head dimension, keys)."""
     key: Sheet
