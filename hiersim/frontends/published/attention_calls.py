@@ -2,8 +2,8 @@
 
 `attention_ref` of the benchmark that came with their code takes queries, keys and values out of one packed tensor,
 divides the keys by the root of the head dimension, and multiplies with `einsum`, which copies what is no batch of
-matrices as it lies: keys are transposed element by element. Each call adds its gradient to those of the calls before, which nobody clears; a call of
-both passes draws the gradient of its results first.
+matrices as it lies: keys are transposed element by element. Each call adds its gradient to
+those of the calls before, which nobody clears; a call of both passes draws the gradient of its results first.
 
 References
 ----------
