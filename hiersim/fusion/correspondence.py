@@ -59,6 +59,8 @@ _MARKS: Final = {
     "softplus": ("log1p",),
 }
 """What only the decomposition of an operator contains."""
+_LAST: Final = {"_log_softmax": "sub"}
+"""What the last step of an operator consists of, which may run in another kernel than its mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +376,9 @@ def _decomposed(eager: list[_Item], compiled: list[_Item], found: dict[int, int]
                 if len(marked) == len(same):
                     found.update({row.at: operator.at for row, operator in zip(marked, same, strict=True)})
                     break
+            if len(same) == 1 and name in _LAST and _LAST[name] not in names:
+                last = [row for row in rows if row.name == _LAST[name] and row.at not in found]
+                found.update({row.at: same[0].at for row in last})
 
 
 def _together(

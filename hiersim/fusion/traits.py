@@ -54,6 +54,20 @@ def largest(access: Accesses, values: IntArray) -> IntArray:
     return found
 
 
+def main_results(graph: OperatorGraph, facts: Traits) -> BoolArray:
+    """(W,) whether a write is the result of its operator; not what a norm, or its backward, writes beside it.
+
+    These are means, deviations, and gradients of weights and biases: much smaller, and stored whatever becomes of the
+    result.
+    """
+    size = graph.writes.size
+    rows = np.repeat(np.arange(len(graph.operators)), np.diff(graph.writes.ptr))
+    largest_of = np.zeros(len(graph.operators), np.int64)
+    np.maximum.at(largest_of, rows, size)
+    found: BoolArray = (size == largest_of[rows]) | (facts.normalises[rows] == 0)
+    return found
+
+
 def traits(graph: OperatorGraph) -> Traits:
     """The traits of all operators of `graph`."""
     operators = graph.operators

@@ -67,7 +67,8 @@ def _saved(graph: KernelGraph, first: IntArray, last: IntArray) -> IntArray:
     """(S,) true for activations whose life begins in the forward and ends in the backward pass."""
     phase = np.zeros(len(graph) + 1, np.int64)  # one more: of what no kernel touches
     filled = np.flatnonzero(np.diff(graph.operator_ptr) > 0)
-    phase[filled] = graph.operators.phase[graph.operator_ptr[filled]]
+    if len(filled):  # a kernel of backward may begin with what it computes again of forward
+        phase[filled] = np.maximum.reduceat(graph.operators.phase, graph.operator_ptr[filled])
     crosses = (phase[first] == Phase.FORWARD) & (phase[np.maximum(last, 0)] == Phase.BACKWARD)
     saved: IntArray = crosses & (graph.tensors.storage_role == Role.ACTIVATION)
     return saved

@@ -16,12 +16,13 @@ import numpy as np
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.inductor.fans import fans
 from hiersim.fusion.inductor.loads import Loads, loads
+from hiersim.fusion.inductor.recomputation import Recomputation, recomputation
 from hiersim.fusion.inductor.rules import LIBRARY, InductorRules, Part, random, uses
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
-from hiersim.fusion.traits import Traits
+from hiersim.fusion.traits import Traits, main_results
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import PRODUCED, IntArray
+from hiersim.model.operators import PRODUCED, BoolArray, IntArray, Phase
 from hiersim.model.trace import OperatorGraph
 
 SUMS = 2
@@ -91,13 +92,17 @@ def lower(graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArra
     Where all that is computed again would move more bytes than inlining saves, results are stored one by one as soon as
     the balance turns.
     """
-    one, other = _neighbours(links, len(part))
+    main = main_results(graph, facts)
+    one, other = _neighbours(links, main, len(part))
     whole = np.isin(part[other], [int(Part.EXTERN), int(Part.WINDOW)])
+    stale = _stale(graph, part, backward=True)
+    kept = recomputation(graph, links, facts, part, main, stale, (one, other), rules)
     known = _Graph(
-        loads=loads(graph, links, facts, rules), forced=_forced(graph, links, part, facts),
+        loads=loads(graph, links, facts, part, main, kept.saved, rules),
+        forced=_forced(graph, links, part, facts, main, kept),
         own=_own_operations(graph, facts), written=_written_bytes(graph), ptr=graph.reads.ptr.tolist(),
         inputs=_inputs(one, other, len(part)),
-        fan=fans(graph, links, one, other, np.maximum(uses(graph), 1 + facts.normalises)),
+        fan=_fans(graph, links, (one, other), facts, kept),
         readers=np.bincount(one, minlength=len(part)).tolist(),
         whole=(np.bincount(one, whole, len(part)) > 0).tolist(),
         launched=np.flatnonzero(part != Part.NONE).tolist(),
@@ -201,7 +206,29 @@ def _inline(buffers: Buffers, row: int, users: int, written: int, guarded: bool)
     buffers.saved = saved
 
 
-def _forced(graph: OperatorGraph, links: Dependences, part: IntArray, facts: Traits) -> list[int]:
+def _fans(
+    graph: OperatorGraph, links: Dependences, pairs: tuple[IntArray, IntArray], facts: Traits, kept: Recomputation
+) -> list[int]:  # fmt: skip
+    """(N,) users of each result, those twice that use it twice; in the graph, forward or backward, that has more.
+
+    What backward computes again has the users there that read it, or are computed again as well.
+    """
+    (one, other), phase = pairs, graph.operators.phase
+    times = np.maximum(uses(graph), 1 + facts.normalises)
+    inside = phase[one] == phase[other]
+    found = fans(graph, links, one, other, times)
+    if not kept.again.any():
+        return found
+    own = np.array(fans(graph, links, one[inside], other[inside], times), np.int64)
+    later = kept.again[one] & (~inside | kept.again[other])
+    beyond = np.bincount(one[later], times[other[later]], len(phase)).astype(np.int64)
+    result: list[int] = np.where(kept.again, np.maximum(own, beyond), found).tolist()
+    return result
+
+
+def _forced(
+    graph: OperatorGraph, links: Dependences, part: IntArray, facts: Traits, main: BoolArray, kept_for: Recomputation
+) -> list[int]:  # fmt: skip
     """(N,) the reason why a result is stored that follows from the graph alone; 0 where there is none."""
     count, table = len(graph.operators), graph.tensors
     reason = np.zeros(count, np.int64)
@@ -211,25 +238,44 @@ def _forced(graph: OperatorGraph, links: Dependences, part: IntArray, facts: Tra
     segment, phase = segments(graph), graph.operators.phase
     last = np.full(len(table.storage_bytes), -1, np.int64)  # last writer of each storage
     np.maximum.at(last, storage, rows)
-    read_row = np.repeat(np.arange(count), np.diff(graph.reads.ptr))
-    stale = np.zeros(count, np.bool_)
-    late = last[table.tensor_storage[graph.reads.tensor]] > read_row
-    stale[read_row[late]] = True
-    reason[stale] = Stored.OVERWRITTEN
+    reason[_stale(graph, part)] = Stored.OVERWRITTEN
     pieces = (np.bincount(links.access, minlength=len(graph.reads.tensor)) > 1) | (links.initial == 1)
     reason[links.source[pieces[links.access]]] = Stored.OVERWRITTEN
-    border = (segment[links.source] != segment[links.target]) | (phase[links.source] != phase[links.target])
+    border = (phase[links.source] != phase[links.target]) & ~kept_for.again[links.source]
+    border |= segment[links.source] != segment[links.target]
+    border &= main[links.write]
     reason[links.source[border]] = Stored.BORDER
+    reason[kept_for.saved] = Stored.BORDER
     reason[random(graph) == 1] = Stored.RANDOM
     produced = np.isin(table.storage_role, [int(role) for role in PRODUCED])
     kept = ~produced[storage] | (table.storage_output[storage] == 1)
-    reason[rows[kept & (last[storage] == rows)]] = Stored.OUTPUT
-    reason[rows[~produced[storage]]] = Stored.OUTPUT
+    reason[rows[kept & (last[storage] == rows) & main]] = Stored.OUTPUT
+    reason[rows[~produced[storage] & main]] = Stored.OUTPUT
     reason[_several(graph)] = Stored.OVERWRITTEN
     reason[~used & (reason == 0)] = Stored.UNUSED
     norms = (part == Part.REDUCTION) & (facts.normalises == 1)
     reason[~np.isin(part, [int(item) for item in INLINED]) & ~(norms & (reason == 0))] = Stored.KIND
     found: list[int] = reason.tolist()
+    return found
+
+
+def _stale(graph: OperatorGraph, part: IntArray, backward: bool = False) -> BoolArray:
+    """(N,) whether an operator reads what is overwritten before the last operator of its phase, or of backward.
+
+    Expressions are computed again in no later phase: what the optimizer overwrites has been read by then.
+    """
+    count, reads = max(len(part), 1), rows_of(graph.reads)
+    table, phase = graph.tensors, graph.operators.phase
+    ends = np.full(int(phase.max(initial=0)) + 1, -1, np.int64)
+    np.maximum.at(ends, phase, np.where(part == Part.NONE, -1, np.arange(len(part))))
+    if backward:
+        ends[:] = ends[: Phase.BACKWARD + 1].max()
+    written = np.append(np.unique(table.tensor_storage[graph.writes.tensor] * count + rows_of(graph.writes)), -1)
+    storage = table.tensor_storage[graph.reads.tensor]
+    next_write = written[np.searchsorted(written[:-1], storage * count + reads, side="right")]
+    late = (next_write // count == storage) & (next_write % count <= ends[phase[reads]])
+    found = np.zeros(len(part), np.bool_)
+    found[reads[late]] = True
     return found
 
 
@@ -248,9 +294,9 @@ def _several(graph: OperatorGraph) -> list[int]:
     return found
 
 
-def _neighbours(links: Dependences, count: int) -> tuple[IntArray, IntArray]:
-    """Pairs of operators, the second of which reads what the first writes; each once, in rising order."""
-    apart = links.source != links.target
+def _neighbours(links: Dependences, main: BoolArray, count: int) -> tuple[IntArray, IntArray]:
+    """Pairs of operators, the second of which reads the first's result; each once, in rising order."""
+    apart = (links.source != links.target) & main[links.write]
     return distinct_pairs(links.source[apart], links.target[apart], count)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences
-from hiersim.fusion.inductor.rules import InductorRules
+from hiersim.fusion.inductor.rules import InductorRules, Part
 from hiersim.fusion.patterns import classes, distinct
 from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import IntArray, Kind, Role
+from hiersim.model.operators import BoolArray, IntArray, Kind, Role
 from hiersim.model.trace import OperatorGraph
 
 
@@ -34,13 +34,31 @@ class Loads:
     """Keys that whoever reads a convolution loads too: cuDNN is called without the bias."""
 
 
-def loads(graph: OperatorGraph, links: Dependences, facts: Traits, rules: InductorRules) -> Loads:
-    """The loads of all operators of `graph`."""
-    whole = _whole(graph, links, facts, rules)
+def loads(
+    graph: OperatorGraph,
+    links: Dependences,
+    facts: Traits,
+    part: IntArray,
+    main: BoolArray,
+    saved: BoolArray,
+    rules: InductorRules,
+) -> Loads:
+    """The loads of all operators of `graph`.
+
+    Parameters
+    ----------
+    part : (N,)
+        Values of `Part`.
+    main : (W,)
+        Writes that are results of their operators, and no sums beside one.
+    saved : (N,)
+        Operators whose result backward is handed: with the bias added, where they are convolutions.
+    """
+    whole = _whole(graph, links, facts, part, rules)
     key, first = _keys(graph, links, whole)
     writers = np.bincount(links.access, minlength=len(key))
     source = np.full(len(key), -1, np.int64)
-    source[links.access] = links.source
+    source[links.access] = np.where(main[links.write], links.source, -1)
     source[(writers != 1) | (links.initial == 1)] = -1
     made = distinct(links.source * max(len(first), 1) + key[links.access])
     made_by, made_key = made // max(len(first), 1), made % max(len(first), 1)
@@ -52,7 +70,7 @@ def loads(graph: OperatorGraph, links: Dependences, facts: Traits, rules: Induct
         whole=whole[first].tolist(),
         made_ptr=np.searchsorted(made_by, np.arange(len(graph.operators) + 1)).tolist(),
         made=made_key.tolist(),
-        bias=_biases(graph, keys),
+        bias=_biases(graph, saved, keys),
     )
 
 
@@ -75,43 +93,61 @@ def _keys(graph: OperatorGraph, links: Dependences, whole: IntArray) -> tuple[In
     return key, first
 
 
-def _whole(graph: OperatorGraph, links: Dependences, facts: Traits, rules: InductorRules) -> IntArray:
+def _whole(
+    graph: OperatorGraph, links: Dependences, facts: Traits, part: IntArray, rules: InductorRules
+) -> IntArray:  # fmt: skip
     """(A,) 1 for reads of the whole result of one operator, in the order in which it was written.
 
-    Of a reduction over leading sides only where it is split: else its loops, and the writer's, may be reordered.
+    A window reads its operand at other places. Of a reduction over leading sides only where it is split: else its
+    loops, and the writer's, may be reordered.
     """
     long = facts.points > rules.outer_reduction_length * facts.rows
     outer = facts.outer & long & (facts.rows < rules.outer_reduction_outputs)
     found = np.zeros(len(graph.reads.tensor), np.int64)
-    across = _across_channels(graph, facts)
-    astray = outer | across
+    across = _across_channels(graph, facts, part)
+    astray = outer | across | (part == Part.WINDOW)
     straight = (1 - astray[links.target]) & (1 - across[links.source])
     found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
     return found
 
 
-def _across_channels(graph: OperatorGraph, facts: Traits) -> IntArray:
+def _across_channels(graph: OperatorGraph, facts: Traits, part: IntArray) -> IntArray:
     """(N,) 1 for group norms, and for sums over height and width, of images in a model with convolutions.
 
     There, images lie channels last (`layout_optimization`), and neither a group of channels nor one channel is
-    contiguous: their loops run through memory in another order than those of what stands before and after.
+    contiguous: their loops run through memory in another order than those of what stands before and after. One group
+    of all channels is the whole image, which is contiguous in any layout.
     """
     sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
     convolves = bool(np.any(graph.operators.kind == Kind.CONV))
     groups = np.array(["group_norm" in text for text in graph.operators.strings], np.bool_)[graph.operators.name]
-    planes = (facts.reduces == 1) & (facts.outer == 0) & (facts.normalises == 0)
-    astray = planes | ((facts.normalises == 1) & groups)
+    planes = (part == Part.REDUCTION) & (facts.outer == 0) & (facts.normalises == 0)
+    astray = planes | ((facts.normalises == 1) & groups & (facts.rows > _images(graph)))
     found: IntArray = (astray & (sides >= 4) & convolves).astype(np.int64)
     return found
 
 
-def _biases(graph: OperatorGraph, keys: list[int]) -> dict[int, frozenset[int]]:
+def _images(graph: OperatorGraph) -> IntArray:
+    """(N,) the leading side of each operator's first operand; 0 where it has none."""
+    table, reads = graph.tensors, graph.reads
+    leading = np.append(table.shape, 0)[np.minimum(table.shape_ptr[:-1], len(table.shape))]
+    leading = np.where(np.diff(table.shape_ptr) > 0, leading, 0)
+    found = np.zeros(len(graph.operators), np.int64)
+    some = np.diff(reads.ptr) > 0
+    found[some] = leading[reads.tensor[reads.ptr[:-1][some]]]
+    return found
+
+
+def _biases(graph: OperatorGraph, saved: BoolArray, keys: list[int]) -> dict[int, frozenset[int]]:
     """Operator → keys of the biases of convolutions."""
     storage = graph.tensors.tensor_storage[graph.reads.tensor]
     sides = np.diff(graph.tensors.shape_ptr)[graph.reads.tensor]
     row = rows_of(graph.reads)
     chosen = (
-        (graph.operators.kind[row] == Kind.CONV) & (sides == 1) & (graph.tensors.storage_role[storage] == Role.WEIGHT)
+        (graph.operators.kind[row] == Kind.CONV)
+        & ~saved[row]
+        & (sides == 1)
+        & (graph.tensors.storage_role[storage] == Role.WEIGHT)
     )
     found: dict[int, frozenset[int]] = {}
     for place in np.flatnonzero(chosen).tolist():

@@ -43,6 +43,13 @@ class InductorRules:
     outer_reduction_outputs: int = 8448
     """… if it has fewer results than this, 64 times the multiprocessors (ir.py, Reduction.num_splits). One that is not
     split has its loops reordered to those of what it reads (loop_ordering_after_fusion)."""
+    recompute: bool = True
+    """Backward computes again what is cheaper to compute than to keep, as AOTAutograd's partitioner decides; without,
+    it reads all that eager mode keeps."""
+    ban_recompute_used_far_apart: bool = True
+    """Not what uses a value behind a library call that an earlier user of the value comes before; and …"""
+    ban_recompute_materialized_backward: bool = True
+    """… not what a library call reads in backward (both as in torch._functorch.config)."""
     max_fusion_size: int = 64
     """Buffers in one kernel."""
     max_fusion_buffer_group_pairwise_attempts: int = 64
