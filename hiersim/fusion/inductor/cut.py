@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Final
-
-SOURCE: Final = -1
-SINK: Final = -2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,51 +60,92 @@ def _components(network: Network) -> list[list[int]]:
 def _cut(network: Network, members: list[int], wanted: list[int]) -> tuple[list[int], list[int]]:
     """`saved_by_cut` of one component.
 
-    Value v is an edge from 2 v to 2 v + 1 as wide as its weight; what it is computed from comes before it.
+    The value at place p is an edge from node 2 p to node 2 p + 1, as wide as its weight; what it is computed from
+    comes before it.
     """
     fixed = [row for row in members if row in network.fixed]
     if not fixed:
         return [], members
-    room: dict[int, dict[int, int]] = defaultdict(dict)
+    place = {row: number for number, row in enumerate(members)}
     endless = sum(network.weight[row] for row in members) + 1
-
-    def edge(one: int, other: int, wide: int) -> None:
-        room[one][other] = wide
-        room[other].setdefault(one, 0)
-
-    for row in members:
-        edge(2 * row, 2 * row + 1, network.weight[row])
+    flow = _Flow(2 * len(members) + 2)
+    for row, number in place.items():
+        flow.edge(2 * number, 2 * number + 1, network.weight[row])
         for source in network.sources[row]:
-            edge(2 * source + 1, 2 * row, endless)
+            flow.edge(2 * place[source] + 1, 2 * number, endless)
     for row in fixed:
-        edge(SOURCE, 2 * row, endless)
+        flow.edge(flow.source, 2 * place[row], endless)
     for row in wanted:
-        edge(2 * row + 1, SINK, endless)
-    before = _filled(room)
+        flow.edge(2 * place[row] + 1, flow.sink, endless)
+    short = flow.fill()
     return (
-        [row for row in members if 2 * row not in before and 2 * row + 1 in before],
-        [row for row in members if 2 * row in before],
+        [row for row, number in place.items() if not short[2 * number] and short[2 * number + 1]],
+        [row for row, number in place.items() if short[2 * number]],
     )
 
 
-def _filled(room: dict[int, dict[int, int]]) -> set[int]:
-    """Send as much as fits, along shortest ways; in place. The nodes from which more would reach the sink."""
-    while True:
-        towards: dict[int, int] = {SINK: SINK}
-        waiting = deque([SINK])
-        while waiting and SOURCE not in towards:
-            node = waiting.popleft()
-            for near in room[node]:
-                if near not in towards and room[near][node] > 0:
-                    towards[near] = node
+class _Flow:
+    """A network that is filled along shortest ways, all of one length at once (Dinic, 1970)."""
+
+    def __init__(self, nodes: int) -> None:
+        """The last two of `nodes` are source and sink."""
+        self.source, self.sink = nodes - 2, nodes - 1
+        self._edges: list[list[int]] = [[] for _ in range(nodes)]
+        self._end: list[int] = []
+        self._room: list[int] = []
+        """Of each edge; edge e ^ 1 is edge e turned round."""
+
+    def edge(self, one: int, other: int, room: int) -> None:
+        """An edge with room for so much."""
+        for begin, end, wide in ((one, other, room), (other, one, 0)):
+            self._edges[begin].append(len(self._end))
+            self._end.append(end)
+            self._room.append(wide)
+
+    def fill(self) -> list[bool]:
+        """Send as much as fits; by node, whether more of it there would reach the sink."""
+        while True:
+            steps = self._steps()
+            if steps[self.source] < 0:
+                return [step >= 0 for step in steps]
+            self._send(steps)
+
+    def _steps(self) -> list[int]:
+        """By node, edges with room on the shortest way to the sink; -1 where there is none."""
+        steps = [-1] * len(self._edges)
+        steps[self.sink] = 0
+        waiting = [self.sink]
+        for node in waiting:  # which grows as it is gone through
+            for edge in self._edges[node]:
+                near = self._end[edge]
+                if steps[near] < 0 and self._room[edge ^ 1]:
+                    steps[near] = steps[node] + 1
                     waiting.append(near)
-        if SOURCE not in towards:
-            return set(towards)
-        node, way = SOURCE, list[tuple[int, int]]()
-        while node != SINK:
-            way.append((node, towards[node]))
-            node = towards[node]
-        least = min(room[one][other] for one, other in way)
-        for one, other in way:
-            room[one][other] -= least
-            room[other][one] += least
+        return steps
+
+    def _send(self, steps: list[int]) -> None:
+        """Fill all shortest ways; changes `steps`."""
+        tried = [0] * len(self._edges)
+        node, way = self.source, list[int]()
+        while True:
+            if node == self.sink:
+                least = min(self._room[edge] for edge in way)
+                for edge in way:
+                    self._room[edge] -= least
+                    self._room[edge ^ 1] += least
+                node, way = self.source, []
+                continue
+            edges = self._edges[node]
+            while tried[node] < len(edges):
+                edge = edges[tried[node]]
+                if self._room[edge] and steps[self._end[edge]] == steps[node] - 1:
+                    break
+                tried[node] += 1
+            if tried[node] < len(edges):
+                way.append(edges[tried[node]])
+                node = self._end[way[-1]]
+            elif way:
+                node = self._end[way.pop() ^ 1]
+                tried[node] += 1
+            else:
+                return

@@ -13,6 +13,7 @@ and its last step, which is code per element.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
@@ -148,9 +149,11 @@ def _far_apart(graph: OperatorGraph, links: Dependences, forward: tuple[IntArray
         users[source].append((target, pair))
     found = list[int]()
     fusible = dict(zip(other.tolist(), fuses.tolist(), strict=True))
+    apart = sorted(set(other[~fuses].tolist()))
     for used in (*users.values(), *_users_of_given(graph, links, fusible)):
-        if len(used) < 2:
-            continue
+        near, last = min(used)[0], max(used)[0]
+        if bisect_right(apart, last) == bisect_left(apart, near):
+            continue  # nothing on the way that does not fuse
         first = _first_unfusible(used, users)
         found += [row for row, pair in used if row > first and pair]
     return found
