@@ -405,18 +405,24 @@ def _part_of_model(item: _Item) -> Hashable:
 def _repeated(
     eager: list[_Item], compiled: list[_Item], again: list[int], kernel_of: list[int], found: dict[int, int]
 ) -> None:
-    """Match recomputed rows to operators of the same name, module and work: the last one before what follows it."""
+    """Match recomputed rows to operators of the same name, module and work: the last one before what follows it.
+
+    A kernel that touches none of an operator's weights does not run it: it reads what became of it, and names all that
+    this was made of.
+    """
     same: dict[Hashable, list[int]] = defaultdict(list)
     twins = {item.at: (item.module, item.name, item.work) for item in compiled}
     for row, operator in sorted(found.items(), key=lambda pair: pair[1]):
         if row in twins and operator not in same[twins[row]]:
             same[twins[row]].append(operator)
+    weights = {item.at: item.named for item in eager}
     limit, kernel, used = len(kernel_of) * 10**6, -1, set[int]()
     for item in reversed(compiled):
         if kernel_of[item.at] != kernel:
             kernel, limit, used = kernel_of[item.at], len(kernel_of) * 10**6, set()
         if again[item.at]:
             candidates = [operator for operator in same[twins[item.at]] if operator < limit and operator not in used]
+            candidates = [one for one in candidates if not weights[one] or weights[one] & item.named]
             if not candidates:
                 continue
             found[item.at] = candidates[-1]

@@ -226,3 +226,16 @@ def test_models_in_training_keep_less(name: str) -> None:
     )
     assert with_it.writes.size.sum() < without.writes.size.sum()
     assert np.count_nonzero(with_it.recomputed) > np.count_nonzero(without.recomputed)
+
+
+@pytest.mark.parametrize(("same", "stored_"), [(True, Stored.NO), (False, Stored.BORDER)])
+def test_a_tensor_joined_with_itself_is_repeated_by_plain_code(same: bool, stored_: Stored) -> None:
+    """As angles of rotary embeddings are; backward repeats it again, while another `cat` is kept."""
+    step = Step()
+    hidden, other = (step.product(step.x, step.weight(name)) for name in "ab")
+    twice = (2 * SIDE, SIDE)
+    parts = (hidden, hidden if same else other)
+    joined = step.sketch.run("aten.cat.default", parts, twice, arguments=(list(parts),))
+    out = step.sketch.run("aten.mm.default", (step.sketch.run("aten.neg.default", (joined,), twice), other), twice)
+    step.sketch.run("aten.mul.Tensor", (joined, out), twice, phase="backward")
+    assert stored(step.trace(out), 2) == stored_

@@ -104,25 +104,26 @@ def _whole(
     long = facts.points > rules.outer_reduction_length * facts.rows
     outer = facts.outer & long & (facts.rows < rules.outer_reduction_outputs)
     found = np.zeros(len(graph.reads.tensor), np.int64)
-    across = _across_channels(graph, facts, part)
+    across = _across_channels(graph, facts, part, rules)
     astray = outer | across | (part == Part.WINDOW)
     straight = (1 - astray[links.target]) & (1 - across[links.source])
     found[links.access] = whole_results(graph, links) & same_order(graph, links) & straight
     return found
 
 
-def _across_channels(graph: OperatorGraph, facts: Traits, part: IntArray) -> IntArray:
+def _across_channels(graph: OperatorGraph, facts: Traits, part: IntArray, rules: InductorRules) -> IntArray:
     """(N,) 1 for group norms, and for sums over height and width, of images in a model with convolutions.
 
     There, images lie channels last (`layout_optimization`), and neither a group of channels nor one channel is
     contiguous: their loops run through memory in another order than those of what stands before and after. One group
-    of all channels is the whole image, which is contiguous in any layout.
+    of all channels is the whole image, which is contiguous in any layout; but the parts of one that is split are not.
     """
     sides = largest(graph.reads, np.diff(graph.tensors.shape_ptr))
     convolves = bool(np.any(graph.operators.kind == Kind.CONV))
     groups = np.array(["group_norm" in text for text in graph.operators.strings], np.bool_)[graph.operators.name]
     planes = (part == Part.REDUCTION) & (facts.outer == 0) & (facts.normalises == 0)
-    astray = planes | ((facts.normalises == 1) & groups & (facts.rows > _images(graph)))
+    split = (facts.rows < rules.split_reduction_outputs) & (facts.points > rules.split_reduction_length * facts.rows)
+    astray = planes | ((facts.normalises == 1) & groups & (split | (facts.rows > _images(graph))))
     found: IntArray = (astray & (sides >= 4) & convolves).astype(np.int64)
     return found
 
