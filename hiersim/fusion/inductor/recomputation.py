@@ -36,8 +36,14 @@ _KEPT: Final = (
     "scatter", "scatter_add",
 )  # fmt: skip
 """Code per element that is not in the partitioner's list of what may be computed again (`get_default_op_list`)."""
-_JOINS: Final = ("cat", "concat", "concatenate", "stack")
+_CATS: Final = ("cat", "concat", "concatenate")
 """What anything may be fused into, and which is not computed again, unless it joins one tensor with itself."""
+_STACK: Final = "stack"
+"""The same of views that were made for it, of which none is another."""
+NEARER: Final = 11, 10
+"""Factor, as a fraction, by which a value costs more for each step that it is farther from backward."""
+MOST_STEPS: Final = 100
+"""Steps beyond which it costs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,8 +87,8 @@ def recomputation(
     needed[one[across]] = True
     if not rules.recompute or not needed.any():
         return Recomputation(saved=needed, again=np.zeros(count, np.bool_))
-    joins = _named(graph, _JOINS)
-    plain = ~(joins & _several_operands(graph)) & ~_named(graph, _KEPT)
+    joins = _named(graph, (*_CATS, _STACK))
+    plain = ~(joins & (_several_operands(graph) | _named(graph, (_STACK,)))) & ~_named(graph, _KEPT)
     fusible = plain & np.isin(part, [int(Part.POINTWISE), int(Part.REDUCTION)])
     fuses = fusible[one] & fusible[other] | joins[other]
     banned = ~_recomputable(graph, facts, part, plain) | stale | _outputs(graph, main)
@@ -240,18 +246,14 @@ def _weights(
         if steps < distance[source]:
             distance[source] = steps
     size, stored = _largest_write(graph).tolist(), materialised.tolist()
-    grown = [NEARER**steps for steps in range(MOST_STEPS + 1)]
+    more, of = zip(*((NEARER[0] ** steps, NEARER[1] ** steps) for steps in range(MOST_STEPS + 1)), strict=True)
+    steps = [min(far, MOST_STEPS) for far in distance]
     return [
-        int(size[row] * grown[min(distance[row], MOST_STEPS)]) * (1 if stored[row] else 2) for row in range(len(size))
-    ]
+        size[row] * more[steps[row]] // of[steps[row]] * (1 if stored[row] else 2) for row in range(len(size))
+    ]  # fmt: skip
 
 
 def _by_source(one: IntArray, other: IntArray, across: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
     """Pairs in rising order of the first."""
     order = np.argsort(one, kind="stable")
     return one[order], other[order], across[order]
-
-
-NEARER: Final = 1.1
-"""Factor by which a value costs more for each step that it is farther from backward."""
-MOST_STEPS: Final = 100
