@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch")
 
 from hiersim.frontends.pytorch.capture import capture_torch
-from hiersim.fusion.inductor.policy import inductor_rules
+from hiersim.fusion.agreement import agreement
+from hiersim.fusion.inductor.policy import inductor_rules, partition
 from hiersim.model.operators import Kind
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.xdist_group("written attention")]
@@ -59,3 +60,5 @@ def test_a_form_becomes_a_call_or_stays(
         assert int((made.operators.kind == Kind.ATTENTION).sum()) == calls, made.policy
         assert any("clone" in name for name in made.names) is copies, made.policy
     assert len(ruled) == len(captured)
+    found = agreement(trace, partition(trace.graph), captured)
+    assert (found.precision, found.recall) == (1, 1), found.causes

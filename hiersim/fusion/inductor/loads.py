@@ -11,7 +11,7 @@ from hiersim.fusion.inductor.rules import InductorRules, Part
 from hiersim.fusion.patterns import classes, distinct
 from hiersim.fusion.traits import Traits, largest, same_order, whole_results
 from hiersim.model.networks import rows_of
-from hiersim.model.operators import BoolArray, IntArray, Kind, Role
+from hiersim.model.operators import BoolArray, DType, IntArray, Kind, Role
 from hiersim.model.trace import OperatorGraph
 
 
@@ -31,7 +31,7 @@ class Loads:
     made: list[int]
     """CSR (N + 1,): keys under which others read what each operator writes."""
     bias: dict[int, frozenset[int]]
-    """Keys that whoever reads a convolution loads too: cuDNN is called without the bias."""
+    """Keys that whoever reads a convolution or a product loads too, where the library is called without the bias."""
 
 
 def loads(
@@ -70,7 +70,7 @@ def loads(
         whole=whole[first].tolist(),
         made_ptr=np.searchsorted(made_by, np.arange(len(graph.operators) + 1)).tolist(),
         made=made_key.tolist(),
-        bias=_biases(graph, saved, keys),
+        bias=_biases(graph, _without_bias(graph, links, part, saved), keys),
     )
 
 
@@ -139,17 +139,32 @@ def _images(graph: OperatorGraph) -> IntArray:
     return found
 
 
-def _biases(graph: OperatorGraph, saved: BoolArray, keys: list[int]) -> dict[int, frozenset[int]]:
-    """Operator → keys of the biases of convolutions."""
+def _without_bias(graph: OperatorGraph, links: Dependences, part: IntArray, saved: BoolArray) -> BoolArray:
+    """(N,) convolutions and products whose library is called without the bias, which their readers add.
+
+    cuDNN always; of products those whose readers are all pointwise, in full precision: in half precision the sum would
+    be rounded once more (unfuse_bias_add_to_pointwise, keep_addmm_fused_for_half_dtypes).
+    """
+    table, tensors = graph.operators, graph.tensors
+    names = [text.partition(".")[2] for text in table.strings]
+    moves = np.array([name.startswith(("cat", "stack")) for name in names], np.bool_)[table.name]
+    other = ~np.isin(table.kind, [int(Kind.POINTWISE), int(Kind.COPY)]) | moves | (part == Part.EAGER)
+    asked = np.zeros(len(table), np.bool_)
+    asked[links.source[other[links.target]]] = True
+    written = tensors.storage_output[tensors.tensor_storage[graph.writes.tensor]] == 1
+    asked[rows_of(graph.writes)[written]] = True
+    half = np.isin(table.dtype, [int(DType.BF16), int(DType.FP16)])
+    product = (table.kind == Kind.GEMM) & ~half & ~asked
+    found: BoolArray = ((table.kind == Kind.CONV) | product) & ~saved
+    return found
+
+
+def _biases(graph: OperatorGraph, without: BoolArray, keys: list[int]) -> dict[int, frozenset[int]]:
+    """Operator → keys of the bias that its library is called without."""
     storage = graph.tensors.tensor_storage[graph.reads.tensor]
     sides = np.diff(graph.tensors.shape_ptr)[graph.reads.tensor]
     row = rows_of(graph.reads)
-    chosen = (
-        (graph.operators.kind[row] == Kind.CONV)
-        & ~saved[row]
-        & (sides == 1)
-        & (graph.tensors.storage_role[storage] == Role.WEIGHT)
-    )
+    chosen = without[row] & (sides == 1) & (graph.tensors.storage_role[storage] == Role.WEIGHT)
     found: dict[int, frozenset[int]] = {}
     for place in np.flatnonzero(chosen).tolist():
         found[int(row[place])] = found.get(int(row[place]), frozenset()) | {keys[place]}
