@@ -407,6 +407,14 @@ def work_on_the_way() -> Program:
     return build((uniform(chain, 12, depth=4),), in_stream([Kernel(nest=0), Kernel(nest=0, start=3)]))
 
 
+def port_of_the_nearest_tier() -> Program:
+    """Tiles queue at a port of tier 0, which is a tier like any other, and their flights behind it are hidden."""
+    nest = uniform(((L2, 5, 12), (MATRIX, 3, 0), (READ, 2, 1)), 12, depth=4, release=1)
+    program = build((nest,), in_stream([Kernel(nest=0), Kernel(nest=0, start=3)]))
+    nearest = dataclasses.replace(program.resources[L2], tier=0)
+    return dataclasses.replace(program, resources=(nearest, *program.resources[1:]))
+
+
 HARD: Final = {
     "work on the way": work_on_the_way(),
     **{f"a landing after {delay}": late_landing(delay) for delay in (45, 75, 110)},
@@ -441,6 +449,7 @@ HARD: Final = {
     "copies": copies(),
     "tiles that nearly wait in line": no_lines(),
     "copies at fair ports, beside a kernel that starts late": copies((READ, L2, WRITE), late=300),
+    "a port of the nearest tier": port_of_the_nearest_tier(),
     "ports almost equally busy": almost_balanced(240),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }

@@ -60,6 +60,7 @@ def test_engines_agree_on_deep_streams(program: Program) -> None:
     assert_all_engines_agree(program)
 
 
+@settings(max_examples=max(EXAMPLES // 5, settings.default.max_examples))  # type: ignore[union-attr]
 @given(programs(max_kernels=6, max_tiles=96, any_needs=True))
 def test_engines_agree_on_deadlocks(program: Program) -> None:
     assert_all_engines_agree(program)
