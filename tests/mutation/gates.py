@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-from core_work import WORK, work
+from core_work import WORK, check_gaps, work
 from corpus import HARD
 from hard_programs import PLAYED
 
@@ -138,6 +138,12 @@ def any_glance_gives_the_same(engine: Any) -> None:
         kind.glance = kept
 
 
+def order_lasts_as_long_as_counted(engine: Any) -> None:
+    """As `tests/properties/test_drift.py`."""
+    if not engine.compiled():
+        check_gaps(engine)
+
+
 def counts_of(name: str) -> Callable[[Any], None]:
     """As `tests/properties/test_core_work.py`, for one program."""
 
@@ -162,6 +168,7 @@ def on_a_t4() -> Program:
 
 COMPILED: Final = (
     *(counts_of(name) for name in sorted(HARD, key=lambda name: int(HARD[name].stage_counts().sum()))),
+    order_lasts_as_long_as_counted,
     any_glance_gives_the_same,
     every_stage_is_played_without_fast_forward,
     work_does_not_grow_with_tiles,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from hiersim.model.program import Program
@@ -140,6 +141,27 @@ def jumps_checked(machine: Any) -> Iterator[None]:
         yield
     finally:
         repeats.jump = kept
+
+
+def check_gaps(engine: Any) -> None:
+    """How long times keep their order, by counting: gaps of a few ticks, and changes of as many in a period."""
+    drift = next(kind for kind in engine.stream.Stream.__mro__ if kind.__name__ == "Drift")
+    machine: Any = drift.__new__(drift)
+    for gap in range(7):
+        for rate in range(-8, 9):
+            machine.shifts, third = [-3, rate - 3], SimpleNamespace(times=[-20, gap - 20])
+            stays = _periods(gap, rate, lambda now: now > 0) if gap else _periods(gap, rate, lambda now: now == 0)
+            assert machine.lasting(gap, rate) in ((stays,) if gap or not rate else (0, -1)), (gap, rate)
+            before = (gap - rate > 0 and gap - 2 * rate > 0) if gap else rate == 0
+            assert max(machine.apart(third, 0, 1), 0) == (stays if before else 0), (gap, rate)
+            before = gap - 2 * rate >= 0
+            above = _periods(gap, rate, lambda now: now >= 0)
+            assert max(machine.not_above(third, 0, 1), 0) == (above if before else 0), (gap, rate)
+
+
+def _periods(gap: int, rate: int, holds: Callable[[int], bool]) -> int:
+    """For how many periods a gap that changes by `rate` in each keeps a property; INFINITY where always."""
+    return next((period - 1 for period in range(1, 20) if not holds(gap + period * rate)), INFINITY)
 
 
 @contextmanager

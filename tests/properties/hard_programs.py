@@ -415,6 +415,19 @@ def port_of_the_nearest_tier() -> Program:
     return dataclasses.replace(program, resources=(nearest, *program.resources[1:]))
 
 
+def completed_before_computed(chain: tuple[Stage, ...], tiles: int) -> Program:
+    """Tiles complete before they compute: after the last skipped period the kernel ends without another computation."""
+    early = uniform(chain, tiles, release=1, complete=0)
+    return build((early, uniform(((MATRIX, 5, 0),), 1)), in_stream([Kernel(nest=0), Kernel(nest=1)]))
+
+
+def many_ports() -> Program:
+    """255 ports, most of them idle: room for a state grows with them."""
+    program = build((uniform(((READ, 3, 2), (MATRIX, 4, 0)), 40),), in_stream([Kernel(nest=0), Kernel(nest=0)]))
+    idle = tuple(Resource(name=f"port{index}", tier=2) for index in range(255 - len(RESOURCES)))
+    return dataclasses.replace(program, resources=(*program.resources, *idle))
+
+
 HARD: Final = {
     "work on the way": work_on_the_way(),
     **{f"a landing after {delay}": late_landing(delay) for delay in (45, 75, 110)},
@@ -450,6 +463,11 @@ HARD: Final = {
     "tiles that nearly wait in line": no_lines(),
     "copies at fair ports, beside a kernel that starts late": copies((READ, L2, WRITE), late=300),
     "a port of the nearest tier": port_of_the_nearest_tier(),
+    "many ports": many_ports(),
+    "completed before computed": completed_before_computed(((L2, 3, 2), (VECTOR, 10, 0)), 43),
+    "completed before computed, ports almost equally busy": completed_before_computed(
+        ((L2, 346, 2), (VECTOR, 697, 0), (L2, 347, 2), (READ, 698, 179)), 43
+    ),
     "ports almost equally busy": almost_balanced(240),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }
