@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-from core_work import WORK, check_gaps, work
+from core_work import WORK, check_events, check_gaps, work
 from corpus import HARD
 from hard_programs import PLAYED
 
@@ -142,6 +142,7 @@ def order_lasts_as_long_as_counted(engine: Any) -> None:
     """As `tests/properties/test_drift.py`."""
     if not engine.compiled():
         check_gaps(engine)
+        check_events(engine)
 
 
 def counts_of(name: str) -> Callable[[Any], None]:

@@ -11,6 +11,8 @@ SPEED: Final = "speed"
 """Results stay the same; only time or memory changes, by less than a gate on counted work notices."""
 RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("module", "LOOK = ", SPEED, "how often the keyboard is looked at"),
+    ("module", "(ROOM|SHORT) = ", SPEED, "how much room there is, or where"),
+    ("make_room", r"live \+ 3|5 \+ 4|3 \* kept|>= len", SPEED, "more room than is needed"),
     ("module", "MOST_|FIRST_SAVE|LONGEST_GLANCE|LEAST_", SPEED, "a threshold of fast-forward"),
     ("glance", "", SPEED, "when states are compared; that they are equal is always checked"),
     ("take_tile", "tile_active", EQUAL, "in a stream one kernel is active at a time, at the first place"),
@@ -20,6 +22,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("add", "tier: int", EQUAL, "entries that blame no tier do not look at it"),
     ("add", "ticks >= 0", EQUAL, "nothing is added"),
     ("^Stream.run$", r"self.state\(", EQUAL, "where nothing has happened there is no kernel to relate to"),
+    ("^Saved.__init__$", "due", SPEED, "set before it is read, but for when a state is first saved"),
     ("empty_|__init__", "producer|drains|worked|valid|computed", EQUAL, "set before it is read for the first time"),
     ("retire|enqueue", "tile_number", EQUAL, "two tiles of one kernel never have the same number"),
     ("work", "work_count > ", EQUAL, "adjoining intervals of work stay two; sums are the same"),
@@ -37,6 +40,22 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
         "only their difference counts, from 0 on: in a stream no unit works between a kernel and its successor",
     ),
     ("state|write_down", r"kernel > |write_down\(kernel", EQUAL, "words shift by a constant, in all states alike"),
+    ("follow", "due", SPEED, "when states are saved; that they are equal is always checked"),
+    ("^Boundaries.shape$", "shape_count", SPEED, "words lie further apart, at all boundaries alike"),
+    ("periods|not_above", "return 0` → `return -?1", EQUAL, "no leap is as short as that"),
+    (
+        "in_one_piece",
+        "past_count",
+        EQUAL,
+        "where two states with a line are equal, its port has served no other kernel between them and has not rested",
+    ),
+    ("start_next|schedule", "pending_kernel", EQUAL, "kernels that start at one tick may do so in any order"),
+    ("take_tile", "more_slots", EQUAL, "what was written down was in slots, of which there are never fewer"),
+    ("describe", "return 0|break", EQUAL, "what begins at its end or later has no pieces"),
+    ("^State.load$", r"sizes\[", EQUAL, "columns of stages are of one length"),
+    ("run_dry", "else -1", EQUAL, "a range without numbers as well"),
+    ("open_books", r"\[ ?-1\]", EQUAL, "of one number the first is the last"),
+    ("next_entry", r"index \+ 8 <", SPEED, "the last eight are looked at one by one"),
     ("same", "word_count", SPEED, "no state is the beginning of another: the words tell them apart as well"),
     (
         "same",
@@ -48,7 +67,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("row_id", r"(known|key) >", SPEED, "the first of all is made twice"),
     ("add", "count", SPEED, "when the table grows: time only"),
     ("_account|work", r"end [-+] offset", EQUAL, "a service is booked to its end, where the parts add up to its ticks"),
-    ("paced", "port_tier", EQUAL, "the nearest tier has no port"),
     ("_index_", "finish|< 0", EQUAL, "of rows that complete at one tick the first is kept"),
     ("kernel", r"buffers.request\(", EQUAL, "no two requests for a buffer differ in their stage alone"),
 )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -157,6 +157,22 @@ def check_gaps(engine: Any) -> None:
             before = gap - 2 * rate >= 0
             above = _periods(gap, rate, lambda now: now >= 0)
             assert max(machine.not_above(third, 0, 1), 0) == (above if before else 0), (gap, rate)
+
+
+def check_events(engine: Any) -> None:
+    """For how many periods three events keep their order, by counting: all times of a few ticks in two periods."""
+    drift = next(kind for kind in engine.stream.Stream.__mro__ if kind.__name__ == "Drift")
+    machine: Any = drift.__new__(drift)
+    machine.half, machine.event = 3, [7, 0, 9] * 2
+    for one, two in product(combinations_with_replacement(range(5), 3), repeat=2):
+        machine.event_time = [*one, *two]
+        edges = list(zip(pairwise((0, *one)), pairwise((0, *two)), strict=True))
+        gaps = [(high - low, high - low - (late - early)) for (early, late), (low, high) in edges]
+        stays = [_periods(gap, rate, lambda now, gap=gap: (now > 0) == (gap > 0) and now >= 0) for gap, rate in gaps]
+        wanted = 0 if any(gap == 0 and rate for gap, rate in gaps) else min(15, *stays)
+        assert max(machine.same_events(15), 0) == wanted, (one, two)
+    machine.event[4] = 1
+    assert machine.same_events(15) == 0
 
 
 def _periods(gap: int, rate: int, holds: Callable[[int], bool]) -> int:

@@ -415,9 +415,9 @@ def port_of_the_nearest_tier() -> Program:
     return dataclasses.replace(program, resources=(nearest, *program.resources[1:]))
 
 
-def completed_before_computed(chain: tuple[Stage, ...], tiles: int) -> Program:
+def completed_before_computed(chain: tuple[Stage, ...], tiles: int, depth: int = 2, release: int = 1) -> Program:
     """Tiles complete before they compute: after the last skipped period the kernel ends without another computation."""
-    early = uniform(chain, tiles, release=1, complete=0)
+    early = uniform(chain, tiles, depth=depth, release=release, complete=0)
     return build((early, uniform(((MATRIX, 5, 0),), 1)), in_stream([Kernel(nest=0), Kernel(nest=1)]))
 
 
@@ -467,6 +467,9 @@ HARD: Final = {
     "completed before computed": completed_before_computed(((L2, 3, 2), (VECTOR, 10, 0)), 43),
     "completed before computed, ports almost equally busy": completed_before_computed(
         ((L2, 346, 2), (VECTOR, 697, 0), (L2, 347, 2), (READ, 698, 179)), 43
+    ),
+    "completed before computed, ports almost equally busy, four buffers": completed_before_computed(
+        ((L2, 375, 0), (VECTOR, 642, 0), (L2, 264, 2), (READ, 641, 0)), 60, depth=4, release=3
     ),
     "ports almost equally busy": almost_balanced(240),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from core_work import check_gaps
+from core_work import check_events, check_gaps
 from hard_programs import HARD, L2, MATRIX, READ, VECTOR, Kernel, Nest, almost_balanced, build, in_stream, uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +102,7 @@ def test_no_leap_is_wrong_in_hard_programs(name: str) -> None:
 
 def test_order_lasts_as_long_as_counted() -> None:
     check_gaps(INTERPRETED)
+    check_events(INTERPRETED)
 
 
 def test_leaps_are_taken_and_are_most_of_a_run() -> None:
