@@ -62,6 +62,7 @@ def policy(name: str) -> Policy:
     return found[name]
 
 
+@cache
 def _built_in(name: str) -> Policy:
     module, _, function = BUILT_IN[name].partition(":")
     found: Policy = getattr(import_module(module), function)

@@ -11,7 +11,7 @@ from hiersim.errors import DesignError
 from hiersim.lowering.figures import DTYPE_FIELDS, FIXED_UNIT, SLOWNESS_UNIT, Figures, fixed
 from hiersim.lowering.systolic import Arrays
 from hiersim.model.compute import Blocking
-from hiersim.model.design import Arbitration, Design, Management, Place, Tier
+from hiersim.model.design import Arbitration, Design, Management, Place
 from hiersim.model.dram_tiers import row_access, sector_bytes, slowdown
 from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
@@ -63,7 +63,7 @@ class Machine:
         self.home_place = self.first_shared + len(self.shared) - 1
         self.tiers = design.memory[: self.home_place + 1]
         farthest = (self.tiers + design.host_tiers[:beyond])[-1]
-        self.places = design.places[: design.places.index(farthest) + 1]
+        self.places = design.places[: 1 + [place is farthest for place in design.places].index(True)]
         self.resources, ports = _resources(self.places, self.first_shared)
         self.ports = ports[: len(self.shared)]
         self._place_ports = ports
@@ -171,9 +171,18 @@ class Machine:
                 held = max(held, free.get(tier.name, tier.found_again))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
-        patterns = [number for run in runs for tier in self.shared for number in _pattern(tier, run)]
+        patterns = [number for run in runs for number in self._pattern(run)]
         rates = self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units)
         return Figures(numbers, levels, rates, arrays, patterns, constants)
+
+    def _pattern(self, run: int) -> list[int]:
+        """By shared tier: bytes of a run, bytes of its sectors, and how much longer a byte takes than in a stream."""
+        access = row_access(run)
+        numbers: list[int] = []
+        for tier in self.shared:
+            slow = SLOWNESS_UNIT if tier.dram is None else round(slowdown(tier, access) * SLOWNESS_UNIT)
+            numbers += (run, sector_bytes(tier, run), slow)
+        return numbers
 
     def _dtype_table(self, matrix: Iterable[DType], vector: Iterable[DType], units: int) -> list[int]:
         """Per dtype: unit, rate and native tile of matrix products, rate of element-wise work; zeros if not asked."""
@@ -253,12 +262,6 @@ def _label(dtype: DType) -> str:
 
 def _derated(rate: int, efficiency: float) -> int:
     return rate if rate >= UNLIMITED else max(1, int(rate * efficiency))
-
-
-def _pattern(tier: Tier, run: int) -> tuple[int, int, int]:
-    """Bytes of a run, bytes of its sectors, and how much longer a byte takes than in a stream (fixed point)."""
-    slow = 1.0 if tier.dram is None else slowdown(tier, row_access(run))
-    return run, sector_bytes(tier, run), round(slow * SLOWNESS_UNIT)
 
 
 def _bandwidths(place: Place) -> tuple[int, int]:

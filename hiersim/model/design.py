@@ -240,17 +240,20 @@ class Sorted:
 
 
 def _reach_of(memory: tuple[Tier, ...], links: tuple[Link, ...]) -> Reach:
-    core = tuple([tier for tier in memory if tier.scope is Scope.CORE])
-    shared = tuple([tier for tier in memory if tier.scope is Scope.SHARED])
-    host = tuple([tier for tier in memory if tier.scope is Scope.HOST])
-    pools = tuple([tier for tier in shared[:-1] if tier.management is Management.POOL])
-    before = {link.to: link for link in links}
+    cores: list[Tier] = []
+    all_cores: list[Tier] = []
+    copies: list[Tier] = []
     places: list[Place] = []
+    before = {link.to: link for link in links}
     for tier in memory:
+        scope = tier.scope
+        (cores if scope is Scope.CORE else all_cores if scope is Scope.SHARED else copies).append(tier)
         if tier.name in before:
             places.append(before[tier.name])
         places.append(tier)
-    return Reach(core, shared, host, pools, (*pools, *shared[-1:], *host), tuple(places))
+    pools = tuple([tier for tier in all_cores[:-1] if tier.management is Management.POOL])
+    homes = (*pools, *all_cores[-1:], *copies)
+    return Reach(tuple(cores), tuple(all_cores), tuple(copies), pools, homes, tuple(places))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

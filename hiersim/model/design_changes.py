@@ -21,6 +21,8 @@ _MACHINE: Final = ("compute", "memory", "links")
 """Tables that make a device what it is sold as."""
 _FIGURES: Final = ("price", "price_as_of", "energy", "efficiency")
 """Values in them that say something about the device and change nothing of it."""
+_TIERS: Final[Any] = tuple[Tier, ...]
+_LINKS: Final[Any] = tuple[Link, ...]
 _DTYPES: Final = {dtype.name.lower(): dtype for dtype in DType}
 
 
@@ -30,7 +32,8 @@ def changed(design: Design, changes: Mapping[str, Any]) -> Design:
     for path, value in changes.items():
         design = _replaced(design, path.split("."), path, value)
     if design.device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
-        design = _copied(design, "device", dataclasses.replace(design.device, price=None, price_as_of=None))
+        unsold = _copied(_copied(design.device, "price", None), "price_as_of", None)
+        design = _copied(design, "device", unsold)
         sources.pop("device.price", None)
     for path, value in changes.items():
         if "name" not in path and "title" not in path:
@@ -67,7 +70,7 @@ def leaf(design: Design, path: str, value: Any) -> Leaf:
     while True:
         of: Any = type(owner)
         kind, owner = field_types(of)[steps[0]], getattr(owner, steps[0])
-        if kind in (tuple[Tier, ...], tuple[Link, ...]):
+        if kind in (_TIERS, _LINKS):
             owner, steps = next(place for place in owner if place.name == steps[1]), steps[1:]
         elif isinstance(owner, Mapping) and len(steps) > 1:
             name = steps[0]
@@ -90,12 +93,19 @@ def _with_models(design: Design, names: Collection[str]) -> Design:
 
 def _copied(value: Any, name: str, new: Any) -> Any:
     """`value` with one field changed, as `dataclasses.replace` does; nothing of a design is made from its fields."""
-    copy = object.__new__(type(value))
     owner: Any = type(value)
-    for field in field_types(owner):
-        object.__setattr__(copy, field, getattr(value, field))
+    copy = object.__new__(owner)
+    for read, write in _slots(owner):
+        write(copy, read(value))
     object.__setattr__(copy, name, new)
     return copy
+
+
+@cache
+def _slots(owner: Any) -> list[tuple[Any, Any]]:
+    """How each field of a design dataclass is read and written, also where it is frozen."""
+    places = [getattr(owner, field.name) for field in dataclasses.fields(owner)]
+    return [(place.__get__, place.__set__) for place in places]
 
 
 @cache
@@ -121,7 +131,7 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         valid = [".".join([*done, key]) for key in kinds if key != "sources"]
         raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
     kind, present = kinds[name], getattr(value, name)
-    if kind in (tuple[Tier, ...], tuple[Link, ...]):
+    if kind in (_TIERS, _LINKS):
         return _copied(value, name, _replaced_place(name, present, rest, path, text))
     if rest and dataclasses.is_dataclass(kind):
         if present is None:

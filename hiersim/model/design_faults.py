@@ -18,11 +18,12 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
     """What is wrong across fields: (path, problem, expected)."""
     found: list[tuple[str, str, str]] = []
     names = [tier.name for tier in design.memory]
-    if not design.shared_tiers:
+    reach = design.reach
+    if not reach.shared:
         found.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
-    if not design.core_tiers:
+    if not reach.core:
         found.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
-    if design.memory != (*design.core_tiers, *design.shared_tiers, *design.host_tiers):
+    if design.memory != (*reach.core, *reach.shared, *reach.host):
         order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
         found.append(("memory", "has a tier behind one of farther scope", order))
     if len(set(names)) < len(names):
@@ -31,20 +32,20 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
     for tier in design.memory:
         for key, problem, expected in _tier_faults(tier):
             found.append((f"memory.{tier.name}.{key}", problem, expected))
-    if design.shared_tiers and design.home.management is not Management.SCRATCHPAD:
+    if reach.shared and design.home.management is not Management.SCRATCHPAD:
         what = f"is a {design.home.management.value} but the last tier"
-        what += " that kernels address" if design.host_tiers else ""
+        what += " that kernels address" if reach.host else ""
         found.append((f"memory.{design.home.name}.management", what, "scratchpad"))
-    for tier in design.host_tiers:
+    for tier in reach.host:
         if tier.management is not Management.SCRATCHPAD:
             problem = f"is a {tier.management.value} behind the device"
             found.append((f"memory.{tier.name}.management", problem, "scratchpad"))
-    for tier in design.core_tiers:
+    for tier in reach.core:
         if tier.management is Management.POOL:
             found.append((f"memory.{tier.name}.management", "is a pool in the cores", "cache or scratchpad"))
     found.extend(_link_faults(design))
     found.extend(_placement_faults(design))
-    for tier in design.shared_tiers[:-1]:
+    for tier in reach.shared[:-1]:
         if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
             found.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
     matrix = design.compute.matrix
