@@ -33,9 +33,9 @@ cdef class Blocks:
 
     cdef long long step_ticks(self, long long length, bint ends, bint last)
     cdef long long cycles(self, long long length, bint ends, bint last)
-    cdef long long narrow_accesses(self, long long m, long long n)
-    cdef long long residents(self, long long m, long long n)
-    cdef long long block_side(self, long long tile, long long extent, long long side)
+    cdef long long narrow_accesses(self, long long m, long long n) noexcept
+    cdef long long residents(self, long long m, long long n) noexcept
+    cdef long long block_side(self, long long tile, long long extent, long long side) noexcept
     cdef long long count_far_loads(self)
     cdef long long again_from(self, long long level)
     cdef long long again(self, long long capacity)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import column
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share3, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.systolic import Arrays
@@ -27,6 +27,7 @@ if cython.compiled:
 else:
     from math import sqrt
 
+    from hiersim.columns import column
     from hiersim.exact import ceil_share3, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.systolic import Arrays
@@ -137,6 +138,7 @@ class Blocks:
         return total(count, arrays.once()) if last else count
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def narrow_accesses(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
         """Accesses that bring in a block's operands per element of the inner dimension; 0 where they set no pace."""
         if self.access_rate == 0:
@@ -144,11 +146,13 @@ class Blocks:
         return ceil_div((min(m, self.m) + min(n, self.n)) * self.element, self.width)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def residents(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
         """Blocks of m × n whose sums fit a core's registers together: while one fills, the others work."""
         return max(1, min(RESIDENTS, self.figures.accumulators // (m * n * SUM_BYTES)))
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def block_side(self, tile: cython.longlong, extent: cython.longlong, side: cython.longlong) -> cython.longlong:
         """Side of a block on the unit: padded to the native one, and on systolic arrays no longer than the extent."""
         native: cython.longlong = self.figures.native(self.dtype, side)

@@ -14,19 +14,19 @@ cdef class Figures:
     cdef long long[::1] level_table
     cdef long long[::1] dtype_table
     cdef long long[::1] pattern_table
-    cdef long long capacity(self, long long level)
-    cdef long long read_rate(self, long long level)
-    cdef long long latency(self, long long level)
-    cdef bint one_port(self, long long level)
-    cdef long long matrix_rate(self, long long dtype)
-    cdef long long native(self, long long dtype, long long side)
-    cdef long long sectors(self, long long run)
-    cdef long long unit(self, long long dtype)
+    cdef long long capacity(self, long long level) noexcept
+    cdef long long read_rate(self, long long level) noexcept
+    cdef long long latency(self, long long level) noexcept
+    cdef bint one_port(self, long long level) noexcept
+    cdef long long matrix_rate(self, long long dtype) noexcept
+    cdef long long native(self, long long dtype, long long side) noexcept
+    cdef long long sectors(self, long long run) noexcept
+    cdef long long unit(self, long long dtype) noexcept
     cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
     cdef long long port_ticks(self, long long level, long long access, long long size)
     cdef long long load_ticks(self, long long size, long long active)
     cdef long long fill_ticks(self)
-    cdef double write_time(self, long long level, double size, double active)
+    cdef double write_time(self, long long level, double size, double active) noexcept
     cdef long long fetched(self, long long pattern, long long level, long long size)
     cdef long long slowed(self, long long pattern, long long level, long long size)
     cdef long long address_operations(self, long long elements, long long shared)
@@ -34,4 +34,4 @@ cdef class Figures:
     cdef long long access_flops(self, long long accesses, long long handled)
     cdef long long tap_rate(self, long long window)
     cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)
-    cdef double read_time(self, long long level, double size, double active)
+    cdef double read_time(self, long long level, double size, double active) noexcept

@@ -105,38 +105,46 @@ class Figures:
         self.patterns = len(patterns) // (PATTERN * max(1, self.levels))
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def capacity(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def read_rate(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL + 1]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def latency(self, level: cython.longlong) -> cython.longlong:
         return self.level_table[level * LEVEL + 3]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def one_port(self, level: cython.longlong) -> cython.bint:
         """Whether reads and writes share a port."""
         return self.level_table[level * LEVEL + 4] == self.level_table[level * LEVEL + 5]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def sectors(self, run: cython.longlong) -> cython.longlong:
         """Bytes of the sectors of the nearest shared tier that a run of bytes at the begin of one touches."""
         return ((run - 1) // self.sector + 1) * self.sector
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def unit(self, dtype: cython.longlong) -> cython.longlong:
         """Resource that does matrix products of `dtype`."""
         return self.dtype_table[dtype * DTYPE]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def matrix_rate(self, dtype: cython.longlong) -> cython.longlong:
         """Sustained FLOP/s of matrix products, all cores."""
         return self.dtype_table[dtype * DTYPE + 1]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def native(self, dtype: cython.longlong, side: cython.longlong) -> cython.longlong:
         """Native tile of matrix products: sides 0 (m), 1 (n), 2 (k)."""
         return self.dtype_table[dtype * DTYPE + 2 + side]
@@ -172,6 +180,7 @@ class Figures:
         return ticks
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def write_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
         """Seconds of a write, not rounded; for estimates."""
         rate: cython.longlong = self.level_table[level * LEVEL + 2]
@@ -244,6 +253,7 @@ class Figures:
         return ticks
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def read_time(self, level: cython.longlong, size: cython.double, active: cython.double) -> cython.double:
         """Seconds of a read, not rounded; for estimates."""
         rate: cython.longlong = self.level_table[level * LEVEL + 1]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import column
-
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import floor_share
     from cython.cimports.hiersim.lowering.stages import Sheet
     from cython.cimports.hiersim.lowering.work import Work
 else:
+    from hiersim.columns import column
     from hiersim.exact import floor_share
     from hiersim.lowering.stages import Sheet
     from hiersim.lowering.work import Work

@@ -12,15 +12,17 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.lowering.columns import column, longer, room
+from hiersim.lowering.columns import longer, room
 from hiersim.lowering.figures import LEVEL_FIELDS
 from hiersim.model.program import Access
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import product, total
     from cython.cimports.hiersim.lowering.figures import Figures
 else:
+    from hiersim.columns import column
     from hiersim.exact import product, total
     from hiersim.lowering.figures import Figures
 
@@ -59,18 +61,19 @@ class Sheet:
         rooms: cython.longlong = self.rooms
         tiles: cython.longlong = rooms * TILES
         self.arrays = {
-            "loop_ptr": column(rooms + 1),
-            "loop_repeat": column(rooms * LOOPS),
-            "body_ptr": column(tiles + 1),
-            "body_count": column(tiles),
-            "stage_ptr": column(tiles + 1),
-            "release_stage": column(tiles),
+            "loop_ptr": room(rooms + 1),
+            "loop_repeat": room(rooms * LOOPS),
+            "body_ptr": room(tiles + 1),
+            "body_count": room(tiles),
+            "stage_ptr": room(tiles + 1),
+            "release_stage": room(tiles),
             "cells": room(tiles * self.most_stages() * CELLS),
         }
         self.nest_hash, self.nest_depth = column(rooms), column(rooms)
         self.depth = figures.depth
         self.slots = column(rooms * 4)
         self.view()
+        self.loop_ptr[0] = self.body_ptr[0] = self.stage_ptr[0] = 0
         self.reads, self.writes = column(figures.levels), column(figures.levels)
         self.slow_reads, self.slow_writes = column(figures.levels), column(figures.levels)
         self.slow = False

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import column
 from hiersim.lowering.row_passes import RowPasses
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import floor_share, product, total
     from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.hiersim.lowering.rounding import ceil_div
     from cython.cimports.hiersim.lowering.stages import Sheet
     from cython.cimports.hiersim.lowering.work import Work
 else:
+    from hiersim.columns import column
     from hiersim.exact import floor_share, product, total
     from hiersim.lowering.figures import Figures
     from hiersim.lowering.rounding import ceil_div

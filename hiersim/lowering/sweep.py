@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import column
 from hiersim.lowering.contraction import Cutter
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.work import Work
@@ -32,6 +32,7 @@ if cython.compiled:
 else:
     from math import ceil
 
+    from hiersim.columns import column
     from hiersim.exact import ceil_share, ceil_share3, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.work import Work

@@ -15,21 +15,21 @@ cdef class TileChoice(Blocks):
 
     cdef long long choose(self)
     cdef long long list_candidates(self)
-    cdef long long batched_side(self)
-    cdef bint is_too_small(self, long long m, long long n)
-    cdef long long next_side(self, long long count)
+    cdef long long batched_side(self) noexcept
+    cdef bint is_too_small(self, long long m, long long n) noexcept
+    cdef long long next_side(self, long long count) noexcept
     cdef long long list_even_candidates(self)
     cdef long long add_kept(self, long long m, long long n, long long left, long long kept)
-    cdef long long passes_by_blocks(self, long long m, long long n, long long operand)
-    cdef long long passes_by_cores(self, long long m, long long n, long long operand)
+    cdef long long passes_by_blocks(self, long long m, long long n, long long operand) noexcept
+    cdef long long passes_by_cores(self, long long m, long long n, long long operand) noexcept
     cdef long long near_passes(self, long long m, long long n, long long kept, long long operand)
-    cdef long long add_with_split(self, long long m, long long n, long long k)
+    cdef long long add_with_split(self, long long m, long long n, long long k) except -1
     cdef long long add_least(self)
-    cdef long long longest(self, long long native)
-    cdef long long inner_step(self, long long room)
-    cdef long long add_candidate(self, long long m, long long n, long long k, long long split, long long kept)
+    cdef long long longest(self, long long native) noexcept
+    cdef long long inner_step(self, long long room) noexcept
+    cdef long long add_candidate(self, long long m, long long n, long long k, long long split, long long kept) except -1
     cdef long long take_best(self)
     cdef bint is_better(self, long long one, long long other)
     cdef double near_elements(self, long long index)
-    cdef double estimate(self, long long m, long long n, long long k, long long split, long long kept)
-    cdef double kept_share(self, long long m, long long n, long long kept)
+    cdef double estimate(self, long long m, long long n, long long k, long long split, long long kept) except -1.0
+    cdef double kept_share(self, long long m, long long n, long long kept) noexcept

@@ -20,12 +20,13 @@ import numpy as np
 from hiersim.lowering.blocks import ACCUMULATOR_BYTES as SUM_BYTES
 from hiersim.lowering.blocks import KEPT_A, KEPT_B, Blocks
 from hiersim.lowering.blocks import SPLIT_STEPS as LEAST_STEPS
-from hiersim.lowering.columns import column, longer
+from hiersim.lowering.columns import longer
 from hiersim.model.operators import Kind
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.work import Work
@@ -33,6 +34,7 @@ if cython.compiled:
 else:
     from math import ceil
 
+    from hiersim.columns import column
     from hiersim.lowering.figures import Figures
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.work import Work
@@ -139,6 +141,7 @@ class TileChoice(Blocks):
         return self.add_least()
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def is_too_small(self, m: cython.longlong, n: cython.longlong) -> cython.bint:
         """Whether a block leaves threads of the vector unit without the sums that they keep in registers.
 
@@ -153,6 +156,7 @@ class TileChoice(Blocks):
         return m * n < LEAST_SUMS and m < self.m and n < self.n
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def batched_side(self) -> cython.longlong:
         """The least side of a block of a batch on the vector unit; 0 where sides may be shorter.
 
@@ -164,6 +168,7 @@ class TileChoice(Blocks):
         return self.figures.batched_side
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def next_side(self, count: cython.longlong) -> cython.longlong:
         """The next side in native tiles: powers of two, as warps are arranged; four to the octave where the unit takes
         its operands from the cores' memory by itself."""
@@ -213,11 +218,13 @@ class TileChoice(Blocks):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def passes_by_blocks(self, m: cython.longlong, n: cython.longlong, operand: cython.longlong) -> cython.longlong:
         """How often blocks of that tile load an operand: once for each block along the other side."""
         return ceil_div(self.n, n) if operand == KEEP_A else ceil_div(self.m, m)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def passes_by_cores(self, m: cython.longlong, n: cython.longlong, operand: cython.longlong) -> cython.longlong:
         """How often cores load an operand whose panels they keep.
 
@@ -236,6 +243,7 @@ class TileChoice(Blocks):
         return self.passes_by_cores(m, n, operand) if kept == operand else self.passes_by_blocks(m, n, operand)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def add_with_split(self, m: cython.longlong, n: cython.longlong, k: cython.longlong) -> cython.longlong:
         """Note a tile, and the same with its inner dimension split where blocks are fewer than cores."""
         blocks: cython.longlong = self.batch * ceil_div(self.m, m) * ceil_div(self.n, n)
@@ -255,11 +263,13 @@ class TileChoice(Blocks):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def longest(self, native: cython.longlong) -> cython.longlong:
         """No side of a tile is doubled from here on."""
         return max(native * MOST_DOUBLINGS, LONGEST_STREAM if self.systolic else 0)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def inner_step(self, room: cython.longlong) -> cython.longlong:
         """The largest power-of-two multiple of the native inner side within `room`; 0 when none fits."""
         native: cython.longlong = self.figures.native(self.dtype, 2)
@@ -271,6 +281,7 @@ class TileChoice(Blocks):
         return step
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def add_candidate(
         self,
         m: cython.longlong,
@@ -343,6 +354,7 @@ class TileChoice(Blocks):
         return float(self.operand_a) * float(a) + float(self.operand_b) * float(b)
 
     @cython.cfunc
+    @cython.exceptval(-1.0, check=False)
     def estimate(
         self,
         m: cython.longlong,
@@ -404,6 +416,7 @@ class TileChoice(Blocks):
         return seconds
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def kept_share(self, m: cython.longlong, n: cython.longlong, kept: cython.longlong) -> cython.double:
         """Part of the blocks that load the panel which is kept."""
         return float(self.passes_by_cores(m, n, kept)) / float(self.passes_by_blocks(m, n, kept))

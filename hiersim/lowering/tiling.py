@@ -16,9 +16,8 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.lowering.columns import column
-
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import product, total
     from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.hiersim.lowering.rounding import ceil_div
@@ -31,6 +30,7 @@ if cython.compiled:
 else:
     from math import ceil, floor
 
+    from hiersim.columns import column
     from hiersim.exact import product, total
     from hiersim.lowering.figures import Figures
     from hiersim.lowering.rounding import ceil_div

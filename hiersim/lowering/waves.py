@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import column
 from hiersim.lowering.layouts import Layouts
 from hiersim.model.program import Access
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div
     from cython.cimports.hiersim.lowering.stages import Sheet
     from cython.cimports.hiersim.lowering.sweep import Sweeper
 else:
+    from hiersim.columns import column
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.stages import Sheet

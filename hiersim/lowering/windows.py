@@ -21,12 +21,12 @@ from __future__ import annotations
 import cython
 
 from hiersim.lowering.blocks import WIDEST
-from hiersim.lowering.columns import column
 from hiersim.lowering.tile_choice import TileChoice
 from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share3, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
     from cython.cimports.hiersim.lowering.tile_choice import common
@@ -35,6 +35,7 @@ if cython.compiled:
 else:
     from math import ceil
 
+    from hiersim.columns import column
     from hiersim.exact import ceil_share3, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div, padded_to
     from hiersim.lowering.tile_choice import common

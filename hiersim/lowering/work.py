@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import cython
 import numpy as np
 
-from hiersim.lowering.columns import column, loaded
+from hiersim.lowering.columns import loaded
 from hiersim.lowering.row_sums import FEW as FEWEST
 from hiersim.lowering.row_sums import MANY as MOST
 from hiersim.model.operators import DType, IntArray, Kind
@@ -19,12 +19,14 @@ from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share, floor_share, total
     from cython.cimports.hiersim.lowering.figures import Figures
     from cython.cimports.libc.math import floor
 else:
     from math import floor
 
+    from hiersim.columns import column
     from hiersim.exact import ceil_share, floor_share, total
     from hiersim.lowering.figures import Figures
 

@@ -33,6 +33,7 @@ from hiersim.engines import compiled, reference  # noqa: E402
 MODULES: Final = (
     "hiersim.engines.ledger",
     "hiersim.engines.reference",
+    "hiersim.columns",
     *(f"hiersim.engines.core.{name}" for name in EVENT_CORE),
 )
 

@@ -58,7 +58,7 @@ EVENT_CORE = (
 def interpreted_engine() -> ModuleType:
     """`hiersim.engines.compiled` over the sources of the event core."""
     core = [f"hiersim.engines.core.{name}" for name in EVENT_CORE]
-    return interpreted_together(*core, "hiersim.engines.compiled")
+    return interpreted_together("hiersim.columns", *core, "hiersim.engines.compiled")
 
 
 def put(name: str, module: ModuleType) -> None:

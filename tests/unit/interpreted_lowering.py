@@ -18,40 +18,43 @@ import hiersim.lowering
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
     "columns", "systolic", "figures", "stages", "work", "blocks", "tile_choice", "windows", "panels",
-    "contraction", "sweep",
+    "attention_blocks", "contraction", "sweep",
     "nest_maker", "row_passes", "streams", "layouts", "waves", "tiling", "machine", "workload", "supply", "furthest",
     "belady", "replacement", "skyline", "lower",
 )  # fmt: skip
+
+
+SOURCES = {"hiersim.columns": FOLDER.parent / "columns.py"} | {
+    f"hiersim.lowering.{last}": FOLDER / f"{last}.py" for last in NAMES
+}
+"""What is interpreted, by name."""
 
 
 class SourceFinder:
     """Finds the modules of lowering as Python files, whatever lies beside them."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        package, _, last = name.rpartition(".")
-        if package != "hiersim.lowering" or last not in NAMES:
-            return None
-        return importlib.util.spec_from_file_location(name, FOLDER / f"{last}.py")
+        return importlib.util.spec_from_file_location(name, SOURCES[name]) if name in SOURCES else None
 
 
 @contextmanager
 def set_aside() -> Iterator[None]:
     """The modules that are loaded, put back at the end."""
-    names = [f"hiersim.lowering.{last}" for last in NAMES]
-    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    package = {last: vars(hiersim.lowering).get(last) for last in NAMES}
+    kept = {name: sys.modules.pop(name) for name in SOURCES if name in sys.modules}
+    packages = {name: sys.modules[name.rpartition(".")[0]] for name in SOURCES}
+    known = {name: vars(package).get(name.rpartition(".")[2]) for name, package in packages.items()}
     finder = SourceFinder()
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     try:
         yield
     finally:
         sys.meta_path.remove(finder)  # type: ignore[arg-type]
-        for name in names:
+        for name in SOURCES:
             sys.modules.pop(name, None)
         sys.modules.update(kept)
-        for last, module in package.items():
+        for name, module in known.items():
             if module is not None:
-                setattr(hiersim.lowering, last, module)
+                setattr(packages[name], name.rpartition(".")[2], module)
 
 
 @cache

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.engines.core.columns import doubled
 from hiersim.engines.core.state import State
 from hiersim.model.timeline import ENGINES, Entry, LedgerPhase
+
+if cython.compiled:
+    from cython.cimports.hiersim.engines.core.columns import doubled
+else:
+    from hiersim.engines.core.columns import doubled
 
 NONE = cython.declare(cython.longlong, -1)
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))

@@ -10,13 +10,14 @@ from typing import Any
 import cython
 
 from hiersim.engines.core.book import Book
-from hiersim.engines.core.columns import doubled
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import doubled
 else:
-    from hiersim.engines.core.columns import column
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import doubled
 
 NONE = cython.declare(cython.longlong, -1)
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))

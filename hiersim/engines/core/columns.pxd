@@ -2,7 +2,8 @@
 cimport cython
 
 
-cdef long long[::1] column(long long length, long long value=*)
+cdef long long[::1] doubled(long long[::1] values)
+cdef object array(long long[::1] values)
 cdef object frozen(long long[::1] values, long long length)
 cdef long long words_in(object kept) except -1
 

@@ -9,38 +9,23 @@ import numpy as np
 
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.libc.string import memcpy
+else:
+    from hiersim.columns import column
 
 NONE = cython.declare(cython.longlong, -1)
-BLOCK = cython.declare(cython.longlong, 16384)
-SHORT = cython.declare(cython.longlong, 1024)
-"""Numbers in a block of short columns, and in the longest of them."""
-if cython.compiled:
-    block = cython.declare(cython.longlong[::1])
-    used = cython.declare(cython.longlong, BLOCK + 1)  # there is none yet
 FNV_BASIS = cython.declare(cython.ulonglong, 14695981039346656037)
 FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
 ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 
 
-@cython.cfunc
-def column(length: cython.longlong, value: cython.longlong = 0) -> cython.longlong[::1]:
-    """A column of integers: an array where compiled, a list where interpreted (quicker there).
-
-    Short ones are parts of one block, which lives as long as the last of them: a run needs a hundred of them.
-    """
-    if cython.compiled:
-        global block, used
-        index: cython.longlong
-        if length > SHORT:
-            return np.full(length, value, np.int64) if value else np.zeros(length, np.int64)
-        if used + length > BLOCK:
-            block, used = np.zeros(BLOCK, np.int64), 0
-        values: cython.longlong[::1] = block[used : used + length]
-        used += length
-        for index in range(length if value else 0):
-            values[index] = value
-        return values
-    return [value] * length
+def joined(parts: Any) -> Any:
+    """Some arrays of the program, one after the other, as a column of its own."""
+    whole = np.concatenate(parts)
+    if not cython.compiled:
+        return [int(value) for value in whole]
+    return whole if whole.dtype == np.int64 else whole.astype(np.int64)
 
 
 def loaded(values: Any) -> Any:
@@ -48,14 +33,28 @@ def loaded(values: Any) -> Any:
     return np.array(values, dtype=np.int64) if cython.compiled else [int(value) for value in values]
 
 
-def doubled(values: Any) -> Any:
+@cython.cfunc
+def doubled(values: cython.longlong[::1]) -> cython.longlong[::1]:
     """A column twice as long that begins with `values`; what follows is set before it is read."""
-    return np.concatenate((values, values)) if cython.compiled else list(values) * 2
+    if not cython.compiled:
+        return list(values) * 2
+    length: cython.longlong = len(values)
+    longer: cython.longlong[::1] = column(2 * length)
+    memcpy(cython.address(longer[0]), cython.address(values[0]), length * 8)
+    memcpy(cython.address(longer[length]), cython.address(values[0]), length * 8)
+    return longer
 
 
-def array(values: Any) -> Any:
+@cython.cfunc
+def array(values: cython.longlong[::1]) -> object:
     """A column as an array of its own."""
-    return np.array(values, np.int64)
+    if not cython.compiled:
+        return np.array(values, np.int64)
+    copy = np.empty(len(values), np.int64)
+    places: cython.longlong[::1] = copy
+    if len(values):
+        memcpy(cython.address(places[0]), cython.address(values[0]), len(values) * 8)
+    return copy
 
 
 @cython.cfunc

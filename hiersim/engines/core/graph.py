@@ -7,14 +7,16 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, loaded
+from hiersim.engines.core.columns import loaded
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column, frozen
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import array, frozen
 else:
-    from hiersim.engines.core.columns import column, frozen
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import array, frozen
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)

@@ -7,16 +7,15 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import doubled
 from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-    from cython.cimports.hiersim.engines.core.columns import frozen, words_in
+    from cython.cimports.hiersim.engines.core.columns import doubled, frozen, words_in
     from cython.cimports.libc.string import memcpy
 else:
-    from hiersim.engines.core.columns import frozen, words_in
+    from hiersim.engines.core.columns import doubled, frozen, words_in
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)

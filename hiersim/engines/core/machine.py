@@ -13,13 +13,14 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, doubled
 from hiersim.engines.core.repeats import Repeats
 from hiersim.model.timeline import ENGINES, LedgerPhase
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
+    from cython.cimports.hiersim.engines.core.columns import array, doubled
 else:
+    from hiersim.engines.core.columns import array, doubled
 
     def PyErr_CheckSignals() -> None:  # noqa: N802
         """Interpreted code can be interrupted anyway."""

@@ -7,14 +7,15 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import doubled
 from hiersim.engines.core.drift import Drift
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import doubled
 else:
-    from hiersim.engines.core.columns import column
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import doubled
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)

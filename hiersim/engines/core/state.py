@@ -7,13 +7,15 @@ from typing import Any, Final
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import doubled, loaded
+from hiersim.engines.core.columns import joined
 from hiersim.model.timeline import ENGINES, ledger_width
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import doubled
 else:
-    from hiersim.engines.core.columns import column
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import doubled
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -55,15 +57,21 @@ class State:
     def load(self, program: Any) -> None:
         """The program's columns; stages by their index among all stages instead of in their chain."""
         parts = [getattr(program, name) for name in PROGRAM_COLUMNS]
-        self.whole, self.taken = loaded(np.concatenate(parts)), 0
-        sizes: cython.longlong[::1] = loaded([len(part) for part in parts])
+        self.whole, self.taken = joined(parts), 0
+        sizes: cython.longlong[::1] = column(len(parts))
+        index: cython.longlong
+        for index in range(len(parts)):
+            sizes[index] = len(parts[index])
         self.resources, self.tiers = len(program.resources), len(program.tiers)
         self.columns = ledger_width(len(program.tiers))
         self.row_size = self.columns * N_ENGINES
-        self.port_tier = loaded([item.tier for item in program.resources])
-        self.fair = loaded([int(item.fair) for item in program.resources])
-        names = [item.name for item in program.resources]
-        self.unit_engine = loaded([ENGINES.index(name) if name in ENGINES else NONE for name in names])
+        self.port_tier, self.fair = column(self.resources), column(self.resources)
+        self.unit_engine = column(self.resources, NONE)
+        for index in range(self.resources):
+            item = program.resources[index]
+            self.port_tier[index], self.fair[index] = item.tier, int(item.fair)
+            if item.name in ENGINES:
+                self.unit_engine[index] = ENGINES.index(item.name)
         self.nest, self.depth, self.buffer_tier = self.part(sizes[0]), self.part(sizes[1]), self.part(sizes[2])
         self.loop_ptr, self.loop_repeat, self.body_ptr = self.part(sizes[3]), self.part(sizes[4]), self.part(sizes[5])
         self.body_count, self.body_tile, self.stage_ptr = self.part(sizes[6]), self.part(sizes[7]), self.part(sizes[8])

@@ -7,15 +7,17 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, loaded
+from hiersim.engines.core.columns import joined
 from hiersim.engines.core.transitions import Transitions
 from hiersim.model.program import Access
 from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import column
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import array
 else:
-    from hiersim.engines.core.columns import column
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import array
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -57,7 +59,7 @@ class Stream(Transitions):
         Transitions.__init__(self, program, keep_log, fast)
         kernels = len(program)
         parts = (program.host_ticks, program.host_sync, program.launch_latency, program.start_ticks)
-        self.whole, self.taken = loaded(np.concatenate(parts)), 0
+        self.whole, self.taken = joined(parts), 0
         self.host_ticks, self.host_sync = self.part(kernels), self.part(kernels)
         self.launch_latency, self.start_ticks = self.part(kernels), self.part(kernels)
         self.host_begin, self.launched = column(kernels), column(kernels)
@@ -317,7 +319,7 @@ def suits(program: Any) -> bool:
     """
     names = ("needs_ptr", "needs", "stage_ptr", "complete_stage", "stage_access")
     parts = [getattr(program, name) for name in names]
-    whole: cython.longlong[::1] = loaded(np.concatenate(parts))
+    whole: cython.longlong[::1] = joined(parts)
     kernels: cython.longlong = len(parts[0]) - 1
     needs: cython.longlong = kernels + 1
     stage_ptr: cython.longlong = needs + len(parts[1])

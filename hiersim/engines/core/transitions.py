@@ -7,14 +7,16 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import array, doubled, loaded
+from hiersim.engines.core.columns import loaded
 from hiersim.engines.core.landmarks import Landmarks
 from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
-    from cython.cimports.hiersim.engines.core.columns import Index, column, frozen, words_in
+    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.columns import Index, array, doubled, frozen, words_in
 else:
-    from hiersim.engines.core.columns import Index, column, frozen, words_in
+    from hiersim.columns import column
+    from hiersim.engines.core.columns import Index, array, doubled, frozen, words_in
 
 NONE = cython.declare(cython.longlong, -1)
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))

@@ -1,0 +1,2 @@
+# What other compiled modules use of columns.py.
+cdef long long[::1] column(long long length, long long value=*)
