@@ -266,8 +266,12 @@ def _derated(rate: int, efficiency: float) -> int:
 
 def _bandwidths(place: Place) -> tuple[int, int]:
     """Achievable (read, write) bytes per second."""
-    both = (place.read_bandwidth, place.write_bandwidth) if place.full_duplex else (place.bandwidth, place.bandwidth)
-    read, write = (_derated(int(rate or UNLIMITED), place.efficiency) for rate in both)
+    if not place.full_duplex:
+        rate = _derated(int(place.bandwidth or UNLIMITED), place.efficiency)
+        return rate, rate
+    read, write = (
+        _derated(int(rate or UNLIMITED), place.efficiency) for rate in (place.read_bandwidth, place.write_bandwidth)
+    )
     return read, write
 
 

@@ -75,8 +75,8 @@ def counted_calls(calls: Counter[str]) -> Iterator[None]:
 
 @cache
 def is_core(file: str) -> bool:
-    """True for sources of the event core, and for what `tests/mutation` puts into them."""
-    return file == "mutant" or Path(file).parent.name == "core"
+    """True for sources of the event core, its columns included, and for what `tests/mutation` puts into them."""
+    return file == "mutant" or Path(file).parent.name == "core" or Path(file).parts[-2:] == ("hiersim", "columns.py")
 
 
 @contextmanager
