@@ -1,6 +1,7 @@
 """The ledger: every tick of the makespan gets exactly one name, for every compute engine.
 
-While an engine works, its ticks are useful, padding or tail, as lowering split them. A gap between two services
+While an engine works, its ticks are useful, padding or tail, as lowering split them; what it is held for beyond them is
+set-up, and dispatch. A gap between two services
 is named after what the tile that ends the gap was doing during it (docs/semantics.md has the table):
 
 - its kernel waited for the host: dispatch; for earlier kernels: dependency, except the time after
@@ -104,6 +105,11 @@ class _History:
                 self.work_end.append(self.end[row])
         self.last_work = self.work_end[-1] if self.work_end else 0
 
+    def computes(self, row: int) -> bool:
+        """Whether the service in `row`, of a unit, is more than set-up."""
+        program, stage = self.program, self.stage[row]
+        return bool(program.stage_useful[stage] + program.stage_padding[stage] + program.stage_tail[stage] > 0)
+
     def services(self, units: frozenset[int]) -> array[int]:
         """Rows of the services of some units, in order of time."""
         resource, grant = np.array(self.resource, np.int64), np.array(self.grant, np.int64)
@@ -158,7 +164,7 @@ class _Book:
             self.ledger[kernel, ledger_column(entry, tier, phase, tiers=self.history.tiers)] += ticks
 
     def work(self, row: int, begin: int, end: int) -> None:
-        """The ticks [begin, end) of the service in `row`, laid out useful, padding, tail."""
+        """The ticks [begin, end) of the service in `row`, laid out useful, padding, tail, set-up."""
         history, program = self.history, self.history.program
         stage, offset = history.stage[row], history.grant[row]
         edge = 0
@@ -169,6 +175,7 @@ class _Book:
         ):
             low, edge = edge, edge + int(column[stage])
             self.add(history.kernel[row], entry, min(end - offset, edge) - max(begin - offset, low))
+        self.add(history.kernel[row], Entry.DISPATCH, end - offset - max(begin - offset, edge))
 
     def gap(self, row: int, begin: int, end: int, phase: LedgerPhase) -> None:
         """The gap [begin, end) that the tile of `row` ended."""
@@ -249,7 +256,8 @@ def _account(ledger: IntArray, history: _History, units: frozenset[int], makespa
     for row in history.services(units):
         kernel, grant, end = history.kernel[row], history.grant[row], history.end[row]
         phase = LedgerPhase.STEADY if kernel in begun else LedgerPhase.FILL
-        begun.add(kernel)
+        if history.computes(row):
+            begun.add(kernel)
         if grant > covered:
             for begin, until, others in history.split_by_work(covered, grant):
                 if others:

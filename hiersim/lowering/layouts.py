@@ -33,10 +33,10 @@ class Layouts(NestMaker):
 
     @cython.cfunc
     def pause(self, ticks: cython.longlong) -> cython.longlong:
-        """A tile that keeps the matrix unit from work."""
+        """A tile of set-up, which keeps the unit from work."""
         self.sheet.clear()
         self.sheet.open_loop(1)
-        self.sheet.add_work(self.cutter.unit, ticks, 0, 0)
+        self.sheet.add_set_up(self.cutter.unit, ticks)
         self.sheet.add_tile(1, self.figures.cores)
         return self.sheet.close_loop()
 
@@ -88,5 +88,5 @@ class Layouts(NestMaker):
         if ticks > 0:
             self.sheet.add_work(self.figures.vector_unit, ticks, 0, 0)
         if pause > 0:
-            self.sheet.add_work(self.cutter.unit, pause, 0, 0)
+            self.sheet.add_set_up(self.cutter.unit, pause)
         return self.sheet.add_tile(count, active)

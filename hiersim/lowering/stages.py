@@ -33,7 +33,8 @@ WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 LEVEL = cython.declare(cython.longlong, LEVEL_FIELDS)
 CELLS = cython.declare(cython.longlong, 8)
 """Per stage: the columns `stage_*` of a `Program`, in their order."""
-WORK_CELLS = cython.declare(cython.longlong, 4)
+WORK_CELLS = cython.declare(cython.longlong, 5)
+"""Per piece of work: the unit, its ticks, and how many of them are useful, tail and padding."""
 LOOPS = cython.declare(cython.longlong, 4)
 TILES = cython.declare(cython.longlong, 9)
 """A nest has at most so many loops and tiles: two loops of two tiles, one more of a straggler, and copies around."""
@@ -155,7 +156,15 @@ class Sheet:
         self.work_cells[first + 1] = ticks
         self.work_cells[first + 2] = min(useful, ticks)
         self.work_cells[first + 3] = min(tail, ticks - min(useful, ticks))
+        self.work_cells[first + 4] = ticks - self.work_cells[first + 2] - self.work_cells[first + 3]
         self.works += 1
+        return 0
+
+    @cython.cfunc
+    def add_set_up(self, unit: cython.longlong, ticks: cython.longlong) -> cython.longlong:
+        """Ticks of the next tile for which one unit is taken and has nothing to compute."""
+        self.add_work(unit, ticks, 0, 0)
+        self.work_cells[self.works * WORK_CELLS - 1] = 0
         return 0
 
     @cython.cfunc
@@ -196,7 +205,7 @@ class Sheet:
                 useful: cython.longlong = self.work_cells[first + 2]
                 tail: cython.longlong = self.work_cells[first + 3]
                 self.cells[cell + 5] = useful
-                self.cells[cell + 6] = ticks - useful - tail
+                self.cells[cell + 6] = self.work_cells[first + 4]
                 self.cells[cell + 7] = tail
         self.works = 0
         return 0

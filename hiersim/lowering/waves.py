@@ -125,7 +125,7 @@ class Waves(Layouts):
         self.step_work(active, end, whole, True, last)
         self.epilogue(active)
         if last and cutter.laid_out:  # the copy of the result is launched
-            self.sheet.add_work(cutter.unit, self.figures.relaunch, 0, 0)
+            self.sheet.add_set_up(cutter.unit, self.figures.relaunch)
         self.sheet.add_tile(1, active)
         return self.sheet.close_loop()
 

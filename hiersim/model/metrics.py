@@ -70,7 +70,7 @@ _DECLARED: Final = (
     ("useful", "ps", "The engine does arithmetic that the model asked for.", "higher"),
     ("padding", "ps", "The engine works on tile edges that are cut off, or a systolic array fills and drains.", "lower"),
     ("tail", "ps", "Share of the work time in which cores idle because the last wave does not fill them.", "lower"),
-    ("dispatch", "ps", "Waiting for the host to launch the kernel, or for the launch to start.", "lower"),
+    ("dispatch", "ps", "Waiting for the host to launch the kernel, for the launch to start, or for the kernel to set itself up.", "lower"),
     ("dependency", "ps", "Waiting for an earlier kernel, or for the other unit of the same cores.", "lower"),
     ("capacity", "ps", "Waiting for a buffer to come free.", "lower"),
     ("bandwidth", "ps", "Waiting for bytes that a tier's port was moving, for this tile or those before it.", "lower"),

@@ -98,7 +98,8 @@ class Program:
     stage_useful: IntArray
     stage_padding: IntArray
     stage_tail: IntArray
-    """(G,) split of a compute stage's ticks; their sum is `stage_ticks`."""
+    """(G,) split of a compute stage's ticks. What they leave of `stage_ticks` is *set-up*: the unit is taken and has
+    nothing to compute, which the ledger calls dispatch."""
 
     free_bytes: IntArray
     """(2, tiers) bytes read and written at ports of unlimited bandwidth and no latency, which have no stages."""

@@ -39,7 +39,7 @@ from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph, Launch
 from hiersim.model.operators import HOST_ONLY, PRODUCED, Flag, Role
 from hiersim.model.program import Access, Program
-from hiersim.model.timeline import ENGINES, StageLog, Timeline
+from hiersim.model.timeline import ENGINES, Entry, StageLog, Timeline
 from hiersim.model.trace import Trace
 from hiersim.provenance import trace_sha256
 from hiersim.testing.strategies import cut_traces, designs, programs, streaming_graphs, streams, traces
@@ -157,6 +157,9 @@ class EngineContract:
             for column, name in enumerate(("stage_useful", "stage_padding", "stage_tail")):
                 wanted = int((getattr(program, name) * counts)[chosen].sum())
                 assert int(timeline.ledger_totals[index, column]) == wanted, (engine, name)
+            work = program.stage_useful + program.stage_padding + program.stage_tail
+            set_up = int(((program.stage_ticks - work) * counts)[chosen].sum())
+            assert int(timeline.ledger_totals[index, Entry.DISPATCH]) >= set_up, engine
 
     @inherited
     @given(st.one_of(programs(), streams()))

@@ -214,7 +214,9 @@ def _tile(
         if resources[resource].tier < 0:
             useful = draw(st.integers(0, ticks))
             padding = draw(st.integers(0, ticks - useful))
-            split = (0, useful, padding, ticks - useful - padding)
+            tail = ticks - useful - padding
+            tail = draw(st.sampled_from((tail, tail, tail // 2)))
+            split = draw(st.sampled_from(((0, useful, padding, tail),) * 3 + ((0, 0, 0, 0),)))
             access = Access.COMPUTE
         else:
             split = (draw(st.integers(0, 100)), 0, 0, 0)

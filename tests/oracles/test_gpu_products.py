@@ -15,6 +15,7 @@ from hiersim.model.constants import Constants
 from hiersim.model.design import Design
 from hiersim.model.operators import DType
 from hiersim.model.trace import Trace
+from hiersim.results import Result
 from hiersim.run import simulate
 from hiersim.units import ceil_div
 
@@ -144,7 +145,19 @@ def test_a_product_of_a_library_shows_what_it_takes_whatever_its_size(threads: i
     """Cycles before its first block, where cores run threads; at 1 GHz a cycle is 1000 ticks."""
     design = gpu(compute__matrix={"tile": [8, 8, 8], "peak": PEAK}, compute__threads=threads)
     trace = matmul(64, 64, 64, tmp_path)
-    least, most = (
-        simulate(trace, design.replace({"constants.prologue": cycles})).makespan for cycles in (1, 1831)
-    )  # fmt: skip
-    assert most - least == (0 if threads is None else 1_830_000)
+    least, most = (simulate(trace, design.replace({"constants.prologue": cycles})) for cycles in (1, 1831))
+    added = 0 if threads is None else 1_830_000
+    assert most.makespan - least.makespan == added
+    for engine in ("matrix", "cores"):  # nothing is computed meanwhile
+        before, after = (named(result, engine) for result in (least, most))
+        assert after.pop("dispatch", 0) - before.pop("dispatch", 0) == added
+        assert after == before
+
+
+def named(result: Result, engine: str) -> dict[str, int]:
+    """Ticks of one engine by name."""
+    found: dict[str, int] = {}
+    for row in result.ledger:
+        if row.engine == engine:
+            found[row.entry] = found.get(row.entry, 0) + row.ticks
+    return found

@@ -11,6 +11,7 @@ cdef class Book(State):
     ) except -1
     cdef long long account_alike(self, long long engine, long long kernel, long long stage, long long end) noexcept
     cdef long long labour(self, long long row, long long stage, long long begin, long long end) noexcept
+    cdef long long progress(self, long long stage) noexcept
     cdef long long gap(self, long long engine, long long slot, long long begin, long long phase) except -1
     cdef long long dependency(self, long long engine, long long kernel, long long begin, long long worked) noexcept
     cdef long long describe(

@@ -28,6 +28,9 @@ DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
 PHASES = cython.declare(cython.longlong, len(LedgerPhase))
 CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+SET_UP = cython.declare(cython.longlong, 1)
+COMPUTED = cython.declare(cython.longlong, 2)
+"""How far an engine has `begun` with a kernel; 0 is not at all."""
 BROKEN = cython.declare(cython.longlong, 2)
 """Of `tracing`: see drift.py."""
 
@@ -97,10 +100,10 @@ class Book(State):
     ) -> cython.longlong:  # fmt: skip
         """One engine's part of a service that begins now."""
         flag: cython.longlong = kernel * self.wide * N_ENGINES + engine
-        phase: cython.longlong = STEADY if self.begun[flag] else FILL
+        phase: cython.longlong = STEADY if self.begun[flag] == COMPUTED else FILL
         begin: cython.longlong = self.covered[engine]
         row: cython.longlong = self.row(kernel) + engine * self.columns
-        self.begun[flag] = 1
+        self.begun[flag] = max(self.begun[flag], self.progress(stage))
         if self.now > begin:
             self.gap(engine, slot, begin, phase)
             begin = self.now
@@ -119,7 +122,8 @@ class Book(State):
         """The part of an engine whose gap is that of the cores, which has just been described."""
         row: cython.longlong = self.row(kernel) + engine * self.columns
         index: cython.longlong
-        self.begun[kernel * self.wide * N_ENGINES + engine] = 1
+        flag: cython.longlong = kernel * self.wide * N_ENGINES + engine
+        self.begun[flag] = max(self.begun[flag], self.progress(stage))
         if self.now > self.covered[engine]:
             for index in range(self.pieces):
                 self.book[row + self.piece_column[index]] += self.piece_end[index] - self.piece_begin[index]
@@ -133,13 +137,22 @@ class Book(State):
     def labour(
         self, row: cython.longlong, stage: cython.longlong, begin: cython.longlong, end: cython.longlong
     ) -> cython.longlong:
-        """The ticks [begin, end) of a service, laid out useful, padding, tail."""
+        """The ticks [begin, end) of a service, laid out useful, padding, tail, set-up."""
         low: cython.longlong = self.useful[stage]
         high: cython.longlong = low + self.padding[stage]
+        edge: cython.longlong = high + self.tail[stage]
         self.book[row + USEFUL] += max(min(end, low) - begin, 0)
         self.book[row + PADDING] += max(min(end, high) - max(begin, low), 0)
-        self.book[row + TAIL] += max(end - max(begin, high), 0)
+        self.book[row + TAIL] += max(min(end, edge) - max(begin, high), 0)
+        self.book[row + DISPATCH] += max(end - max(begin, edge), 0)
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def progress(self, stage: cython.longlong) -> cython.longlong:
+        """How far a unit that serves the stage has got with the kernel."""
+        return COMPUTED if self.useful[stage] + self.padding[stage] + self.tail[stage] > 0 else SET_UP
 
     @cython.final
     @cython.cfunc

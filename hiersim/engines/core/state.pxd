@@ -4,7 +4,7 @@ cdef class State:
     cdef long long resources, tiers, columns, row_size, longest
     cdef long long[::1] port_tier, unit_engine, depth, buffer_tier, total, nest, loop_ptr, loop_repeat, body_ptr
     cdef long long[::1] body_count, body_tile, type_nest, stage_ptr, release, complete, resource, ticks, latency
-    cdef long long[::1] useful, padding, fair, marks
+    cdef long long[::1] useful, padding, tail, fair, marks
     # the resource at which all tiles of a nest wait in line from the start of their kernel; NONE where they do not
     cdef long long[::1] line
     # the columns of the program one after the other, and how much of them has its own name

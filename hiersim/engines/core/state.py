@@ -31,7 +31,7 @@ nest wait in line."""
 PROGRAM_COLUMNS: Final = (
     "nest", "depth", "buffer_tier", "loop_ptr", "loop_repeat", "body_ptr", "body_count", "body_tile", "stage_ptr",
     "release_stage", "complete_stage", "stage_resource", "stage_ticks", "stage_latency", "stage_useful",
-    "stage_padding",
+    "stage_padding", "stage_tail",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class State:
         self.body_count, self.body_tile, self.stage_ptr = self.part(sizes[6]), self.part(sizes[7]), self.part(sizes[8])
         self.release, self.complete = self.part(sizes[9]), self.part(sizes[10])
         self.resource, self.ticks, self.latency = self.part(sizes[11]), self.part(sizes[12]), self.part(sizes[13])
-        self.useful, self.padding = self.part(sizes[14]), self.part(sizes[15])
+        self.useful, self.padding, self.tail = self.part(sizes[14]), self.part(sizes[15]), self.part(sizes[16])
         self.total, self.type_nest = column(len(self.depth)), column(len(self.release))
         self.marks = column(len(self.resource))
         self.count_tiles()
