@@ -28,7 +28,7 @@ cdef class Blocks:
     # the shape: what `tiling` makes of it
     cdef readonly long long unit, blocks, steps, inner, step_size, padded, flops_per_inner, core_rate, useful_ticks
     cdef readonly long long step_bytes, near_loads, extra_near, partial_bytes, inner_vector
-    cdef readonly long long padded_vector, stages
+    cdef readonly long long padded_vector, stages, second
     cdef long long[::1] far_loads, extra_far
 
     cdef long long step_ticks(self, long long length, bint ends, bint last)

@@ -80,7 +80,8 @@ class Blocks:
     per cycle where the unit is systolic, on a block of `block_m` × `block_n`; `useful_ticks` those of all cores for the
     useful FLOPs alone. `step_bytes` are loaded by one core per step, beside `kept_bytes` that stay from block to block;
     `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads (bias
-    and residual). `partial_bytes` are partial sums stored by a split inner dimension, `inner_vector` the ticks of one
+    and residual). `partial_bytes` are partial sums stored by a split inner dimension, which a second launch adds up where
+    `second` says what passes until it has them, in ticks, after the last block; `inner_vector` the ticks of one
     core for the vector work inside the steps (softmax), `padded_vector` those that it takes when rows and steps are
     filled up; `stages` steps of a block are under way at a time, 0 as the machine has them. Blocks that are `paged`
     find their keys by a table. Where products are blocked for the nearest shared tier, `held_rows` × `held_columns`
@@ -108,7 +109,7 @@ class Blocks:
         self.kv_in_use = self.kv_again = 0
         self.unit = self.core_rate = self.useful_ticks = self.flops_per_inner = self.padded = 0
         self.longest_inner, self.in_turn, self.paged = 0, False, False
-        self.stages = self.padded_vector = 0
+        self.stages = self.padded_vector = self.second = 0
         self.blocks = self.steps = self.inner = self.step_size = self.step_bytes = 0
         self.near_loads = self.extra_near = self.partial_bytes = self.inner_vector = 0
 

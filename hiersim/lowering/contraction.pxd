@@ -7,6 +7,7 @@ cdef class Cutter(AttentionBlocks):
     cdef long long measure_demand(self, long long dtype)
     cdef long long take_product(self, long long type_)
     cdef long long cut_product(self)
+    cdef long long second_launch(self)
     cdef long long measure_width(self, bint convolution)
     cdef long long keep_panel(self)
     cdef long long count_extras(self)

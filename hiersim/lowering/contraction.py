@@ -23,7 +23,10 @@ if cython.compiled:
     from cython.cimports.hiersim.lowering.rounding import ceil_div
     from cython.cimports.hiersim.lowering.tile_choice import common
     from cython.cimports.hiersim.lowering.work import KernelClasses
+    from cython.cimports.libc.math import floor
 else:
+    from math import floor
+
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div
     from hiersim.lowering.tile_choice import common
@@ -58,7 +61,7 @@ class Cutter(AttentionBlocks):
         self.partial_bytes = self.inner_vector = self.kept = self.kept_bytes = self.set_up = 0
         self.gathered = self.laid_out = self.direct = self.in_turn = self.paged = False
         self.longest_inner, self.panels, self.held_rows = 0, 1, 0
-        self.stages = self.padded_vector = 0
+        self.stages = self.padded_vector = self.second = 0
         self.dtype = self.classes.type_dtype[self.work.anchor]
         self.element = self.classes.type_element[self.work.anchor]
         self.unit = self.figures.unit(self.dtype)
@@ -118,6 +121,7 @@ class Cutter(AttentionBlocks):
         on_threads: cython.bint = self.figures.threads > 0 and self.figures.scratchpad == 0 and not self.systolic
         if on_threads and not self.gathered and not self.direct:
             self.set_up = self.figures.prologue
+            self.second = self.second_launch()
         on_matrix: cython.bint = self.unit == self.figures.matrix_unit
         self.asynchronous = on_matrix and self.figures.asynchronous > 0 and self.access_rate == 0
         self.exposed = self.figures.scratchpad == 0 and not self.systolic and not self.asynchronous
@@ -125,6 +129,8 @@ class Cutter(AttentionBlocks):
         self.choose()
         if self.classes.type_kind[anchor] != CONV:
             self.block_for_shared()
+        if self.split == 1:
+            self.second = 0
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
         columns: cython.longlong = ceil_div(self.n, self.tile_n)
         self.inner = ceil_div(self.k, self.split * self.panels)
@@ -154,6 +160,12 @@ class Cutter(AttentionBlocks):
         self.partial_bytes = self.partials()
         self.count_extras()
         return self.count_far_loads()
+
+    @cython.cfunc
+    def second_launch(self) -> cython.longlong:
+        """Ticks until a kernel that adds up partial sums has them: they arrive, it starts, loads, and exchanges sums."""
+        waiting: cython.double = (1.0 + self.figures.dependent_load) * float(self.figures.latency(0))
+        return total(self.figures.relaunch, total(self.figures.exchange, cython.cast(cython.longlong, floor(waiting + 0.5))))
 
     @cython.cfunc
     def measure_width(self, convolution: cython.bint) -> cython.longlong:

@@ -412,7 +412,7 @@ class TileChoice(Blocks):
             seconds = max(seconds, far * cores / float(active))
         if split > 1:
             sums: cython.double = float(self.batch * self.m * self.n) * float(2 * ACCUMULATOR_BYTES * split)
-            seconds += figures.read_time(0, sums, float(active))
+            seconds += figures.read_time(0, sums, float(active)) + float(self.second) / float(SECOND)
         return seconds
 
     @cython.cfunc

@@ -123,6 +123,8 @@ class Waves(Layouts):
         else:
             self.part(active, end, whole, waves)
         self.step_work(active, end, whole, True, last)
+        if last and cutter.second > 0:
+            self.sheet.add_set_up(cutter.unit, cutter.second)
         self.epilogue(active)
         if last and cutter.laid_out:  # the copy of the result is launched
             self.sheet.add_set_up(cutter.unit, self.figures.relaunch)

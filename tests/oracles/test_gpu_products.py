@@ -154,6 +154,24 @@ def test_a_product_of_a_library_shows_what_it_takes_whatever_its_size(threads: i
         assert after == before
 
 
+@pytest.mark.parametrize(("k", "splits"), [(4096, True), (64, False)])
+@pytest.mark.parametrize("threads", [None, 1024])
+def test_partial_sums_are_added_up_by_a_launch_of_its_own(
+    k: int, splits: bool, threads: int | None, tmp_path: Path
+) -> None:
+    """It takes start-up, gap, exchange and waits for the nearest tier, where a library splits the inner dimension."""
+    waits = {"start_up": "1 us", "exchange": "500 ns", "threads": threads}
+    design = gpu(**{f"compute__{name}": value for name, value in waits.items()}, memory__dram__latency="100 ns")
+    trace = matmul(8, 8, k, tmp_path)
+    assert (shape(trace, design)["split"] > 1) == splits
+    before = simulate(trace, design)
+    changes = {"compute.start_up": "1.1 us", "compute.exchange": "530 ns", "constants.dependent_load": 2.2}
+    more = 0 if threads is None or not splits else 100_000 + 30_000 + 100_000
+    slower = simulate(trace, design.replace(changes))
+    assert slower.makespan - before.makespan == more + 100_000  # the kernel starts up in any case
+    assert named(slower, "cores")["dispatch"] - named(before, "cores")["dispatch"] == more + 100_000
+
+
 def named(result: Result, engine: str) -> dict[str, int]:
     """Ticks of one engine by name."""
     found: dict[str, int] = {}
