@@ -79,14 +79,17 @@ class Layouts(NestMaker):
         last: cython.bint,
         pause: cython.longlong,
     ) -> cython.longlong:
-        """One of `LAYOUT_TILES` equal parts of such a copy, or the last with the remainder."""
+        """One of `LAYOUT_TILES` equal parts of such a copy, or the last with the remainder.
+
+        It holds the product's unit, since launches follow one another: the blocks of one do not begin before the
+        last one's are done.
+        """
         level: cython.longlong
         for level in range(self.levels):
             self.sheet.reads[level] = self.part_of(self.loads[level], LAYOUT_TILES, last)
             self.sheet.writes[level] = self.part_of(self.stores[level], LAYOUT_TILES, last)
         ticks: cython.longlong = self.part_of(self.cutter.square_ticks(squares, active), LAYOUT_TILES, last)
-        if ticks > 0:
-            self.sheet.add_work(self.figures.vector_unit, ticks, 0, 0)
-        if pause > 0:
-            self.sheet.add_set_up(self.cutter.unit, pause)
+        if ticks > 0 or pause > 0:
+            self.sheet.add_work(self.cutter.unit, ticks, 0, 0)
+            self.sheet.add_waiting(pause)
         return self.sheet.add_tile(count, active)

@@ -22,6 +22,7 @@ cdef class Sheet:
     cdef long long close_loop(self)
     cdef long long add_work(self, long long unit, long long ticks, long long useful, long long tail)
     cdef long long add_set_up(self, long long unit, long long ticks)
+    cdef long long add_waiting(self, long long ticks)
     cdef long long add_tile(self, long long count, long long active)
     cdef long long compute(self)
     cdef long long move(self, long long level, long long access, long long size, long long active)

@@ -163,8 +163,13 @@ class Sheet:
     @cython.cfunc
     def add_set_up(self, unit: cython.longlong, ticks: cython.longlong) -> cython.longlong:
         """Ticks of the next tile for which one unit is taken and has nothing to compute."""
-        self.add_work(unit, ticks, 0, 0)
-        self.work_cells[self.works * WORK_CELLS - 1] = 0
+        self.add_work(unit, 0, 0, 0)
+        return self.add_waiting(ticks)
+
+    @cython.cfunc
+    def add_waiting(self, ticks: cython.longlong) -> cython.longlong:
+        """… and set-up that follows the last piece of work, on its unit."""
+        self.work_cells[(self.works - 1) * WORK_CELLS + 1] += ticks
         return 0
 
     @cython.cfunc

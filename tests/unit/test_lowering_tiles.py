@@ -21,7 +21,7 @@ from hiersim.lowering.workload import prepare
 from hiersim.model.design import Design
 from hiersim.model.kernels import KernelGraph
 from hiersim.model.operators import DType, Kind
-from hiersim.units import UNLIMITED, Ticks
+from hiersim.units import UNLIMITED, Factor, Ticks
 
 DTYPES = (DType.FP32, DType.BF16)
 
@@ -166,5 +166,8 @@ def faster(design: Design, factor: int) -> Design:
         rates = {key: rate * factor if rate and rate < UNLIMITED else rate for key, rate in rates.items()}
         memory.append(dataclasses.replace(tier, **rates, latency=Ticks(LATENCY // factor), **whole))
     load = design.compute.load_bandwidth
-    compute = dataclasses.replace(design.compute, load_bandwidth=load if load >= UNLIMITED else load * factor)
-    return dataclasses.replace(design, compute=compute, memory=tuple(memory))
+    waits = dict.fromkeys(("start_up", "exchange"), Ticks(LATENCY // factor))
+    compute = dataclasses.replace(design.compute, load_bandwidth=load if load >= UNLIMITED else load * factor, **waits)
+    host = dataclasses.replace(design.host, start=Ticks(LATENCY // factor))
+    loads = dataclasses.replace(design.constants, dependent_load=Factor(1.0))
+    return dataclasses.replace(design, compute=compute, memory=tuple(memory), host=host, constants=loads)
