@@ -80,8 +80,8 @@ class Blocks:
     per cycle where the unit is systolic, on a block of `block_m` × `block_n`; `useful_ticks` those of all cores for the
     useful FLOPs alone. `step_bytes` are loaded by one core per step, beside `kept_bytes` that stay from block to block;
     `near_loads` and `far_loads` (levels,) are the operands', `extra_near` and `extra_far` what the epilogue reads (bias
-    and residual). `partial_bytes` are partial sums stored by a split inner dimension, which a second launch adds up where
-    `second` says what passes until it has them, in ticks, after the last block; `inner_vector` the ticks of one
+    and residual). `partial_bytes` are partial sums stored by a split inner dimension; where a second launch adds them
+    up, `second` are the ticks from the last block until it has them; `inner_vector` the ticks of one
     core for the vector work inside the steps (softmax), `padded_vector` those that it takes when rows and steps are
     filled up; `stages` steps of a block are under way at a time, 0 as the machine has them. Blocks that are `paged`
     find their keys by a table. Where products are blocked for the nearest shared tier, `held_rows` × `held_columns`

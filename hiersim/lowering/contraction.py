@@ -163,9 +163,10 @@ class Cutter(AttentionBlocks):
 
     @cython.cfunc
     def second_launch(self) -> cython.longlong:
-        """Ticks until a kernel that adds up partial sums has them: they arrive, it starts, loads, and exchanges sums."""
+        """Ticks until a kernel that adds up partial sums has done so: they arrive, it starts, loads and exchanges."""
         waiting: cython.double = (1.0 + self.figures.dependent_load) * float(self.figures.latency(0))
-        return total(self.figures.relaunch, total(self.figures.exchange, cython.cast(cython.longlong, floor(waiting + 0.5))))
+        fixed: cython.longlong = total(self.figures.relaunch, self.figures.exchange)
+        return total(fixed, cython.cast(cython.longlong, floor(waiting + 0.5)))
 
     @cython.cfunc
     def measure_width(self, convolution: cython.bint) -> cython.longlong:
