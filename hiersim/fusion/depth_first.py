@@ -117,7 +117,7 @@ class Growth:
         found: Slide | None = None
         size, axes = first.size + second.size, common(first.axes, second.axes)
         if size <= MOST and axes:
-            plan = self.chains.plan(sorted([*members.get(one, [one]), *members.get(other, [other])]), axes)
+            plan = self.chains.best(sorted([*members.get(one, [one]), *members.get(other, [other])]), axes)
             if plan is not None:
                 found = Slide(number=self._number(), size=size, axes=axes, plan=plan)
         self._pairs[key] = found

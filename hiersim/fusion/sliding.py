@@ -82,6 +82,10 @@ class Sliding:
         found: dict[Axis, Window] = self._found[self._class[row]]
         return found
 
+    def by_class(self) -> list[dict[Axis, Window]]:
+        """`windows` of the operators of each class."""
+        return self._found
+
     def places(self) -> tuple[BoolArray, BoolArray]:
         """Of each class, by place among the reads, whether it slides along some axis; and whether the class slides."""
         most = 1 + max((place for found in self._found for at in found.values() for place in at.sliding), default=0)

@@ -7,12 +7,14 @@ from typing import Final
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
+from hiersim.fusion.group_maker import GroupMaker
 from hiersim.fusion.patterns import classes, distinct_pairs, sequences
 from hiersim.fusion.regions import segments
 from hiersim.fusion.room import room
 from hiersim.fusion.sliding import Axis, Sliding
+from hiersim.fusion.sliding_group import Group
 from hiersim.fusion.traits import traits, whole_results
-from hiersim.fusion.windows import Group, Member, Plan, plan, ratios
+from hiersim.fusion.windows import Plan, plan
 from hiersim.model.design import Design
 from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, DType, IntArray
@@ -33,35 +35,23 @@ class Chains:
         home = design.home
         self.bandwidth = float(home.bandwidth or home.read_bandwidth or UNLIMITED) * home.efficiency
         self.segment: list[int] = segments(graph).tolist()
-        seconds, outside = _seconds(graph, design), _outside(graph)
-        self.work: list[float] = seconds.tolist()
-        self.outside: list[bool] = outside.tolist()
+        seconds, outside, source = _seconds(graph, design), _outside(graph), _sources(graph, self.links)
         self.storage: list[int] = graph.tensors.tensor_storage.tolist()
-        self.bytes: list[int] = graph.tensors.tensor_bytes.tolist()
         self.read_ptr, self.reads = graph.reads.ptr.tolist(), graph.reads.tensor.tolist()
-        self.write_ptr, self.writes = graph.writes.ptr.tolist(), graph.writes.tensor.tolist()
-        source = _sources(graph, self.links)
-        self.source: list[int] = source.tolist()
         makers = np.searchsorted(self.links.access, np.arange(len(source) + 1))
-        self._maker_ptr, self._makers = makers.tolist(), self.links.source.tolist()
         first, second = distinct_pairs(self.links.source, self.links.target, len(graph.operators))
         users = np.searchsorted(first, np.arange(len(graph.operators) + 1))
-        self._user_ptr, self._users = users.tolist(), second.tolist()
+        self._user_ptr, self._users = users.tolist(), second
         self.kind: list[int] = self._kinds(source, makers, users, second, outside, seconds).tolist()
+        self._maker = GroupMaker(
+            graph, self.sliding, source, (makers, self.links.source), (users, second), outside, seconds
+        )
+        self._group = Group()
         self._plans: dict[tuple[object, ...], Plan | None] = {}
-
-    def result(self, row: int) -> int:
-        """The tensor that an operator hands on: the first that it writes."""
-        return int(self.writes[self.write_ptr[row]])
-
-    def makers(self, place: int) -> list[int]:
-        """All operators whose writes a read may see."""
-        found: list[int] = self._makers[self._maker_ptr[place] : self._maker_ptr[place + 1]]
-        return found
 
     def users(self, row: int) -> list[int]:
         """The readers of an operator's results."""
-        found: list[int] = self._users[self._user_ptr[row] : self._user_ptr[row + 1]]
+        found: list[int] = self._users[self._user_ptr[row] : self._user_ptr[row + 1]].tolist()
         return found
 
     def axes(self, rows: list[int]) -> tuple[Axis, ...]:
@@ -98,66 +88,24 @@ class Chains:
 
     def group(self, rows: list[int], axis: Axis) -> Group | None:
         """Some operators, in issue order, along an axis; None where one needs whole what another makes."""
-        number: dict[tuple[str, int], int] = {}
-        length, width, row_bytes, members = list[int](), list[int](), list[int](), list[Member]()
-        inside, whole = set(rows), set[int]()
-
-        def value(key: tuple[str, int], sides: tuple[int, int], tensor: int, units: int) -> int:
-            if key not in number:
-                number[key] = len(length)
-                length.append(sides[0])
-                width.append(sides[1])
-                row_bytes.append(-(-self.bytes[tensor] // (units * sides[0])))
-            return number[key]
-
-        for row in rows:
-            window = self.sliding.windows(row)[axis]
-            sources, held = [], 0
-            for place in range(self.read_ptr[row], self.read_ptr[row + 1]):
-                tensor, maker = self.reads[place], self.source[place]
-                slides = place - self.read_ptr[row] in window.sliding
-                if not (slides and maker in inside) and not inside.isdisjoint(self.makers(place)):
-                    return None
-                if slides:
-                    key = ("made", maker) if maker in inside else ("read", self.storage[tensor])
-                    sources.append(value(key, (window.before, window.width_before), tensor, window.units))
-                elif self.storage[tensor] not in whole:
-                    whole.add(self.storage[tensor])
-                    held += self.bytes[tensor]
-            made = value(("made", row), (window.length, window.width), self.result(row), window.units)
-            users = self.users(row)
-            leaves = self.outside[row] or not users or any(user not in inside for user in users)
-            members.append(
-                Member(
-                    window=window,
-                    sources=tuple(dict.fromkeys(sources)),
-                    value=made,
-                    held=held,
-                    leaves=leaves,
-                    work=self.work[row],
-                )
-            )
-        ratio = ratios(members, len(length))
-        if ratio is None:
-            return None
-        return Group(axis=axis, members=members, row_bytes=row_bytes, length=length, width=width, ratio=ratio)
+        group = Group()
+        return group if self._maker.make(rows, axis, group) else None
 
     def plan(self, rows: list[int], axes: tuple[Axis, ...] | None = None) -> Plan | None:
         """The plan of some operators that takes fewest windows, of equal ones that needs fewest bytes."""
         begin, kind = rows[0], self.kind
         key = (self.axes(rows) if axes is None else axes, tuple([(row - begin, kind[row]) for row in rows]))
         if key not in self._plans:
-            self._plans[key] = self._best(rows, key[0])
+            self._plans[key] = self.best(rows, key[0])
         return self._plans[key]
 
-    def _best(self, rows: list[int], axes: tuple[Axis, ...]) -> Plan | None:
-        """`plan`, worked out."""
+    def best(self, rows: list[int], axes: tuple[Axis, ...]) -> Plan | None:
+        """`plan`, worked out: for those who ask about a group once."""
         best: Plan | None = None
         for axis in axes:
-            group = self.group(rows, axis)
-            if group is None:
+            if not self._maker.make(rows, axis, self._group):
                 continue
-            found = plan(group, self.room, self.bandwidth)
+            found = plan(self._group, self.room, self.bandwidth)
             if found is not None and (best is None or _order(found) < _order(best)):
                 best = found
         return best

@@ -20,8 +20,9 @@ from hiersim.fusion.reasons import Reason
 from hiersim.fusion.room import room
 from hiersim.fusion.sliding import Window
 from hiersim.fusion.sliding_chains import Chains
+from hiersim.fusion.sliding_group import Group, Member, group_of
 from hiersim.fusion.why import why_not
-from hiersim.fusion.windows import Group, Member, Plan, ratios
+from hiersim.fusion.windows import Plan
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace
 from hiersim.testing.contracts import asked_bytes, check_policy
@@ -132,8 +133,8 @@ def test_two_convolutions_compute_again_what_tiles_share(tmp_path: Path) -> None
     for windows in (1, 2, 4, 8, 16, 32):
         points = (SIDE + 2 * (windows - 1)) ** 2 - SIDE**2
         assert group.extra(windows) == (points, 0) == (computed_again(windows, 1), 0)
-        assert group.needs(windows, again=False) == kept(windows)
-        assert group.needs(windows, again=True) == again(windows)
+        assert group.needs(windows, False) == kept(windows)
+        assert group.needs(windows, True) == again(windows)
 
 
 FIVE = (5, 1)
@@ -225,7 +226,7 @@ def test_an_mlp_whose_weights_do_not_fit_stays_apart(tmp_path: Path) -> None:
 
 
 @st.composite
-def chains(draw: st.DrawFn) -> tuple[Group, int]:
+def chains(draw: st.DrawFn) -> tuple[Group, list[Member], int]:
     """Chains of taps and strides over one image, perhaps with a skip connection, and a number of windows."""
     lengths = [draw(st.integers(6, 40))]
     members = list[Member]()
@@ -245,12 +246,9 @@ def chains(draw: st.DrawFn) -> tuple[Group, int]:
         skip = (len(lengths) - 1, draw(st.sampled_from(equal)))
         members.append(Member(window=window, sources=skip, value=len(lengths), held=0, leaves=True, work=1.0))
         lengths.append(lengths[-1])
-    found = ratios(members, len(lengths))
-    assert found is not None
-    group = Group(
-        axis=("image", 1), members=members, row_bytes=[1] * len(lengths), length=lengths, width=lengths, ratio=found
-    )
-    return group, draw(st.integers(1, max(lengths)))
+    group = group_of(("image", 1), members, [1] * len(lengths), lengths, lengths)
+    assert group is not None
+    return group, members, draw(st.integers(1, max(lengths)))
 
 
 def taps_of(window: Window, row: int) -> set[int]:
@@ -261,51 +259,52 @@ def taps_of(window: Window, row: int) -> set[int]:
 
 @settings(max_examples=60)
 @given(chains())
-def test_tiles_compute_again_what_playing_them_computes(case: tuple[Group, int]) -> None:
+def test_tiles_compute_again_what_playing_them_computes(case: tuple[Group, list[Member], int]) -> None:
     """Row by row: all that a window's results need, with nothing kept from the windows before."""
-    group, windows = case
-    total, step = [0] * len(group.length), group.steps(windows, group.length)
+    group, members, windows = case
+    lengths, step = group.lengths(), group.steps(windows)
+    total = [0] * len(lengths)
     for window in range(windows):
         needed = [
             set(range(window * step[value], min((window + 1) * step[value], length)))
-            for value, length in enumerate(group.length)
+            for value, length in enumerate(lengths)
         ]
-        for member in reversed(group.members):
+        for member in reversed(members):
             for source in member.sources:
                 needed[source] |= {tap for row in needed[member.value] for tap in taps_of(member.window, row)}
         for value, rows in enumerate(needed):
             total[value] += max(rows) - min(rows) + 1 if rows else 0
-    made = [member.value for member in group.members]
-    computed = group.computed(windows, group.length)
+    made = [member.value for member in members]
+    computed = group.computed(windows)
     assert [computed[value] for value in made] == [total[value] for value in made]
 
 
 @settings(max_examples=60)
 @given(chains())
-def test_halos_hold_all_that_later_windows_still_need(case: tuple[Group, int]) -> None:
+def test_halos_hold_all_that_later_windows_still_need(case: tuple[Group, list[Member], int]) -> None:
     """Played with the fewest rows: each window makes what its results lack, and drops what no later one reads.
 
     The first window, before any result, makes the rows that the taps look ahead; it may go in smaller pieces.
     """
-    group, windows = case
-    step, halos = group.steps(windows, group.length), group.halos(windows)
-    done, stay = ([set[int]() for _ in group.length] for _ in range(2))
-    last = group.members[-1].value
+    group, members, windows = case
+    lengths, step, halos = group.lengths(), group.steps(windows), group.halos(windows)
+    done, stay = ([set[int]() for _ in lengths] for _ in range(2))
+    last = members[-1].value
     for window in range(windows):
-        wanted = [set[int]() for _ in group.length]
-        wanted[last] = set(range(window * step[last], min((window + 1) * step[last], group.length[last])))
-        for member in reversed(group.members):
+        wanted = [set[int]() for _ in lengths]
+        wanted[last] = set(range(window * step[last], min((window + 1) * step[last], lengths[last])))
+        for member in reversed(members):
             for source in member.sources:
                 wanted[source] |= {
                     tap for row in wanted[member.value] - done[member.value] for tap in taps_of(member.window, row)
                 }
         for value, rows in enumerate(wanted):
-            users = [member for member in group.members if value in member.sources]
+            users = [member for member in members if value in member.sources]
             if users and window:
                 assert len(stay[value]) + len(rows - done[value]) <= halos[value] + step[value]
             done[value] |= rows
         for value, rows in enumerate(done):
-            users = [member for member in group.members if value in member.sources]
+            users = [member for member in members if value in member.sources]
             later = [
                 taps_of(member.window, row)
                 for member in users
@@ -350,7 +349,7 @@ def test_the_first_layers_of_vgg_move_what_the_fused_layer_accelerator_moves(tmp
     assert (asked_bytes(fused) - filters) / 2**20 == pytest.approx(3.6, rel=0.02)
     group = Chains(trace.graph, design).group(list(range(7)), ("image", 1))
     assert group is not None
-    halos = zip(group.halos(56), group.row_bytes, strict=True)
+    halos = zip(group.halos(56), group.bytes_of_rows(), strict=True)
     assert sum(rows * size for rows, size in halos) == pytest.approx(362e3, rel=0.05)
 
 
@@ -384,13 +383,14 @@ def test_a_kernel_that_goes_window_by_window_says_how(policy: str, keep: bool, t
 
 def test_residual_inputs_stay_until_they_are_added(tmp_path: Path) -> None:
     """A block of two convolutions around a skip: four rows of the input wait, two ahead and two behind."""
-    group = Chains(convolutions(tmp_path).graph, with_room(kept(1))).group([0, 1], ("image", IMAGES))
-    assert group is not None
-    window = Window(length=SIDE, units=IMAGES, sliding=(0, 1), before=SIDE)
-    add = Member(window=window, sources=(2, 0), value=3, held=0, leaves=True, work=0.0)
-    skip = Group(
-        axis=group.axis, members=[*group.members, add], row_bytes=[*group.row_bytes, ROW], length=[SIDE] * 4,
-        width=[SIDE] * 4, ratio=[1] * 4,
-    )  # fmt: skip
+    taps = Window(length=SIDE, units=IMAGES, taps=3, padding=1, sliding=(0,), before=SIDE)
+    same = Window(length=SIDE, units=IMAGES, sliding=(0, 1), before=SIDE)
+    members = [
+        Member(window=taps, sources=(place,), value=place + 1, held=WEIGHT, leaves=False, work=0.0)
+        for place in range(2)
+    ]
+    members.append(Member(window=same, sources=(2, 0), value=3, held=0, leaves=True, work=0.0))
+    skip = group_of(("image", IMAGES), members, [ROW] * 4, [SIDE] * 4, [SIDE] * 4)
+    assert skip is not None
     assert skip.halos(4) == [2, 2, 0, 0]
-    assert skip.needs(4, again=False) == 2 * WEIGHT + (2 + 2) * ROW + 3 * step_of(4) * ROW
+    assert skip.needs(4, False) == 2 * WEIGHT + (2 + 2) * ROW + 3 * step_of(4) * ROW
