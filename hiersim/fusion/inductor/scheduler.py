@@ -55,7 +55,7 @@ class Scheduler:
         """Operator → buffer that stores its result."""
         count = len(alone)
         self._members: dict[int, list[int]] = {}
-        """Buffers of each group that has several, by its name."""
+        """Buffers of each group that has several, by its name; in no order."""
         self._buffers, self._first, self._last = [1] * count, list(range(count)), list(range(count))
         self._points, self._inner = alone.points.tolist(), alone.inner.tolist()
         self._split: list[bool] = alone.split.tolist()
@@ -192,13 +192,15 @@ class Scheduler:
         return Reason.DISTANCE if _distance(first, second) > self.rules.max_distance else None
 
     def _merge(self, one: int, other: int) -> int:
-        members = [*self._members.get(one, (one,)), *self._members.get(other, (other,))]
+        members, fewer = self._members.pop(one, None) or [one], self._members.pop(other, None) or [other]
+        if len(members) < len(fewer):
+            members, fewer = fewer, members
+        members += fewer
         if self._groups:
             self._groups.pop(one, None)
             self._groups.pop(other, None)
         reduces = one if self._inner[one] > 1 else other
         name = self.contraction.merge(one, other)
-        self._members.pop(one + other - name, None)
         self._members[name] = members
         self._buffers[name] = self._buffers[one] + self._buffers[other]
         self._points[name], self._inner[name], self._split[name] = self._shape(reduces)
