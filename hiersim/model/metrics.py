@@ -385,7 +385,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "error band": "error_band",
         "speed-up": "speedup",
         "stalled": "stall_fraction",
-        "host dispatch": "dispatch",
+        "launch and set-up": "dispatch",
         "matrix unit": "utilization",
         "vector unit": "utilization",
         "traffic": "traffic_bytes",

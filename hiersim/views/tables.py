@@ -73,9 +73,9 @@ def stall_keys(results: Sequence[Result]) -> list[tuple[str, str | None]]:
 
 
 def cause(key: tuple[str, str | None]) -> str:
-    """A waiting entry in words: `hbm bandwidth`, `host dispatch`."""
+    """A waiting entry in words: `hbm bandwidth`, `launch and set-up`."""
     entry, tier = key
-    name = "host dispatch" if entry == "dispatch" else entry
+    name = "launch and set-up" if entry == "dispatch" else entry
     return f"{tier} {name}" if tier else name
 
 

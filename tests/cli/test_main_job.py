@@ -126,9 +126,9 @@ def test_tables_print_the_ledger_as_a_sum(hiersim: Any) -> None:
     done = hiersim("run", "docs/examples/relu.jsonl", "-d", "tiny")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "15,360 working + 9,000,000 host dispatch + 340,960 l2 + 1,256,320 hbm = 10,612,640 ps" in flat
+    assert "15,360 working + 9,000,000 launch and set-up + 340,960 l2 + 1,256,320 hbm = 10,612,640 ps" in flat
     whole = hiersim("run", "docs/examples/relu.jsonl", "-d", "tiny", "-v").stdout
-    assert "15,360 useful + 9,000,000 host dispatch" in " ".join(whole.split())
+    assert "15,360 useful + 9,000,000 launch and set-up" in " ".join(whole.split())
 
 
 def test_a_change_is_shown_beside_the_design_as_it_is(hiersim: Any) -> None:
@@ -149,7 +149,7 @@ def test_the_demo_prints_tables_and_writes_report_and_timelines(hiersim: Any, tm
     for text in (
         "gpt2-large-prefill on NVIDIA A100",
         "llama3-8b-decode on NVIDIA H100",
-        "host dispatch",
+        "launch and set-up",
         "hbm traffic",
     ):
         assert text in done.stdout

@@ -17,7 +17,7 @@ _SMALL_ROW = 24
 
 
 def cause_words(key: Cause) -> str:
-    """A ledger entry in words: `HBM bandwidth`, `host dispatch`, `useful work`."""
+    """A ledger entry in words: `HBM bandwidth`, `launch and set-up`, `useful work`."""
     return "useful work" if key[0] == "useful" else written_cause(key)
 
 
