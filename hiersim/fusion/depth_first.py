@@ -18,8 +18,8 @@ from hiersim.fusion.halos import with_halos
 from hiersim.fusion.partition import of_groups
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.pointwise import contracted, labels
-from hiersim.fusion.sliding import Axis
-from hiersim.fusion.sliding_chains import MOST, Chains, common
+from hiersim.fusion.sliding import MOST, Axis
+from hiersim.fusion.sliding_chains import Chains, common
 from hiersim.fusion.traits import whole_results
 from hiersim.fusion.windows import Plan
 from hiersim.model.design import Design

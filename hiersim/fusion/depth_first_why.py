@@ -6,7 +6,8 @@ from typing import Final
 
 from hiersim.fusion.depth_first import candidates, grow, refusal
 from hiersim.fusion.reasons import Reason, Verdict
-from hiersim.fusion.sliding_chains import MOST, Chains
+from hiersim.fusion.sliding import MOST
+from hiersim.fusion.sliding_chains import Chains
 from hiersim.fusion.windows import counts
 from hiersim.model.design import Design
 from hiersim.model.trace import Trace

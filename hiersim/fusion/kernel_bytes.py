@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
 from hiersim.fusion.epilogue import prologues
 from hiersim.fusion.regions import segments
-from hiersim.fusion.sliding import Axis
-from hiersim.fusion.sliding_chains import MOST, Chains
+from hiersim.fusion.sliding import MOST, Axis
 from hiersim.fusion.traits import Traits, traits, whole_results
-from hiersim.fusion.windows import Plan
 from hiersim.model.operators import PRODUCED, Accesses, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
+
+if TYPE_CHECKING:
+    from hiersim.fusion.sliding_chains import Chains
+    from hiersim.fusion.windows import Plan
 
 Rows = frozenset[int]
 FAR: Final = 16_384

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hiersim.fusion.kernel_bytes import Costs, Touch
-from hiersim.fusion.sliding import Axis
-from hiersim.fusion.sliding_chains import MOST
+from hiersim.fusion.sliding import MOST, Axis
 
 Lanes = tuple[tuple[Axis, int], ...]
 """Along which a kernel may go window by window, and the storages that it then needs whole, as bits."""

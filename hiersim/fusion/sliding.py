@@ -24,6 +24,8 @@ Axis = tuple[str, int]
 """`("image", images)` or `("rows", rows)`: what operators must share to slide together."""
 IMAGE: Final = "image"
 ROWS: Final = "rows"
+MOST: Final = 48
+"""Operators that slide in one group."""
 _SIDES: Final = 4
 """Of an image: (images, channels, height, width)."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from hiersim.fusion.dependences import Dependences, dependences
@@ -20,9 +18,6 @@ from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, DType, IntArray
 from hiersim.model.trace import OperatorGraph
 from hiersim.units import UNLIMITED
-
-MOST: Final = 48
-"""Operators in one group."""
 
 
 class Chains:

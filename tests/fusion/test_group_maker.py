@@ -6,8 +6,8 @@ import pytest
 
 import hiersim as hs
 from hiersim.fusion.depth_first import grow
-from hiersim.fusion.sliding import Axis
-from hiersim.fusion.sliding_chains import MOST, Chains
+from hiersim.fusion.sliding import MOST, Axis
+from hiersim.fusion.sliding_chains import Chains
 from hiersim.model.trace import OperatorGraph
 from hiersim.testing.woven import woven_trace
 
