@@ -168,24 +168,26 @@ class Panels(Windows):
 
     @cython.cfunc
     def fit_wave(self) -> cython.bint:
-        """Take the rectangle of a wave, as many blocks as cores, that asks least of the tier behind."""
+        """Take the rectangle of a wave, no more blocks than cores, that asks least of the tier behind."""
         capacity: cython.longlong = self.figures.capacity(0)
+        cores: cython.longlong = self.figures.cores
         rows: cython.longlong = ceil_div(self.m, self.tile_m)
         columns: cython.longlong = ceil_div(self.n, self.tile_n)
         best_high: cython.longlong = 0
         best_wide: cython.longlong = 0
         least: cython.longlong = -1
-        wide: cython.longlong = min(columns, ceil_div(self.figures.cores, rows))
+        wide: cython.longlong = min(columns, ceil_div(cores, rows))
         while True:
-            self.held_rows, self.held_columns = max(1, min(rows, ceil_div(self.figures.cores, wide))), wide
+            self.held_rows, self.held_columns = max(1, min(rows, cores // wide)), wide
             asked: cython.longlong = self.again(capacity)
             if least < 0 or asked < least:
                 least, best_high, best_wide = asked, self.held_rows, wide
             across: cython.longlong = ceil_div(columns, wide)
-            if across == 1:
+            if across > 1:
+                wide = ceil_div(columns, across - 1)
+            if across == 1 or wide > cores:
                 self.held_rows, self.held_columns = best_high, best_wide
                 return True
-            wide = ceil_div(columns, across - 1)
 
     @cython.cfunc
     def fit_panels(self, length: cython.longlong) -> cython.bint:

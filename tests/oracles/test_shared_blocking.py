@@ -60,6 +60,14 @@ def test_behind_a_cache_traffic_is_within_twice_the_bound_of_all_memory(size: in
             assert least <= moved <= min(before, 2 * least), where
 
 
+@pytest.mark.parametrize("cores", [1, 3])
+def test_a_cache_that_holds_nothing_brings_nothing_together(cores: int, tmp_path: Path) -> None:
+    """A wave has no more blocks than cores, so that a few of them in a row cannot share what nobody keeps."""
+    trace = matmul(200, 2048, 256, tmp_path, dtype="fp32")
+    design = shared_cache(2**16 * cores, cores, "fp32", 1.0).replace({"memory.l2.capacity": "1 B"})
+    assert simulate(trace, blocked(design)).home_bytes == simulate(trace, design).home_bytes
+
+
 @pytest.mark.parametrize("management", ["cache", "scratchpad"])
 @pytest.mark.parametrize("cores", [1, 16])
 def test_a_larger_shared_tier_never_moves_more_and_never_takes_longer(
