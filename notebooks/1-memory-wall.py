@@ -22,11 +22,11 @@ eager
 
 # %% [markdown]
 # This is one decode step of Llama-3-8B, launched kernel by kernel, as PyTorch does it. The bar gives each moment of the run
-# one name. Hardly any of it is arithmetic. About half is the host, which has to launch over a thousand small kernels; most of
-# the rest is HBM.
+# one name. Hardly any of it is arithmetic. About half is launching: the host, which has to launch over a thousand small kernels,
+# and what each of them sets up; most of the rest is HBM.
 
 # %%
-print(f"waiting {eager.stall_fraction:.0%}: host {eager.share('dispatch'):.0%}, HBM {eager.share(tier='hbm'):.0%}")
+print(f"waiting {eager.stall_fraction:.0%}: launching {eager.share('dispatch'):.0%}, HBM {eager.share(tier='hbm'):.0%}")
 sum_of_ledger = sum(row.ticks for row in eager.ledger if row.engine == "cores")
 print(f"the ledger says {sum_of_ledger:,} ps, the run took {eager.makespan:,} ps")
 
@@ -39,8 +39,8 @@ both = hs.compare(trace, [h100])
 fig, both_ax = both.plot_stalls()
 
 # %% [markdown]
-# The orange part, the host, has nearly gone. The blue part is as long as before: the weights have to be read once per token,
-# whoever launches the kernels. What waited for the host now waits for HBM.
+# The orange part, launching, is a quarter of what it was. The blue part is as long as before: the weights have to be read once
+# per token, whoever launches the kernels. Most of what waited for launches now waits for HBM.
 
 # %%
 print(f"{eager.time / compiled.time:.2f} x as fast, {len(compiled.program)} launches instead of {len(eager.program)}")

@@ -76,14 +76,14 @@ def example_answer(results: Sequence[Result]) -> str:
     """The README's reading of the table; every number in it comes from the ledger."""
     eager, compiled = results
     home = eager.design.home.name
-    host = percent(shares(eager)[("dispatch", None)])
+    launch = percent(shares(eager)[("dispatch", None)])
     return (
-        f"run eagerly, the decode step spends {host} of its time waiting for the host's launches and "
+        f"run eagerly, the decode step spends {launch} of its time launching and setting up kernels and "
         f"{percent(waiting_for(eager, home))} waiting for {home.upper()}. Compiled, it is "
         f"{eager.makespan / compiled.makespan:.2f} times as fast: {len(compiled.program)} launches instead of "
         f"{len(eager.program):,}, each cheaper. The bytes from {home.upper()} stay the same, so that now "
         f"{percent(waiting_for(compiled, home))} of the time is waiting for {home.upper()}. Fusion moved the "
-        "bottleneck from the host to the memory; fusing more would not help, for the weights have to be read."
+        "bottleneck from the launches to the memory; fusing more would not help, for the weights have to be read."
     )
 
 

@@ -18,16 +18,16 @@ def series(ax: Any) -> dict[str, list[float]]:
 
 
 def memory_wall(n: Names) -> None:
-    """1: the host, then HBM; bandwidth is what to buy; decode gained least from the chips of eight years."""
+    """1: launches, then HBM; bandwidth is what to buy; decode gained least from the chips of eight years."""
     eager, compiled, gains = n["eager"], n["compiled"], n["gains"]
     assert eager.stall_fraction > 0.9, "hardly any of it is arithmetic"
-    assert 0.4 < eager.share("dispatch") < 0.6, "about half is the host"
+    assert 0.4 < eager.share("dispatch") < 0.6, "about half is launching"
     assert len(eager.program) > 1000
     assert eager.share("dispatch") + eager.share(tier="hbm") > 0.85, "most of the rest is HBM"
     assert n["sum_of_ledger"] == eager.makespan
-    assert compiled.share("dispatch") < 0.15
+    assert 0.2 < compiled.share("dispatch") * compiled.time / (eager.share("dispatch") * eager.time) < 0.3, "a quarter"
     assert abs(eager.home_bytes / compiled.home_bytes - 1) < 0.01, "the bytes stay the same"
-    assert compiled.share(tier="hbm") > 0.65
+    assert compiled.share(tier="hbm") > 0.6
     bars = [container for container in n["both_ax"].containers if sum(bar.get_width() for bar in container)]
     drawn = [sum(container[place].get_width() for container in bars) for place in range(2)]
     assert abs(drawn[0] / drawn[1] - eager.time / compiled.time) < 0.01, "bars are as long as the runs"
