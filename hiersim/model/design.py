@@ -240,20 +240,20 @@ class Sorted:
 
 
 def _reach_of(memory: tuple[Tier, ...], links: tuple[Link, ...]) -> Reach:
-    cores: list[Tier] = []
-    all_cores: list[Tier] = []
-    copies: list[Tier] = []
+    core: list[Tier] = []
+    shared: list[Tier] = []
+    host: list[Tier] = []
     places: list[Place] = []
     before = {link.to: link for link in links}
     for tier in memory:
         scope = tier.scope
-        (cores if scope is Scope.CORE else all_cores if scope is Scope.SHARED else copies).append(tier)
+        (core if scope is Scope.CORE else shared if scope is Scope.SHARED else host).append(tier)
         if tier.name in before:
             places.append(before[tier.name])
         places.append(tier)
-    pools = tuple([tier for tier in all_cores[:-1] if tier.management is Management.POOL])
-    homes = (*pools, *all_cores[-1:], *copies)
-    return Reach(tuple(cores), tuple(all_cores), tuple(copies), pools, homes, tuple(places))
+    pools = tuple([tier for tier in shared[:-1] if tier.management is Management.POOL])
+    homes = (*pools, *shared[-1:], *host)
+    return Reach(tuple(core), tuple(shared), tuple(host), pools, homes, tuple(places))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
