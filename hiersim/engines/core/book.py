@@ -103,7 +103,8 @@ class Book(State):
         phase: cython.longlong = STEADY if self.begun[flag] == COMPUTED else FILL
         begin: cython.longlong = self.covered[engine]
         row: cython.longlong = self.row(kernel) + engine * self.columns
-        self.begun[flag] = max(self.begun[flag], self.progress(stage))
+        if self.begun[flag] < COMPUTED:
+            self.begun[flag] = max(self.begun[flag], self.progress(stage))
         if self.now > begin:
             self.gap(engine, slot, begin, phase)
             begin = self.now
@@ -123,7 +124,8 @@ class Book(State):
         row: cython.longlong = self.row(kernel) + engine * self.columns
         index: cython.longlong
         flag: cython.longlong = kernel * self.wide * N_ENGINES + engine
-        self.begun[flag] = max(self.begun[flag], self.progress(stage))
+        if self.begun[flag] < COMPUTED:
+            self.begun[flag] = max(self.begun[flag], self.progress(stage))
         if self.now > self.covered[engine]:
             for index in range(self.pieces):
                 self.book[row + self.piece_column[index]] += self.piece_end[index] - self.piece_begin[index]
@@ -144,7 +146,8 @@ class Book(State):
         self.book[row + USEFUL] += max(min(end, low) - begin, 0)
         self.book[row + PADDING] += max(min(end, high) - max(begin, low), 0)
         self.book[row + TAIL] += max(min(end, edge) - max(begin, high), 0)
-        self.book[row + DISPATCH] += max(end - max(begin, edge), 0)
+        if end > edge:
+            self.book[row + DISPATCH] += end - max(begin, edge)
         return 0
 
     @cython.final
