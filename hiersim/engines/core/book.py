@@ -146,7 +146,7 @@ class Book(State):
         self.book[row + USEFUL] += max(min(end, low) - begin, 0)
         self.book[row + PADDING] += max(min(end, high) - max(begin, low), 0)
         self.book[row + TAIL] += max(min(end, edge) - max(begin, high), 0)
-        if end > edge:
+        if end > max(begin, edge):
             self.book[row + DISPATCH] += end - max(begin, edge)
         return 0
 
