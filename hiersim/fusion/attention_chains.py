@@ -91,13 +91,18 @@ class Ways:
 
 def chains(graph: OperatorGraph) -> list[Chain]:
     """Every attention that is written out, in issue order."""
+    return [chain for chain, _ in chains_and_ways(graph)]
+
+
+def chains_and_ways(graph: OperatorGraph) -> list[tuple[Chain, Ways]]:
+    """The same, each with who reads what in the graph."""
     facts = traits(graph)
     rows = _softmaxes(graph, facts)
     if not rows:
         return []
     ways = _ways(graph, facts, dependences(graph))
     found = (_chain(ways, row) for row in rows)
-    return [chain for chain in found if chain is not None]
+    return [(chain, ways) for chain in found if chain is not None]
 
 
 def _softmaxes(graph: OperatorGraph, facts: Traits) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hiersim.fusion.dependences import Dependences
 from hiersim.fusion.patterns import classes, sequences
+from hiersim.model.networks import rows_of
 from hiersim.model.operators import Accesses, BoolArray, IntArray, Kind, TensorTable
 from hiersim.model.trace import OperatorGraph
 
@@ -49,8 +50,7 @@ def elements(tensors: TensorTable) -> IntArray:
 def largest(access: Accesses, values: IntArray) -> IntArray:
     """(N,) the largest value among the tensors that each row touches; 0 where it touches none."""
     found: IntArray = np.zeros(len(access.ptr) - 1, np.int64)
-    rows = np.repeat(np.arange(len(found)), np.diff(access.ptr))
-    np.maximum.at(found, rows, values[access.tensor])
+    np.maximum.at(found, rows_of(access), values[access.tensor])
     return found
 
 
@@ -61,7 +61,7 @@ def main_results(graph: OperatorGraph, facts: Traits) -> BoolArray:
     result.
     """
     size = graph.writes.size
-    rows = np.repeat(np.arange(len(graph.operators)), np.diff(graph.writes.ptr))
+    rows = rows_of(graph.writes)
     largest_of = np.zeros(len(graph.operators), np.int64)
     np.maximum.at(largest_of, rows, size)
     found: BoolArray = (size == largest_of[rows]) | (facts.normalises[rows] == 0)

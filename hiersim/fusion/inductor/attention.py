@@ -13,8 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from hiersim.fusion.attention_chains import Chain, chains
-from hiersim.fusion.dependences import dependences
+from hiersim.fusion.attention_chains import Chain, Ways, chains_and_ways
 from hiersim.fusion.partition import joined
 from hiersim.model.operators import DType, Kind
 from hiersim.model.partition import Partition
@@ -32,13 +31,12 @@ def calls(graph: OperatorGraph) -> list[Chain]:
     A batched product has queries, keys, values and results copied into its layout. Forms that divide the scores know
     the permutations behind those copies and call with what was permuted (patterns 11 and 14); others keep the copies.
     """
-    found = [chain for chain in chains(graph) if is_known(graph, chain)]
-    neighbours = _Neighbours(graph) if found else None
+    found = [(chain, ways) for chain, ways in chains_and_ways(graph) if is_known(graph, chain)]
     return [
-        dataclasses.replace(chain, rows=tuple(sorted({*chain.rows, *neighbours.copies_of(chain)})))
-        if neighbours and _divides(graph, chain)
+        dataclasses.replace(chain, rows=tuple(sorted({*chain.rows, *_copies_of(ways, chain)})))
+        if _divides(graph, chain)
         else chain
-        for chain in found
+        for chain, ways in found
     ]
 
 
@@ -59,38 +57,18 @@ def replaced(partition: Partition, found: list[Chain]) -> Partition:
     return dataclasses.replace(made, generated=np.where(several, 1, made.generated))
 
 
-class _Neighbours:
-    """Who reads whose results, for a few operators."""
-
-    def __init__(self, graph: OperatorGraph) -> None:
-        self.kind = graph.operators.kind
-        self.links = dependences(graph)
-        self.by_source = np.argsort(self.links.source, kind="stable")
-        self.by_target = np.argsort(self.links.target, kind="stable")
-        self.sources = self.links.source[self.by_source]
-        self.targets = self.links.target[self.by_target]
-
-    def readers(self, row: int) -> set[int]:
-        """Operators that read what one writes."""
-        low, high = np.searchsorted(self.sources, (row, row + 1))
-        return set(self.links.target[self.by_source[low:high]].tolist())
-
-    def producers(self, row: int) -> set[int]:
-        """Operators that write what one reads."""
-        low, high = np.searchsorted(self.targets, (row, row + 1))
-        return set(self.links.source[self.by_target[low:high]].tolist())
-
-    def copies_of(self, chain: Chain) -> list[int]:
-        """Copies that only a product of the chain reads, and then one that alone reads its result."""
-        before = [
-            row
-            for end in (chain.scores, chain.weigh)
-            for row in self.producers(end)
-            if self.kind[row] == Kind.COPY and self.readers(row) == {end}
-        ]
-        readers = self.readers(chain.weigh)
-        after = [row for row in readers if self.kind[row] == Kind.COPY and len(readers) == 1]
-        return before + after if before else []
+def _copies_of(ways: Ways, chain: Chain) -> list[int]:
+    """Copies that only a product of the chain reads, and then one that alone reads its result."""
+    kind = ways.graph.operators.kind
+    before = [
+        row
+        for end in (chain.scores, chain.weigh)
+        for row, _ in ways.before(end)
+        if kind[row] == Kind.COPY and ways.readers(row) == [end]
+    ]
+    readers = ways.readers(chain.weigh)
+    after = [row for row in readers if kind[row] == Kind.COPY and len(readers) == 1]
+    return before + after if before else []
 
 
 def is_known(graph: OperatorGraph, chain: Chain) -> bool:

@@ -52,7 +52,7 @@ def loads(
     main : (W,)
         Writes that are results of their operators, and no sums beside one.
     saved : (N,)
-        Operators whose result backward is handed: with the bias added, where they are convolutions.
+        Operators whose result backward is handed: with the bias added, where they are convolutions or products.
     """
     whole = _whole(graph, links, facts, part, rules)
     key, first = _keys(graph, links, whole)

@@ -26,6 +26,7 @@ from hiersim.fusion.inductor.rules import InductorRules, Part, random
 from hiersim.fusion.patterns import distinct_pairs
 from hiersim.fusion.regions import segments
 from hiersim.fusion.traits import Traits
+from hiersim.model.networks import rows_of
 from hiersim.model.operators import PRODUCED, BoolArray, IntArray, Phase
 from hiersim.model.trace import OperatorGraph
 
@@ -106,8 +107,7 @@ def recomputation(
 def _largest_write(graph: OperatorGraph) -> IntArray:
     """(N,) bytes of the largest write of each operator."""
     found = np.zeros(len(graph.operators), np.int64)
-    rows = np.repeat(np.arange(len(found)), np.diff(graph.writes.ptr))
-    np.maximum.at(found, rows, graph.writes.size)
+    np.maximum.at(found, rows_of(graph.writes), graph.writes.size)
     return found
 
 
@@ -120,8 +120,7 @@ def _named(graph: OperatorGraph, names: tuple[str, ...]) -> BoolArray:
 
 def _several_operands(graph: OperatorGraph) -> BoolArray:
     """(N,) whether an operator reads several tensors; a tensor joined with itself is repeated by plain code."""
-    rows = np.repeat(np.arange(len(graph.operators)), np.diff(graph.reads.ptr))
-    row, _ = distinct_pairs(rows, graph.reads.tensor, len(graph.tensors.tensor_storage))
+    row, _ = distinct_pairs(rows_of(graph.reads), graph.reads.tensor, len(graph.tensors.tensor_storage))
     found: BoolArray = np.bincount(row, minlength=len(graph.operators)) > 1
     return found
 
@@ -140,7 +139,7 @@ def _outputs(graph: OperatorGraph, main: BoolArray) -> BoolArray:
     produced = np.isin(table.storage_role[storage], [int(role) for role in PRODUCED])
     kept = main & (~produced | (table.storage_output[storage] == 1))
     found = np.zeros(len(graph.operators), np.bool_)
-    found[np.repeat(np.arange(len(found)), np.diff(graph.writes.ptr))[kept]] = True
+    found[rows_of(graph.writes)[kept]] = True
     return found
 
 
@@ -170,7 +169,7 @@ def _users_of_given(
 ) -> list[list[tuple[int, bool]]]:  # fmt: skip
     """Forward users of each storage that is there from the start."""
     storage = graph.tensors.tensor_storage[graph.reads.tensor]
-    rows = np.repeat(np.arange(len(graph.operators)), np.diff(graph.reads.ptr))
+    rows = rows_of(graph.reads)
     chosen = (links.initial == 1) & (graph.operators.phase[rows] == Phase.FORWARD)
     key, row = distinct_pairs(storage[chosen], rows[chosen], len(graph.operators))
     several = np.flatnonzero(np.bincount(key, minlength=1)[key] > 1) if len(key) else key
