@@ -335,10 +335,7 @@ def test_what_crosses_bottlenecks_bounds_every_partition(shapes: list[tuple[int,
     event("tight" if least == optimum else "below")
 
 
-SMALL = [name for name in bundled.traces() if len(hs.load_trace(name).graph.operators) < 2500]
-
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", bundled.traces())
 def test_no_policy_asks_for_fewer_bytes_of_a_bundled_trace(name: str) -> None:
     """Whole models, TorchInductor's own kernels among them."""
     trace, machine = hs.load_trace(name), hs.load_design("h100-sxm")
@@ -349,7 +346,7 @@ def test_no_policy_asks_for_fewer_bytes_of_a_bundled_trace(name: str) -> None:
             assert asked_bytes(graph) <= asked_bytes(policy(trace, machine)), other
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", bundled.traces())
 def test_blocks_of_twenty_operators_of_real_models_are_exact(name: str) -> None:
     """Every twentieth stretch of twenty operators, to the end of the search."""
     trace, machine = hs.load_trace(name), hs.load_design("h100-sxm")
