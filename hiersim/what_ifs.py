@@ -130,7 +130,8 @@ def _parts(design: Design, dtypes: set[DType]) -> Iterator[Part]:
         if known:
             paths = tuple(f"compute.{unit}.peak.{dtype}" for dtype in known)
             yield Part(name=f"{unit} peak", tier=None, paths=paths)
-    host = [name for name in ("launch_eager", "launch_compiled", "launch_view") if getattr(design.host, name)]
+    launching = ("launch_eager", "launch_compiled", "launch_view", "library_call")
+    host = [name for name in launching if getattr(design.host, name)]
     if host:
         yield Part(name="host launches", tier=None, paths=tuple(f"host.{name}" for name in host), less=True)
 

@@ -32,6 +32,7 @@ TELLING: Final = (
     ("host.launch_eager", "models, or many small operators in a row, run eagerly and timed by the clock wall"),
     ("host.launch_compiled", "compiled models timed by the clock wall"),
     ("host.launch_view", "eager models with many views, timed by the clock wall"),
+    ("host.library_call", "small products beside small element-wise operators, timed by the clock wall"),
     ("host.latency", "single small operators timed by the clock wall"),
     ("host.start", "short kernels timed by the clock events and by the profiler"),
     ("host.launch_graph", "models replayed as graphs"),

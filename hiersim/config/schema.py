@@ -207,6 +207,7 @@ class HostModel(_Strict):
     launch_eager: Ticks = 0
     launch_compiled: Ticks = 0
     launch_view: Ticks = 0
+    library_call: Ticks = 0
     latency: Ticks = 0
     start: Ticks = 0
     queue: Count = 1024

@@ -30,8 +30,8 @@ class Sense(Enum):
 
 _PORTS: Final = ("bandwidth", "read_bandwidth", "write_bandwidth")
 _STREAM: Final = (
-    "launch_eager", "launch_compiled", "launch_view", "latency", "start", "region_entry", "guard", "recompile",
-    "recompile_operator",
+    "launch_eager", "launch_compiled", "launch_view", "library_call", "latency", "start", "region_entry", "guard",
+    "recompile", "recompile_operator",
 )  # fmt: skip
 _REPLAY: Final = (*_STREAM, "launch_graph", "graph_start")
 _PRINT: Final = {Sense.TIME: units.show_ticks, Sense.CAPACITY: units.show_capacity}

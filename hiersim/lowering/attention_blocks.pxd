@@ -12,4 +12,6 @@ cdef class AttentionBlocks(Panels):
     cdef long long with_softmax(self, long long products, long long softmax)
     cdef long long library_block(self, long long head)
     cdef long long attention_block(self, long long rows, long long keys, long long head)
-    cdef long long attention_far(self, long long kv_total, long long row_blocks, long long pairs)
+    cdef long long attention_far(
+        self, long long kv_total, long long kv_asked, long long row_blocks, long long pairs
+    )

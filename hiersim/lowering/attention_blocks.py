@@ -115,7 +115,7 @@ class AttentionBlocks(Panels):
         if self.in_turn:
             whole: cython.longlong = product(product(row_blocks, self.block_m), product(split, self.inner))
             self.fill_blocks(product(pairs, max(0, whole - useful)))
-        return self.attention_far(kv_total, row_blocks, pairs)
+        return self.attention_far(kv_total, floor_share(kv_total, min(inner, keys), keys), row_blocks, pairs)
 
     @cython.cfunc
     def whole_blocks(
@@ -212,12 +212,16 @@ class AttentionBlocks(Panels):
 
     @cython.cfunc
     def attention_far(
-        self, kv_total: cython.longlong, row_blocks: cython.longlong, pairs: cython.longlong
+        self, kv_total: cython.longlong, kv_asked: cython.longlong, row_blocks: cython.longlong, pairs: cython.longlong
     ) -> cython.longlong:
-        """First-touch misses, and keys and values again for each wave when the cache cannot hold those in use."""
+        """First-touch misses, and keys and values again for each wave when the cache cannot hold those in use.
+
+        Of `kv_total` bytes of keys and values the rows of one wave ask for `kv_asked`, in the mean of all: a mask
+        leaves the others out.
+        """
         cores: cython.longlong = self.figures.cores
         self.kv_in_use = floor_share(kv_total, min(pairs, ceil_div(cores, row_blocks)), pairs)
-        self.kv_again = product(max(1, row_blocks // cores) - 1, kv_total)
+        self.kv_again = max(0, product(max(1, row_blocks // cores), kv_asked) - kv_total)
         level: cython.longlong
         index: cython.longlong
         for level in range(self.work.levels):

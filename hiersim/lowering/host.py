@@ -90,10 +90,12 @@ def _streams(_: KernelGraph) -> dict[tuple[Host, int], Dispatch]:
 def _stream(workload: Workload, design: Design, own: int) -> Dispatch:
     """Kernel by kernel, each `own` ticks after the stream lets it; the columns are read-only."""
     host, count = design.host, len(workload)
-    slowest = max(host.launch_eager, host.launch_compiled) + host.latency + host.start
+    slowest = max(host.launch_eager, host.launch_compiled) + host.library_call + host.latency + host.start
     entered = entering(workload.graph, design)
     _check((slowest + own) * count + host.launch_view * workload.views + int(entered.sum()))
     cost = np.array([host.launch_eager, host.launch_compiled], np.int64)[workload.launch] + entered
+    if host.library_call:
+        cost += workload.library * host.library_call
     columns = (
         cost + workload.graph.host_views * host.launch_view if workload.views else cost,
         np.full(count, host.latency, np.int64),

@@ -49,6 +49,8 @@ class Workload:
     """Operators that launch nothing, all kernels together."""
     launch: IntArray
     """(K,) 0 eager, 1 compiled."""
+    library: IntArray
+    """(K,) 1 where a library is called: a single contraction."""
     needs_ptr: IntArray
     needs: IntArray
     """CSR (K + 1,): each kernel needs the one before."""
@@ -96,12 +98,22 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
         unknown=_unknown(operators),
         views=int(graph.host_views.sum()),
         launch=(graph.launch != Launch.EAGER).astype(np.int64),
+        library=_calls_of_libraries(graph),
         needs_ptr=np.maximum(np.arange(kernels + 1, dtype=np.int64) - 1, 0),
         needs=np.arange(max(kernels - 1, 0), dtype=np.int64),
         kernel_class=kernel_class,
         classes=classes,
         runs=patterns.runs,
     )
+
+
+def _calls_of_libraries(graph: KernelGraph) -> IntArray:
+    """(K,) 1 for kernels of one operator, a contraction: with others fused into it, it is generated code."""
+    contraction = np.isin(graph.operators.kind, [int(kind) for kind in CONTRACTIONS])
+    single = np.flatnonzero(np.diff(graph.operator_ptr) == 1)
+    found = np.zeros(len(graph), np.int64)
+    found[single] = contraction[graph.operator_ptr[single]]
+    return found
 
 
 def _dtypes(column: IntArray) -> tuple[DType, ...]:

@@ -15,14 +15,20 @@ SHORT_S: Final = 20e-6
 """Kernels above this are long enough for the noise of their durations to hide the gap between two."""
 
 
+LIBRARY: Final = ("operator_mm", "operator_linear")
+"""Cases of suite `launch` that call a library."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostConstants:
     """Constants of `Host`, in seconds; None where the file holds no measurement of them."""
 
     launch_eager: float | None = None
-    """Median over small operators of the host's time per call."""
+    """Median over small operators of the host's time per call, but for those that call a library."""
     launch_view: float | None = None
     """Median over views of the host's time per call."""
+    library_call: float | None = None
+    """What the median of calls of a library takes beyond `launch_eager`."""
     launch_compiled: float | None = None
     """Host's time per kernel of compiled chains: the slope over their kernels."""
     compiled_call: float | None = None
@@ -46,11 +52,15 @@ def host_constants(measured: Measured) -> HostConstants:
             if measured.cases[time.case].name.startswith(prefix) and time.clock == clock
         ]  # fmt: skip
 
+    operators = named("operator_", "host")
+    own = _median(time for time in operators if measured.cases[time.case].name not in LIBRARY)
+    library = _median(time for time in operators if measured.cases[time.case].name in LIBRARY)
     compiled = _line(named("compiled", "host"))
     events, durations = _line(named("graph", "events")), _line(named("graph", "profiler"))
     return HostConstants(
-        launch_eager=_median(named("operator_", "host")),
+        launch_eager=own,
         launch_view=_median(named("view_", "host")),
+        library_call=None if own is None or library is None else max(0.0, library - own),
         launch_compiled=compiled[0] if compiled else None,
         compiled_call=compiled[1] if compiled else None,
         launch_graph=_median(time for time in named("graph", "host") if (time.launches or 0) <= 64),

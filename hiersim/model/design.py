@@ -182,6 +182,9 @@ class Host:
     """Thread time for one call from generated code."""
     launch_view: Ticks = Ticks(0)
     """Thread time for an operator that launches nothing."""
+    library_call: Ticks = Ticks(0)
+    """Thread time beside the launch where a library is called, which picks its kernel then: products, convolutions,
+    attention."""
     latency: Ticks = Ticks(0)
     """From the end of a launch call to its arrival at the device."""
     start: Ticks = Ticks(0)

@@ -222,6 +222,7 @@ def _host(draw: st.DrawFn) -> Host:
         launch_eager=draw(_TIMES),
         launch_compiled=draw(_TIMES),
         launch_view=draw(_TIMES),
+        library_call=draw(_TIMES),
         latency=draw(_TIMES),
         start=draw(_TIMES),
         queue=Count(draw(st.integers(1, 4))),

@@ -17,7 +17,7 @@ REPLAYED_CACHES: Final = ("warm", "cold")
 """States of the last-level cache that a replay can begin with."""
 REPLAYED_MODES: Final = ("eager", "compiled")
 """Modes in which a single case is replayed."""
-FREE_HOST: Final = ("launch_eager", "launch_compiled", "launch_view", "latency")
+FREE_HOST: Final = ("launch_eager", "launch_compiled", "launch_view", "library_call", "latency")
 FREE_ENTRY: Final = ("region_entry", "guard")
 MEASURED_AS: Final = {"compiled_call": "region_entry"}
 """Measured constant → what it is in a design, where that has another name."""

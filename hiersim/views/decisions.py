@@ -32,6 +32,7 @@ _WORDS: Final = {
     "host.launch_eager": "eager launches",
     "host.launch_compiled": "compiled launches",
     "host.launch_view": "views",
+    "host.library_call": "calls of libraries",
     "host.launch_graph": "graph launches",
     "host.latency": "launch latency",
     "host.start": "gaps between kernels",

@@ -154,3 +154,20 @@ def test_a_token_stored_in_a_page_has_a_block(tmp_path: Path) -> None:
     one, two = (simulate(store(tokens, "reshape_and_cache_flash"), design).makespan for tokens in (1600, 3200))
     assert two == pytest.approx(2 * one, rel=0.1)
     assert simulate(store(3200, "store_cache"), design).makespan < two / 10
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_tier_behind_a_small_cache_supplies_what_the_rows_of_each_wave_ask_for(masked: bool, tmp_path: Path) -> None:
+    """4 096 queries on four cores are waves that each go over keys and values again; a mask leaves half of them out."""
+    queries, line = 4096, 2 * HEAD
+    trace = attention(tmp_path, batch=1, queries=queries, keys=queries, masked=masked)
+    design = gpu().replace({"memory.l2.capacity": "1 KiB"})
+    program = simulate(trace, design).program
+    read, _ = program.traffic()
+    near, far = (int(read[program.tiers.index(name)]) for name in ("l2", "dram"))
+    blocks = queries // 128
+    waves = blocks // 4
+    both = 2 * queries * line
+    share = 0.5 + 0.5 / blocks if masked else 1.0  # whole blocks on the edge of the mask
+    assert near == pytest.approx(queries * line + blocks * share * both, rel=0.02)
+    assert far == pytest.approx(queries * line + waves * share * both, rel=0.02)

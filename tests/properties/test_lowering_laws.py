@@ -30,7 +30,7 @@ TOLERANCE = 1.001
 """One part in a thousand for anomalies of first-come-first-served ports: a tile that arrives earlier may delay others.
 In thousands of random runs only `one more buffer` used any of it (6e-5)."""
 Pair = tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]
-HOST_TIMES = ("launch_eager", "launch_compiled", "launch_view", "latency", "start")
+HOST_TIMES = ("launch_eager", "launch_compiled", "launch_view", "library_call", "latency", "start")
 RATES = ("bandwidth", "read_bandwidth", "write_bandwidth")
 
 

@@ -283,7 +283,7 @@ def scaled(design: Design, k: int) -> Design:
     matrix = compute.matrix and dataclasses.replace(
         compute.matrix, peak={dtype: rate * k for dtype, rate in compute.matrix.peak.items()}
     )
-    times = ("launch_eager", "launch_compiled", "launch_view", "latency", "start")
+    times = ("launch_eager", "launch_compiled", "launch_view", "library_call", "latency", "start")
     return dataclasses.replace(
         design,
         compute=dataclasses.replace(

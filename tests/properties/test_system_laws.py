@@ -157,7 +157,7 @@ def test_the_square_root_bound_is_not_empty() -> None:
 
 
 TIMES = st.sampled_from((0, 1_000, 50_000))
-HOST_TIMES = ("launch_eager", "launch_compiled", "launch_view", "latency", "start")
+HOST_TIMES = ("launch_eager", "launch_compiled", "launch_view", "library_call", "latency", "start")
 
 
 @few
