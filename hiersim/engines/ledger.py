@@ -30,13 +30,13 @@ from hiersim.model.timeline import ENGINES, Entry, LedgerPhase, StageLog, ledger
 
 def build_ledger(program: Program, log: StageLog, times: Mapping[str, IntArray], makespan: int) -> IntArray:
     """Ticks by (engine, kernel, ledger column); each engine adds up to `makespan`."""
-    ledger = np.zeros((len(ENGINES), len(program), ledger_width(len(program.tiers))), np.int64)
     history = _History(program, log, times)
     names = [resource.name for resource in program.resources]
-    for index, engine in enumerate(ENGINES):
+    books = []
+    for engine in ENGINES:
         units = program.units if engine == "cores" else tuple(u for u in program.units if names[u] == engine)
-        _account(ledger[index], history, frozenset(units), makespan)
-    return ledger
+        books.append(np.array(_account(history, frozenset(units), makespan).ticks, np.int64))
+    return np.stack(books).reshape(len(ENGINES), len(program), ledger_width(len(program.tiers)))
 
 
 def flat(values: IntArray) -> array[int]:
@@ -60,6 +60,14 @@ class _History:
         self.ready, self.launched = times["ready"].tolist(), times["launched"].tolist()
         self.start, self.finish = times["start"].tolist(), times["end"].tolist()
         self.buffer_tier = program.buffer_tier[program.nest].tolist()
+        self.work = tuple(
+            (entry, flat(ticks))
+            for entry, ticks in (
+                (Entry.USEFUL, program.stage_useful), (Entry.PADDING, program.stage_padding),
+                (Entry.TAIL, program.stage_tail),
+            )
+        )  # fmt: skip
+        """How a service of a unit is laid out, by stage; set-up is what these leave."""
         self._index_services(log, resource)
         self._index_last(program, log)
         self._index_work(program)
@@ -107,8 +115,7 @@ class _History:
 
     def computes(self, row: int) -> bool:
         """Whether the service in `row`, of a unit, is more than set-up."""
-        program, stage = self.program, self.stage[row]
-        return bool(program.stage_useful[stage] + program.stage_padding[stage] + program.stage_tail[stage] > 0)
+        return any(ticks[self.stage[row]] > 0 for _, ticks in self.work)
 
     def services(self, units: frozenset[int]) -> array[int]:
         """Rows of the services of some units, in order of time."""
@@ -153,27 +160,25 @@ class _History:
 class _Book:
     """Writes ticks into one engine's ledger."""
 
-    def __init__(self, ledger: IntArray, history: _History) -> None:
-        self.ledger = ledger
+    def __init__(self, history: _History) -> None:
         self.history = history
+        self.width = ledger_width(history.tiers)
+        self.ticks = array("q", bytes(8 * self.width * len(history.program)))
+        """By kernel, then by ledger column."""
 
     def add(
         self, kernel: int, entry: Entry, ticks: int, tier: int = -1, phase: LedgerPhase = LedgerPhase.STEADY
     ) -> None:
         if ticks > 0:
-            self.ledger[kernel, ledger_column(entry, tier, phase, tiers=self.history.tiers)] += ticks
+            self.ticks[kernel * self.width + ledger_column(entry, tier, phase, tiers=self.history.tiers)] += ticks
 
     def work(self, row: int, begin: int, end: int) -> None:
         """The ticks [begin, end) of the service in `row`, laid out useful, padding, tail, set-up."""
-        history, program = self.history, self.history.program
+        history = self.history
         stage, offset = history.stage[row], history.grant[row]
         edge = 0
-        for entry, column in (
-            (Entry.USEFUL, program.stage_useful),
-            (Entry.PADDING, program.stage_padding),
-            (Entry.TAIL, program.stage_tail),
-        ):
-            low, edge = edge, edge + int(column[stage])
+        for entry, ticks in history.work:
+            low, edge = edge, edge + ticks[stage]
             self.add(history.kernel[row], entry, min(end - offset, edge) - max(begin - offset, low))
         self.add(history.kernel[row], Entry.DISPATCH, end - offset - max(begin - offset, edge))
 
@@ -248,9 +253,9 @@ class _Book:
         return end - begin
 
 
-def _account(ledger: IntArray, history: _History, units: frozenset[int], makespan: int) -> None:
-    """Fill one engine's ledger (K, columns)."""
-    book = _Book(ledger, history)
+def _account(history: _History, units: frozenset[int], makespan: int) -> _Book:
+    """One engine's ledger."""
+    book = _Book(history)
     begun: set[int] = set()
     covered = 0
     for row in history.services(units):
@@ -268,6 +273,7 @@ def _account(ledger: IntArray, history: _History, units: frozenset[int], makespa
         covered = max(covered, end)
     if covered < makespan:
         _trailing(book, history, covered, makespan)
+    return book
 
 
 def _trailing(book: _Book, history: _History, covered: int, makespan: int) -> None:

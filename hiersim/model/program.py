@@ -135,10 +135,12 @@ class Program:
         """Tile types of a kernel in issue order."""
         nest = self.nest[kernel]
         for loop in range(self.loop_ptr[nest], self.loop_ptr[nest + 1]):
+            body = slice(self.body_ptr[loop], self.body_ptr[loop + 1])
+            parts = list(zip(self.body_tile[body].tolist(), self.body_count[body].tolist(), strict=True))
             for _ in range(self.loop_repeat[loop]):
-                for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
-                    for _ in range(self.body_count[body]):
-                        yield int(self.body_tile[body])
+                for tile, count in parts:
+                    for _ in range(count):
+                        yield tile
 
     @property
     def places(self) -> IntArray:
