@@ -31,6 +31,7 @@ cdef class Repeats(Drift):
     cdef long long look(self, long long active, long long level, Saved saved, long long step) except -1
     cdef long long save_if_due(self, long long active, Saved saved, long long step, long long glance) except -1
     cdef long long follow(self, long long active, Saved saved, long long step, long long left) except -1
+    cdef long long history(self) noexcept
     cdef long long drifting(self, Saved saved, long long step) noexcept
     cdef long long glance(self, long long active) noexcept
     cdef long long describe_loop(self, long long active) except -1

@@ -23,6 +23,8 @@ MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
 SPARE = cython.declare(cython.longlong, 16)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
+LEAST_HISTORY = cython.declare(cython.longlong, 2)
+GLANCES = cython.declare(cython.longlong, 16)
 LEAST_DRIFT = cython.declare(cython.longlong, 16)
 """Periods that are left when a state that drifts is followed."""
 LEAST_RUN = cython.declare(cython.longlong, 24)
@@ -53,15 +55,9 @@ class Repeats(Drift):
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
         Drift.__init__(self, program, wide, keep_log, fast)
-        self.empty_saved()
-
-    def empty_saved(self) -> None:
-        """No state is saved at either level."""
         self.words = column(256)
-        self.saved_run, self.saved_loop = (
-            Saved(self.resources, self.row_size),
-            Saved(self.resources, self.row_size),
-        )
+        self.saved_run = Saved(self.resources, self.row_size)
+        self.saved_loop = Saved(self.resources, self.row_size)
 
     @cython.final
     @cython.cfunc
@@ -195,7 +191,7 @@ class Repeats(Drift):
         left = (self.active_count[active] if level == RUN else self.active_repeat[active]) - 1
         if left < 1:
             return 0
-        glance = self.glance(active)
+        saved.glances[step & 15] = glance = self.glance(active)
         if step == 0:
             saved.due, saved.first, saved.missed = FIRST_SAVE, 0, False
         due: cython.bint = saved.period == 0 or step == saved.step + saved.period
@@ -211,7 +207,6 @@ class Repeats(Drift):
             saved.valid = 0
         if saved.valid == 0 or step == saved.due:
             self.save_if_due(active, saved, step, glance)
-        saved.glances[step & 15] = glance
         return self.follow(active, saved, step, left) if level == RUN and self.active_line[active] == NONE else 0
 
     @cython.final
@@ -239,15 +234,25 @@ class Repeats(Drift):
 
     @cython.final
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def history(self) -> cython.longlong:
+        """How many glances must agree: every tile that is there remembers when it was granted what, before them."""
+        return max(LEAST_HISTORY, min(self.live - 1, LONGEST_GLANCE))
+
+    @cython.final
+    @cython.cfunc
     @cython.exceptval(check=False)
     def drifting(self, saved: Saved, step: cython.longlong) -> cython.longlong:
-        """The period after which glances, this and the one before, change as they did before; 0 where there is none."""
+        """The period after which glances change as they did before, for as long as `history`; 0 where there is none."""
         period: cython.longlong
         place: cython.longlong
+        agree: cython.longlong
         for period in range(1, LONGEST_GLANCE):
-            if step - 1 - 2 * period < saved.first:
+            agree = min(self.history(), GLANCES - 2 * period)
+            if step + 1 - agree - 2 * period < saved.first:
                 return 0
-            for place in range(step - 1, step + 1):
+            for place in range(step + 1 - agree, step + 1):
                 if (
                     saved.glances[place & 15] - saved.glances[(place - period) & 15]
                     != saved.glances[(place - period) & 15] - saved.glances[(place - 2 * period) & 15]
@@ -264,17 +269,19 @@ class Repeats(Drift):
     def save_if_due(
         self, active: cython.longlong, saved: Saved, step: cython.longlong, glance: cython.longlong
     ) -> cython.longlong:
-        """Save the state when its glance and the one before were seen some steps ago, or when it is time to."""
+        """Save the state when its glances have repeated for as long as `history`, or when it is time to."""
         period: cython.longlong
+        agree: cython.longlong = LEAST_HISTORY if saved is self.saved_loop else self.history()
+        place: cython.longlong
         saved.period = 0
         if step == saved.due:
             saved.due = 2 * step
         else:
-            for period in range(1, min(LONGEST_GLANCE, step - 1 - saved.first) + 1):
-                if (
-                    glance == saved.glances[(step - period) & 15]
-                    and saved.glances[(step - 1) & 15] == saved.glances[(step - 1 - period) & 15]
-                ):
+            for period in range(1, min(LONGEST_GLANCE, step + 1 - agree - saved.first) + 1):
+                for place in range(step + 1 - agree, step + 1):
+                    if saved.glances[place & 15] != saved.glances[(place - period) & 15]:
+                        break
+                else:
                     saved.period = period
                     break
             if saved.period == 0:
