@@ -55,7 +55,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("^State.load$", r"sizes\[", EQUAL, "columns of stages are of one length"),
     ("run_dry", "else -1", EQUAL, "a range without numbers as well"),
     ("open_books", r"\[ ?-1\]", EQUAL, "of one number the first is the last"),
-    ("next_entry", r"index \+ 8 <", SPEED, "the last eight are looked at one by one"),
+    ("entries", r"index \+ 8", SPEED, "the last eight are looked at one by one"),
     ("same", "word_count", SPEED, "no state is the beginning of another: the words tell them apart as well"),
     (
         "same",

@@ -4,8 +4,7 @@ cimport cython
 
 cdef long long[::1] doubled(long long[::1] values)
 cdef object array(long long[::1] values)
-cdef object frozen(long long[::1] values, long long length)
-cdef long long words_in(object kept) except -1
+cdef long long entries(long long[::1] cells, long long end, long long[::1] pairs, long long count) noexcept
 
 
 @cython.final
@@ -16,3 +15,11 @@ cdef class Index:
     cdef unsigned long long place(self, long long start, long long[::1] words) noexcept
     cdef long long find(self) noexcept
     cdef long long add(self) except -1
+
+
+@cython.final
+cdef class Sequences:
+    cdef long long count
+    cdef unsigned long long mask
+    cdef long long[::1] places, mixed, first, words
+    cdef long long add(self, long long[::1] words, long long length) except -1

@@ -1,4 +1,4 @@
-"""Columns of integers: arrays where compiled, lists where interpreted; and a map from several to an id."""
+"""Columns of integers: arrays where compiled, lists where interpreted; and maps from several, or many, to an id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import cython
 import numpy as np
 
 if cython.compiled:
-    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
     from cython.cimports.hiersim.columns import column
     from cython.cimports.libc.string import memcpy
 else:
@@ -41,7 +40,6 @@ def doubled(values: cython.longlong[::1]) -> cython.longlong[::1]:
     length: cython.longlong = len(values)
     longer: cython.longlong[::1] = column(2 * length)
     memcpy(cython.address(longer[0]), cython.address(values[0]), length * 8)
-    memcpy(cython.address(longer[length]), cython.address(values[0]), length * 8)
     return longer
 
 
@@ -55,21 +53,6 @@ def array(values: cython.longlong[::1]) -> object:
     if len(values):
         memcpy(cython.address(places[0]), cython.address(values[0]), len(values) * 8)
     return copy
-
-
-@cython.cfunc
-def frozen(values: cython.longlong[::1], length: cython.longlong) -> object:
-    """The first `length` numbers of a column, as a key."""
-    if cython.compiled:
-        return PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(values[0])), length * 8)
-    return tuple(values[:length])
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def words_in(kept: object) -> cython.longlong:
-    """How many numbers a frozen column has."""
-    return len(kept) // 8 if cython.compiled else len(kept)  # type: ignore[arg-type]
 
 
 @cython.cfunc
@@ -142,3 +125,87 @@ class Index:
         self.keys = doubled(self.keys)
         for index in range(self.count):
             self.places[self.place(index * self.width, self.keys)] = index
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def entries(
+    cells: cython.longlong[::1], end: cython.longlong, pairs: cython.longlong[::1], count: cython.longlong
+) -> cython.longlong:
+    """Write places and values of `cells[:end]` that are not zero, few are, to `pairs[count:]`; the count after them.
+
+    Eight at a time: what is in a group of which some are not zero is written without a branch.
+    """
+    index: cython.longlong = 0
+    stop: cython.longlong
+    while index < end:
+        stop = min(index + 8, end)
+        if stop == index + 8 and (
+            cells[index] | cells[index + 1] | cells[index + 2] | cells[index + 3]
+            | cells[index + 4] | cells[index + 5] | cells[index + 6] | cells[index + 7]
+        ) == 0:  # fmt: skip
+            index = stop
+        while index < stop:
+            pairs[count], pairs[count + 1] = index, cells[index]
+            count += 2 * (cells[index] != 0)
+            index += 1
+    return count
+
+
+@cython.final
+@cython.cclass
+class Sequences:
+    """Distinct sequences of integers, with dense ids in order of insertion: `words[first[id]:first[id + 1]]`."""
+
+    def __init__(self) -> None:
+        self.count, self.mask = 0, 127
+        self.places, self.mixed, self.first, self.words = column(128, NONE), column(64), column(65), column(512)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add(self, words: cython.longlong[::1], length: cython.longlong) -> cython.longlong:
+        """Id of `words[:length]`, new where it was not known."""
+        mixed: cython.ulonglong = FNV_BASIS
+        place: cython.ulonglong
+        index: cython.longlong
+        begin: cython.longlong
+        for index in range(length):
+            mixed = spread(mixed, words[index])
+        mixed >>= 1  # kept as a number with a sign
+        place = mixed & self.mask
+        while self.places[place] != NONE:
+            begin = self.first[self.places[place]]
+            if self.first[self.places[place] + 1] - begin == length:
+                for index in range(length):
+                    if self.words[begin + index] != words[index]:
+                        break
+                else:
+                    return self.places[place]
+            place = (place + 1) & self.mask
+        begin = self.first[self.count]
+        while begin + length > len(self.words):
+            self.words = doubled(self.words)
+        for index in range(length):
+            self.words[begin + index] = words[index]
+        self.mixed[self.count], self.places[place] = mixed, self.count
+        self.count += 1
+        self.first[self.count] = begin + length
+        if 2 * (self.count + 1) > self.mask:
+            self.grow()
+        return self.count - 1
+
+    def grow(self) -> None:
+        """Twice the room; half of the places stay empty."""
+        index: cython.longlong
+        place: cython.ulonglong
+        self.mask = 2 * self.mask + 1
+        self.places, self.mixed = column(self.mask + 1, NONE), doubled(self.mixed)
+        first: cython.longlong[::1] = column(self.mask // 2 + 2)
+        for index in range(self.count + 1):
+            first[index] = self.first[index]
+        self.first = first
+        for index in range(self.count):
+            place = self.mixed[index] & self.mask
+            while self.places[place] != NONE:
+                place = (place + 1) & self.mask
+            self.places[place] = index

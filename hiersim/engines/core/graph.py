@@ -13,10 +13,10 @@ from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
-    from cython.cimports.hiersim.engines.core.columns import array, frozen
+    from cython.cimports.hiersim.engines.core.columns import Sequences, array, entries
 else:
     from hiersim.columns import column
-    from hiersim.engines.core.columns import array, frozen
+    from hiersim.engines.core.columns import Sequences, array, entries
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -242,17 +242,16 @@ class Graph(Machine):
         kernel: cython.longlong
         index: cython.longlong
         count: cython.longlong
-        pairs: cython.longlong[::1] = column(2 * self.row_size + 1)  # places and ticks without zeros: few are none
+        pairs: cython.longlong[::1] = column(2 * self.row_size)  # places and ticks without zeros: few are none
+        cells: cython.longlong[::1] = column(self.row_size)
         row: cython.longlong[::1] = column(kernels)
-        known: dict[Any, int] = {}
+        known = Sequences()
         first: list[int] = []
         for kernel in range(kernels):
-            count = 0
             for index in range(self.row_size):
-                if self.book[kernel * self.row_size + index] != 0:
-                    pairs[count], pairs[count + 1] = index, self.book[kernel * self.row_size + index]
-                    count += 2
-            row[kernel] = known.setdefault(frozen(pairs, count), len(first))
+                cells[index] = self.book[kernel * self.row_size + index]
+            count = entries(cells, self.row_size, pairs, 0)
+            row[kernel] = known.add(pairs, count)
             if row[kernel] == len(first):
                 first.append(kernel)
         dense = np.asarray(self.book, np.int64).reshape(-1, int(self.row_size))

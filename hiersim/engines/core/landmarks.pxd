@@ -1,10 +1,10 @@
 # What other compiled modules use of landmarks.py.
+from hiersim.engines.core.columns cimport Sequences
 from hiersim.engines.core.machine cimport Machine
 
 
 cdef class Landmarks(Machine):
-    cdef dict state_ids
-    cdef list states
+    cdef Sequences states
     cdef bint is_idle(self) noexcept
     cdef long long state(self, long long kernel) except? -1
     cdef long long read_words(self, long long known) except -1

@@ -11,11 +11,9 @@ from hiersim.engines.core.machine import Machine
 from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
-    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-    from cython.cimports.hiersim.engines.core.columns import doubled, frozen, words_in
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.hiersim.engines.core.columns import Sequences, doubled
 else:
-    from hiersim.engines.core.columns import doubled, frozen, words_in
+    from hiersim.engines.core.columns import Sequences, doubled
 
 INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
 NONE = cython.declare(cython.longlong, -1)
@@ -29,8 +27,7 @@ class Landmarks(Machine):
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
         Machine.__init__(self, program, wide, keep_log, fast)
-        self.state_ids: dict[Any, int] = {}
-        self.states: list[Any] = []
+        self.states = Sequences()
 
     @cython.final
     @cython.cfunc
@@ -38,7 +35,7 @@ class Landmarks(Machine):
     def state(self, kernel: cython.longlong) -> cython.longlong:
         """Id of the present state, at the end of the kernel before `kernel`; NONE when it is too large to keep."""
         index: cython.longlong
-        if not self.few_tiles() or len(self.states) >= MOST_STATES:
+        if not self.few_tiles() or self.states.count >= MOST_STATES:
             return NONE
         limit: cython.longlong = self.horizon()
         if self.begun[CORES]:  # nobody asks about the time before the last work
@@ -50,7 +47,7 @@ class Landmarks(Machine):
             self.put(self.drain_end[index] - self.now)
             self.put(self.drain_column[index])
         self.put(INFINITY)
-        return self.state_of_words()
+        return self.states.add(self.words, self.word_count)
 
     @cython.final
     @cython.cfunc
@@ -59,29 +56,18 @@ class Landmarks(Machine):
         """True when everything has arrived, and before now; the tile that arrived last keeps its slot."""
         return self.live == (self.last_slot != NONE) and self.last_time < self.now
 
-    def state_of_words(self) -> int:
-        """Id of the state that was written down."""
-        words = frozen(self.words, self.word_count)
-        found: int = self.state_ids.setdefault(words, len(self.states))
-        if found == len(self.states):
-            self.states.append(words)
-        return found
-
     @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def read_words(self, known: cython.longlong) -> cython.longlong:
         """The words of a state that was seen before."""
-        kept = self.states[known]
         index: cython.longlong
-        count: cython.longlong = words_in(kept)
+        begin: cython.longlong = self.states.first[known]
+        count: cython.longlong = self.states.first[known + 1] - begin
         while count > len(self.words):
             self.words = doubled(self.words)
-        if cython.compiled:
-            memcpy(cython.address(self.words[0]), PyBytes_AS_STRING(kept), len(kept))
-        else:
-            for index in range(count):
-                self.words[index] = kept[index]
+        for index in range(count):
+            self.words[index] = self.states.words[begin + index]
         return 0
 
     @cython.final

@@ -193,8 +193,8 @@ class Stream(Transitions):
                 self.begun[index] = 1
                 self.covered[index] = start + self.t_reached[known * N_ENGINES + index]
         self.name_idle_time(kernel)
-        for index in range(self.t_first[known], self.t_last[known]):
-            self.book[self.cell_place[index]] += self.cell_ticks[index]
+        for index in range(self.t_first[known], self.t_last[known], 2):
+            self.book[self.cells[index]] += self.cells[index + 1]
         for index in range(self.resources):
             self.busy[index] += self.t_busy[known * self.resources + index]
         self.computed[0] = start + self.t_computed[known]
@@ -288,11 +288,11 @@ class Stream(Transitions):
         for index in range(self.row_size):
             self.book[index] = 0
         self.trailing(self.makespan())
-        pairs: cython.longlong[::1] = self.pairs_of([self.ledger_row[kernel]])
+        row: cython.longlong = self.ledger_row[kernel]
         for index in range(self.row_size):
             self.scratch[index] = self.book[index]
-        for index in range(0, len(pairs), 2):
-            self.scratch[pairs[index]] += pairs[index + 1]
+        for index in range(self.rows.first[row], self.rows.first[row + 1], 2):
+            self.scratch[self.rows.words[index]] += self.rows.words[index + 1]
         self.ledger_row[kernel] = self.row_like_scratch()
 
     def times(self) -> dict[str, Any]:
@@ -308,7 +308,8 @@ class Stream(Transitions):
         counts: dict[str, int] = Transitions.counted(self)
         remembered = int(self.remembered)
         return counts | {
-            "kernels_remembered": remembered, "kernels_played": len(self.end) - remembered, "states": len(self.states),
+            "kernels_remembered": remembered, "kernels_played": len(self.end) - remembered,
+            "states": int(self.states.count),
         }  # fmt: skip
 
 

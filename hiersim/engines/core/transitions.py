@@ -7,37 +7,19 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.columns import loaded
 from hiersim.engines.core.landmarks import Landmarks
 from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
-    from cython.cimports.hiersim.engines.core.columns import Index, array, doubled, frozen, words_in
+    from cython.cimports.hiersim.engines.core.columns import Index, Sequences, array, doubled, entries
 else:
     from hiersim.columns import column
-    from hiersim.engines.core.columns import Index, array, doubled, frozen, words_in
+    from hiersim.engines.core.columns import Index, Sequences, array, doubled, entries
 
 NONE = cython.declare(cython.longlong, -1)
 DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
 N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def next_entry(cells: cython.longlong[::1], index: cython.longlong, end: cython.longlong) -> cython.longlong:
-    """The first place from `index` on, and before `end`, that is not zero; `end` where there is none. Few are."""
-    while index + 8 <= end:
-        if (
-            cells[index] | cells[index + 1] | cells[index + 2] | cells[index + 3]
-            | cells[index + 4] | cells[index + 5] | cells[index + 6] | cells[index + 7]
-        ) != 0:  # fmt: skip
-            break
-        index += 8
-    while index < end and cells[index] == 0:
-        index += 1
-    return index
 
 
 @cython.cclass
@@ -58,10 +40,9 @@ class Transitions(Landmarks):
         self.t_reached, self.t_used, self.t_stages = column(64 * N_ENGINES), column(64), column(64)
         self.t_busy = column(64 * self.resources)
         self.t_first, self.t_last, self.cell_count = column(64), column(64), 0
-        self.cell_place, self.cell_ticks = column(4 * self.row_size), column(4 * self.row_size)
+        self.cells = column(8 * self.row_size)
         self.row_keys, self.row_of_key = Index(5), column(128)
-        self.row_ids: dict[Any, int] = {}
-        self.rows: list[Any] = []
+        self.rows = Sequences()
         self.scratch, self.pairs = column(self.row_size), column(2 * self.row_size)
         self.ledger_row, self.late = column(len(program)), column(2 * N_ENGINES)
 
@@ -89,21 +70,12 @@ class Transitions(Landmarks):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def write_cells(self, known: cython.longlong) -> cython.longlong:
-        """Keep the entries of both rows that are not zero: few are."""
-        index: cython.longlong = 0
-        end: cython.longlong = 2 * self.row_size
-        count: cython.longlong = self.cell_count if self.fast else known * end
-        if count + end > len(self.cell_place):
-            self.cell_place, self.cell_ticks = doubled(self.cell_place), doubled(self.cell_ticks)
+        """Keep the entries of both rows that are not zero, as pairs of a place and its ticks."""
+        count: cython.longlong = self.cell_count if self.fast else 4 * known * self.row_size
+        if count + 4 * self.row_size > len(self.cells):
+            self.cells = doubled(self.cells)
         self.t_first[known] = count
-        while True:
-            index = next_entry(self.book, index, end)
-            if index == end:
-                break
-            self.cell_place[count], self.cell_ticks[count] = index, self.book[index]
-            count += 1
-            index += 1
-        self.cell_count = self.t_last[known] = count
+        self.cell_count = self.t_last[known] = entries(self.book, 2 * self.row_size, self.cells, count)
         return 0
 
     def more_transitions(self) -> None:
@@ -129,13 +101,9 @@ class Transitions(Landmarks):
             key = self.row_keys.add()
             if key < index:
                 return self.row_of_key[key]
-        for index in range(self.t_first[known], self.t_last[known]):
-            if self.cell_place[index] < self.row_size:
-                self.scratch[self.cell_place[index]] += self.cell_ticks[index]
+        self.add_to_scratch(known, 0)
         if following != NONE:
-            for index in range(self.t_first[following], self.t_last[following]):
-                if self.cell_place[index] >= self.row_size:
-                    self.scratch[self.cell_place[index] - self.row_size] += self.cell_ticks[index]
+            self.add_to_scratch(following, self.row_size)
         for index in range(N_ENGINES):
             self.scratch[index * self.columns + DEPENDENCY] += self.late[index]
         found: cython.longlong = self.row_like_scratch()
@@ -145,47 +113,45 @@ class Transitions(Landmarks):
             self.row_of_key[key] = found
         return found
 
-    def row_like_scratch(self) -> int:
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def add_to_scratch(self, known: cython.longlong, begin: cython.longlong) -> cython.longlong:
+        """Add one row of a transition, the one whose entries start at `begin`."""
+        index: cython.longlong
+        place: cython.longlong
+        for index in range(self.t_first[known], self.t_last[known], 2):
+            place = self.cells[index] - begin
+            if 0 <= place < self.row_size:
+                self.scratch[place] += self.cells[index + 1]
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def row_like_scratch(self) -> cython.longlong:
         """Id of the row whose entries are in `scratch`, which is empty again afterwards.
 
         A row is kept as pairs of a place and its ticks, without zeros.
         """
-        index: cython.longlong = 0
-        count: cython.longlong = 0
-        while True:
-            index = next_entry(self.scratch, index, self.row_size)
-            if index == self.row_size:
-                break
-            self.pairs[count], self.pairs[count + 1] = index, self.scratch[index]
-            self.scratch[index] = 0
-            count += 2
-            index += 1
-        entries = frozen(self.pairs, count)
-        found: int = self.row_ids.setdefault(entries, len(self.rows))
-        if found == len(self.rows):
-            self.rows.append(entries)
-        return found
-
-    def pairs_of(self, rows: list[int]) -> Any:
-        """The pairs of some rows, one row after the other."""
-        if cython.compiled:
-            return loaded(np.frombuffer(b"".join([self.rows[row] for row in rows]), np.int64))
-        return [number for row in rows for number in self.rows[row]]
+        index: cython.longlong
+        count: cython.longlong = entries(self.scratch, self.row_size, self.pairs, 0)
+        for index in range(0, count, 2):
+            self.scratch[self.pairs[index]] = 0
+        return self.rows.add(self.pairs, count)
 
     def ledger(self) -> dict[str, Any]:
         """Distinct rows in the order in which kernels first have them, and the row of each kernel."""
         order = self.order_of_first_use()
-        pairs: cython.longlong[::1] = self.pairs_of(order)
         table = np.zeros(len(order) * self.row_size, np.int64)
         cells: cython.longlong[::1] = table
         number: cython.longlong
-        index: cython.longlong = 0
-        end: cython.longlong = 0
+        row: cython.longlong
+        index: cython.longlong
         for number in range(len(order)):
-            end += words_in(self.rows[order[number]])
-            while index < end:
-                cells[number * self.row_size + pairs[index]] = pairs[index + 1]
-                index += 2
+            row = order[number]
+            for index in range(self.rows.first[row], self.rows.first[row + 1], 2):
+                cells[number * self.row_size + self.rows.words[index]] = self.rows.words[index + 1]
         return {
             "ledger_rows": table.reshape(-1, int(N_ENGINES), int(self.columns)),
             "ledger_row": array(self.ledger_row),
@@ -195,7 +161,7 @@ class Transitions(Landmarks):
         """Rows in the order in which kernels first have them; `ledger_row` then counts in that order."""
         kernel: cython.longlong
         row: cython.longlong
-        number: cython.longlong[::1] = column(len(self.rows), NONE)
+        number: cython.longlong[::1] = column(self.rows.count, NONE)
         order: list[int] = []
         for kernel in range(len(self.ledger_row)):
             row = self.ledger_row[kernel]
