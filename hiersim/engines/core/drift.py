@@ -322,5 +322,6 @@ class Drift(Boundaries):
             self.due[place] = self.service_end[place] if self.serving[place] != NONE else INFINITY
             if self.flight_head[place] != NONE:
                 self.due[place] = min(self.due[place], self.tile_time[self.flight_head[place]])
-            self.next_due = min(self.next_due, self.due[place])
+            if self.due[place] < self.next_due:
+                self.next_due, self.next_place = self.due[place], place
         return 0

@@ -83,9 +83,10 @@ class Landmarks(Machine):
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
         self.vacate(0)
-        self.next_due, self.waiting = INFINITY, 0
+        self.waiting = 0
         for place in range(self.resources):
             self.restore_resource(place, kernel)
+        self.find_due()
         if self.words[self.word_count] != INFINITY:
             self.last_slot = self.take_tile(kernel)
             self.last_time = self.take() + self.now
@@ -164,10 +165,8 @@ class Landmarks(Machine):
         while self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             self.fly(slot, place, self.tile_time[slot])
-        self.due[place] = self.next_at(place)
-        self.next_due = min(self.next_due, self.due[place])
         if self.queue_head[place] != NONE and self.serving[place] == NONE:
-            self.waiting += 1
+            self.waiting, self.ready_place = self.waiting + 1, place
         self.take()
         self.past_count[place] = 0
         while self.words[self.word_count] != INFINITY:

@@ -6,7 +6,7 @@ cdef class Machine(Repeats):
     cdef long long until_done(self) except -1
     cdef long long advance(self) except -1
     cdef long long completions(self) except -1
-    cdef long long next_at(self, long long place) noexcept
+    cdef long long find_next(self) noexcept
     cdef long long served(self, long long place) except -1
     cdef long long fly(self, long long slot, long long place, long long time) noexcept
     cdef long long land(self, long long slot) except -1

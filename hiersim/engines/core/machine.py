@@ -92,43 +92,45 @@ class Machine(Repeats):
         head: cython.longlong
         due: cython.longlong
         now: cython.longlong = self.now
-        next_due: cython.longlong = INFINITY
-        for place in range(self.resources):
-            due = self.due[place]
-            if due == now:
-                if self.serving[place] >= 0 and self.service_end[place] == now:
-                    self.served(place)
-                due = INFINITY  # nothing is served here until the next grant
-                if self.serving[place] >= 0:
-                    due = self.service_end[place]
+        while self.next_due == now:
+            place = self.next_place
+            if self.serving[place] >= 0 and self.service_end[place] == now:
+                self.served(place)
+            due = INFINITY  # nothing is served here until the next grant
+            if self.serving[place] >= 0:
+                due = self.service_end[place]
+            head = self.flight_head[place]
+            while head >= 0:
+                if self.tile_time[head] != now:
+                    due = min(due, self.tile_time[head])
+                    break
+                self.flight_head[place] = self.after[head]
+                if self.after[head] < 0:
+                    self.flight_tail[place] = NONE
+                else:
+                    self.before[self.after[head]] = NONE
+                self.land(head)
                 head = self.flight_head[place]
-                while head >= 0:
-                    if self.tile_time[head] != now:
-                        due = min(due, self.tile_time[head])
-                        break
-                    self.flight_head[place] = self.after[head]
-                    if self.after[head] < 0:
-                        self.flight_tail[place] = NONE
-                    else:
-                        self.before[self.after[head]] = NONE
-                    self.land(head)
-                    head = self.flight_head[place]
-                self.due[place] = due
-            next_due = min(next_due, due)
-        self.next_due = next_due
+            self.due[place] = due
+            self.find_next()
         return 0
 
     @cython.final
     @cython.cfunc
+    @cython.inline
     @cython.exceptval(check=False)
-    def next_at(self, place: cython.longlong) -> cython.longlong:
-        """When the next service or flight of a resource ends; INFINITY when it has none."""
-        time: cython.longlong = INFINITY
-        if self.serving[place] != NONE:
-            time = self.service_end[place]
-        if self.flight_head[place] != NONE:
-            time = min(time, self.tile_time[self.flight_head[place]])
-        return time
+    def find_next(self) -> cython.longlong:
+        """The resource at which something ends first, the first of equals; without a branch, which none could guess."""
+        place: cython.longlong
+        due: cython.longlong
+        next_due: cython.longlong = INFINITY
+        next_place: cython.longlong = 0
+        for place in range(self.resources):
+            due = self.due[place]
+            next_place = place if due < next_due else next_place
+            next_due = min(next_due, due)
+        self.next_due, self.next_place = next_due, next_place
+        return 0
 
     @cython.final
     @cython.cfunc
@@ -145,7 +147,7 @@ class Machine(Repeats):
             self.happens(SERVED, slot, stage)
         self.serving[place] = NONE
         if self.queue_head[place] >= 0:
-            self.waiting += 1
+            self.waiting, self.ready_place = self.waiting + 1, place
         if marks & (COMPUTES | RELEASES):
             kernel = self.tile_kernel[slot]
             if marks & COMPUTES and self.end[kernel] == NONE:
@@ -260,7 +262,7 @@ class Machine(Repeats):
             self.after[other] = slot
         else:
             if self.queue_head[place] < 0 and self.serving[place] < 0:
-                self.waiting += 1
+                self.waiting, self.ready_place = self.waiting + 1, place
             self.after[slot] = self.queue_head[place]
             self.queue_head[place] = slot
         if self.after[slot] != NONE:
@@ -284,7 +286,7 @@ class Machine(Repeats):
         self.tile_time[slot] = self.tile_buffer[slot] = time
         self.active_front[active] = slot
         if other == NONE and self.serving[place] == NONE:
-            self.waiting += 1
+            self.waiting, self.ready_place = self.waiting + 1, place
         while other != NONE and (
             self.tile_time[other] < time or (self.tile_time[other] == time and self.tile_kernel[other] < kernel)
         ):
@@ -314,7 +316,7 @@ class Machine(Repeats):
         end: cython.longlong
         index: cython.longlong
         now: cython.longlong = self.now
-        place = 0
+        place = self.ready_place if self.waiting == 1 else 0
         while self.waiting > 0:
             slot = self.queue_head[place]
             if slot < 0 or self.serving[place] >= 0:
@@ -337,7 +339,8 @@ class Machine(Repeats):
             self.waiting -= 1
             self.service_end[place] = end
             self.due[place] = min(self.due[place], end)
-            self.next_due = min(self.next_due, end)
+            if end < self.next_due or (end == self.next_due and place < self.next_place):
+                self.next_due, self.next_place = end, place
             self.busy[place] += end - now
             self.stages += 1
             if self.marks[stage] & COMPUTES:

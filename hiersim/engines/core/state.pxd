@@ -12,8 +12,8 @@ cdef class State:
     cdef long long taken
     # time, and what waits where
     cdef long long now, next_start
-    # the least `due`, and how many idle resources have a queue
-    cdef long long next_due, waiting
+    # the least `due` and whose it is; how many idle resources have a queue, and which was the last to
+    cdef long long next_due, next_place, waiting, ready_place
     cdef long long[::1] serving, service_end, queue_head, queue_tail, flight_head, flight_tail, busy, due
     # slots of tiles; `granted` holds the grant of every stage so far, `longest` places a slot: at `tile_base` + stage
     cdef long long free_slot, slots, live

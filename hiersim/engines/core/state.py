@@ -167,7 +167,7 @@ class State:
         """Nothing anywhere."""
         count = self.resources
         self.now, self.next_start = 0, INFINITY
-        self.next_due, self.waiting = INFINITY, 0
+        self.next_due, self.next_place, self.waiting, self.ready_place = INFINITY, 0, 0, 0
         self.serving, self.service_end, self.busy = column(count, NONE), column(count), column(count)
         self.due = column(count, INFINITY)
         self.queue_head, self.queue_tail = column(count, NONE), column(count, NONE)
