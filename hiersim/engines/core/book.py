@@ -5,34 +5,19 @@ from __future__ import annotations
 import cython
 
 from hiersim.engines.core.state import State
-from hiersim.model.timeline import ENGINES, Entry, LedgerPhase
 
 if cython.compiled:
     from cython.cimports.hiersim.engines.core.columns import doubled
+    from cython.cimports.hiersim.engines.core.constants import (  # isort: skip
+        BANDWIDTH, BROKEN, CAPACITY, COMPUTED, CONTENTION, CORES, DEPENDENCY, DISPATCH, DRAIN, FILL, LATENCY,
+        N_ENGINES, NONE, PADDING, PHASES, SET_UP, STEADY, TAIL, USEFUL,
+    )  # fmt: skip
 else:
     from hiersim.engines.core.columns import doubled
-
-NONE = cython.declare(cython.longlong, -1)
-DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
-DISPATCH = cython.declare(cython.longlong, int(Entry.DISPATCH))
-CAPACITY = cython.declare(cython.longlong, int(Entry.CAPACITY))
-BANDWIDTH = cython.declare(cython.longlong, int(Entry.BANDWIDTH))
-LATENCY = cython.declare(cython.longlong, int(Entry.LATENCY))
-CONTENTION = cython.declare(cython.longlong, int(Entry.CONTENTION))
-USEFUL = cython.declare(cython.longlong, int(Entry.USEFUL))
-PADDING = cython.declare(cython.longlong, int(Entry.PADDING))
-TAIL = cython.declare(cython.longlong, int(Entry.TAIL))
-FILL = cython.declare(cython.longlong, int(LedgerPhase.FILL))
-STEADY = cython.declare(cython.longlong, int(LedgerPhase.STEADY))
-DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
-PHASES = cython.declare(cython.longlong, len(LedgerPhase))
-CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-SET_UP = cython.declare(cython.longlong, 1)
-COMPUTED = cython.declare(cython.longlong, 2)
-"""How far an engine has `begun` with a kernel; 0 is not at all."""
-BROKEN = cython.declare(cython.longlong, 2)
-"""Of `tracing`: see drift.py."""
+    from hiersim.engines.core.constants import (  # isort: skip
+        BANDWIDTH, BROKEN, CAPACITY, COMPUTED, CONTENTION, CORES, DEPENDENCY, DISPATCH, DRAIN, FILL, LATENCY,
+        N_ENGINES, NONE, PADDING, PHASES, SET_UP, STEADY, TAIL, USEFUL,
+    )  # fmt: skip
 
 
 @cython.cclass

@@ -10,23 +10,16 @@ from typing import Any
 import cython
 
 from hiersim.engines.core.book import Book
-from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import doubled
+    from cython.cimports.hiersim.engines.core.constants import BROKEN, KINDS, N_ENGINES, NONE, STEP, TRACED
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import doubled
+    from hiersim.engines.core.constants import BROKEN, KINDS, N_ENGINES, NONE, STEP, TRACED
 
-NONE = cython.declare(cython.longlong, -1)
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-ON = cython.declare(cython.longlong, 1)
-BROKEN = cython.declare(cython.longlong, 2)
-"""Of `tracing`: something happened that the order of times does not decide."""
-STEP = cython.declare(cython.longlong, 0)
-"""Event: time goes on. Others are a number of a kind in `machine.py`, with a stage and a tile."""
-KINDS = cython.declare(cython.longlong, 5)
 LONGEST_TRACE = cython.declare(cython.longlong, 512)
 MOST_LIVE = cython.declare(cython.longlong, 32)
 ROOM = cython.declare(cython.longlong, 512)
@@ -71,7 +64,7 @@ class Boundaries(Book):
         code: cython.longlong = STEP
         if self.events == LONGEST_TRACE:
             self.tracing = BROKEN
-        if self.tracing == ON:
+        if self.tracing == TRACED:
             if kind != STEP:
                 code = ((self.tile_number[slot] - self.drift_number) * len(self.marks) + stage) * KINDS + kind
             self.event[self.events], self.event_time[self.events] = code, self.now - self.boundary.now

@@ -9,11 +9,12 @@ import numpy as np
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.engines.core.constants import NONE
     from cython.cimports.libc.string import memcpy
 else:
     from hiersim.columns import column
+    from hiersim.engines.core.constants import NONE
 
-NONE = cython.declare(cython.longlong, -1)
 FNV_BASIS = cython.declare(cython.ulonglong, 14695981039346656037)
 FNV_PRIME = cython.declare(cython.ulonglong, 1099511628211)
 ALL_BITS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)

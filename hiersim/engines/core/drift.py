@@ -24,21 +24,16 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-import numpy as np
 
 from hiersim.engines.core.boundaries import Boundaries
-from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.engines.core.boundaries import Boundary
+    from cython.cimports.hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE, OFF, TRACED
 else:
     from hiersim.engines.core.boundaries import Boundary
+    from hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE, OFF, TRACED
 
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-OFF = cython.declare(cython.longlong, 0)
-ON = cython.declare(cython.longlong, 1)
 LEAST_LEAP = cython.declare(cython.longlong, 8)
 """Periods that are worth it."""
 PAUSE = cython.declare(cython.longlong, 16)
@@ -82,7 +77,7 @@ class Drift(Boundaries):
         if len(self.boundaries) == 0:
             self.empty_boundaries()
         self.drift_step, self.drift_period, self.drift_phase, self.events = step, period, 0, 0
-        self.tracing = ON
+        self.tracing = TRACED
         return self.note_boundary(active)
 
     @cython.final
@@ -91,7 +86,7 @@ class Drift(Boundaries):
     def next_boundary(self, active: cython.longlong, step: cython.longlong, most: cython.longlong) -> cython.longlong:
         """A period later: note it. Returns how many periods were skipped, of at most `most`, after the third."""
         count: cython.longlong = 0
-        if step == self.drift_step + self.drift_period and self.tracing == ON:
+        if step == self.drift_step + self.drift_period and self.tracing == TRACED:
             self.drift_step = step
             self.note_boundary(active)
             if self.drift_phase == 2:
@@ -121,7 +116,7 @@ class Drift(Boundaries):
         third: Boundary = self.boundaries[2]
         index: cython.longlong
         last: cython.longlong = third.time_count
-        if self.tracing != ON or self.events != 2 * self.half:
+        if self.tracing != TRACED or self.events != 2 * self.half:
             return 0
         if not same_shape(second, third):
             return 0

@@ -9,18 +9,15 @@ import numpy as np
 
 from hiersim.engines.core.columns import loaded
 from hiersim.engines.core.machine import Machine
-from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import Sequences, array, entries
+    from cython.cimports.hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import Sequences, array, entries
-
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+    from hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 
 
 @cython.final

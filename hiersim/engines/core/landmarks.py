@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-import numpy as np
 
 from hiersim.engines.core.machine import Machine
-from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.engines.core.columns import Sequences, doubled
+    from cython.cimports.hiersim.engines.core.constants import CORES, INFINITY, NONE
 else:
     from hiersim.engines.core.columns import Sequences, doubled
+    from hiersim.engines.core.constants import CORES, INFINITY, NONE
 
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
 MOST_STATES = cython.declare(cython.longlong, 50_000)
-CORES = cython.declare(cython.longlong, ENGINES.index("cores"))
 
 
 @cython.cclass

@@ -14,36 +14,25 @@ import cython
 import numpy as np
 
 from hiersim.engines.core.repeats import Repeats
-from hiersim.model.timeline import ENGINES, LedgerPhase
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
     from cython.cimports.hiersim.engines.core.columns import array, doubled
+    from cython.cimports.hiersim.engines.core.constants import (  # isort: skip
+        BROKEN, COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, N_ENGINES,
+        NONE, RELEASES, SERVED, TRACED,
+    )  # fmt: skip
 else:
     from hiersim.engines.core.columns import array, doubled
+    from hiersim.engines.core.constants import (  # isort: skip
+        BROKEN, COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, N_ENGINES,
+        NONE, RELEASES, SERVED, TRACED,
+    )  # fmt: skip
 
     def PyErr_CheckSignals() -> None:  # noqa: N802
         """Interpreted code can be interrupted anyway."""
 
 
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
-DRAIN = cython.declare(cython.longlong, int(LedgerPhase.DRAIN))
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-LOG_WIDTH = cython.declare(cython.longlong, 7)
-LAST = cython.declare(cython.longlong, 1)
-COMPLETES = cython.declare(cython.longlong, 2)
-RELEASES = cython.declare(cython.longlong, 4)
-COMPUTES = cython.declare(cython.longlong, 8)
-LEAVES = cython.declare(cython.longlong, 16)
-"""Marks of a stage, as `State.count_tiles` sets them."""
-ISSUED = cython.declare(cython.longlong, 1)
-GRANTED = cython.declare(cython.longlong, 2)
-SERVED = cython.declare(cython.longlong, 3)
-LANDED = cython.declare(cython.longlong, 4)
-"""Events of a tile, as `drift.py` notes them; 0 is a step of time."""
-TRACED = cython.declare(cython.longlong, 1)
-BROKEN = cython.declare(cython.longlong, 2)
 LOOK = cython.declare(cython.longlong, 0xFFFFF)  # steps between two looks at the keyboard, less one
 
 

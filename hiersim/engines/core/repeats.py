@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-import numpy as np
 
 from hiersim.engines.core.drift import Drift
-from hiersim.model.timeline import ENGINES
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import doubled
+    from cython.cimports.hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import doubled
+    from hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
 MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
 SPARE = cython.declare(cython.longlong, 16)
@@ -29,7 +27,6 @@ LEAST_DRIFT = cython.declare(cython.longlong, 16)
 """Periods that are left when a state that drifts is followed."""
 LEAST_RUN = cython.declare(cython.longlong, 24)
 LEAST_LOOP = cython.declare(cython.longlong, 4)
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
 RUN = cython.declare(cython.longlong, 0)
 LOOP = cython.declare(cython.longlong, 1)
 

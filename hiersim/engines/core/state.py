@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import cython
-import numpy as np
 
 from hiersim.engines.core.columns import joined
 from hiersim.model.timeline import ENGINES, ledger_width
@@ -13,21 +12,16 @@ from hiersim.model.timeline import ENGINES, ledger_width
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import doubled
+    from cython.cimports.hiersim.engines.core.constants import (  # isort: skip
+        COMPLETES, COMPUTES, INFINITY, LAST, LEAVES, LOG_WIDTH, N_ENGINES, NONE, RELEASES,
+    )  # fmt: skip
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import doubled
+    from hiersim.engines.core.constants import (  # isort: skip
+        COMPLETES, COMPUTES, INFINITY, LAST, LEAVES, LOG_WIDTH, N_ENGINES, NONE, RELEASES,
+    )  # fmt: skip
 
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
-LOG_WIDTH = cython.declare(cython.longlong, 7)
-LAST = cython.declare(cython.longlong, 1)
-COMPLETES = cython.declare(cython.longlong, 2)
-RELEASES = cython.declare(cython.longlong, 4)
-COMPUTES = cython.declare(cython.longlong, 8)
-LEAVES = cython.declare(cython.longlong, 16)
-"""Marks of a stage: the last of its chain, completes the tile, frees its buffer, runs on a unit, is where tiles of a
-nest wait in line."""
 PROGRAM_COLUMNS: Final = (
     "nest", "depth", "buffer_tier", "loop_ptr", "loop_repeat", "body_ptr", "body_count", "body_tile", "stage_ptr",
     "release_stage", "complete_stage", "stage_resource", "stage_ticks", "stage_latency", "stage_useful",

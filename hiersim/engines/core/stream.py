@@ -5,25 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-import numpy as np
 
 from hiersim.engines.core.columns import joined
 from hiersim.engines.core.transitions import Transitions
-from hiersim.model.program import Access
-from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import array
+    from cython.cimports.hiersim.engines.core.constants import COMPUTE, DISPATCH, INFINITY, N_ENGINES, NONE
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import array
-
-INFINITY = cython.declare(cython.longlong, int(np.iinfo(np.int64).max))
-NONE = cython.declare(cython.longlong, -1)
-DISPATCH = cython.declare(cython.longlong, int(Entry.DISPATCH))
-COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+    from hiersim.engines.core.constants import COMPUTE, DISPATCH, INFINITY, N_ENGINES, NONE
 
 
 @cython.final

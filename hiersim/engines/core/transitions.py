@@ -8,18 +8,15 @@ import cython
 import numpy as np
 
 from hiersim.engines.core.landmarks import Landmarks
-from hiersim.model.timeline import ENGINES, Entry
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.engines.core.columns import Index, Sequences, array, doubled, entries
+    from cython.cimports.hiersim.engines.core.constants import DEPENDENCY, N_ENGINES, NONE
 else:
     from hiersim.columns import column
     from hiersim.engines.core.columns import Index, Sequences, array, doubled, entries
-
-NONE = cython.declare(cython.longlong, -1)
-DEPENDENCY = cython.declare(cython.longlong, int(Entry.DEPENDENCY))
-N_ENGINES = cython.declare(cython.longlong, len(ENGINES))
+    from hiersim.engines.core.constants import DEPENDENCY, N_ENGINES, NONE
 
 
 @cython.cclass
