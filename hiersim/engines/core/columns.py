@@ -167,12 +167,16 @@ class Sequences:
     def add(self, words: cython.longlong[::1], length: cython.longlong) -> cython.longlong:
         """Id of `words[:length]`, new where it was not known."""
         mixed: cython.ulonglong = FNV_BASIS
+        other: cython.ulonglong = length  # two chains at a time: each word waits for the one before
         place: cython.ulonglong
         index: cython.longlong
         begin: cython.longlong
-        for index in range(length):
+        for index in range(0, length - 1, 2):
             mixed = spread(mixed, words[index])
-        mixed >>= 1  # kept as a number with a sign
+            other = spread(other, words[index + 1])
+        if length & 1:
+            other = spread(other, words[length - 1])
+        mixed = spread(mixed, other) >> 1  # kept as a number with a sign
         place = mixed & self.mask
         while self.places[place] != NONE:
             begin = self.first[self.places[place]]

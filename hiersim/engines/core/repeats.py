@@ -89,19 +89,18 @@ class Repeats(Drift):
     ) -> cython.longlong:
         """A tile relative to now, to a kernel and to a tile number, with the grants of its first `stages` stages."""
         index: cython.longlong
-        self.put(self.tile_kernel[slot] - kernel)
-        self.put(self.tile_number[slot] - number)
-        self.put(self.tile_type[slot])
-        self.put(self.tile_stage[slot])
+        word: cython.longlong = self.word_count
+        now: cython.longlong = self.now
+        time: cython.longlong = self.tile_time[slot] - now
+        buffer: cython.longlong = self.tile_buffer[slot] - now
         if self.tile_kernel[slot] == kernel and self.in_line(slot):  # since the start of the kernel, whenever that was
-            self.put(0)
-            self.put(0 if self.tile_time[slot] == self.tile_buffer[slot] else self.tile_time[slot] - self.now)
-        else:
-            self.put(self.tile_buffer[slot] - self.now)
-            self.put(self.tile_time[slot] - self.now)
-        self.put(stages)
-        for index in range(slot * self.longest, slot * self.longest + stages):
-            self.put(self.granted[index] - self.now)
+            time, buffer = 0 if time == buffer else time, 0
+        self.words[word], self.words[word + 1] = self.tile_kernel[slot] - kernel, self.tile_number[slot] - number
+        self.words[word + 2], self.words[word + 3] = self.tile_type[slot], self.tile_stage[slot]
+        self.words[word + 4], self.words[word + 5], self.words[word + 6] = buffer, time, stages
+        for index in range(stages):
+            self.words[word + 7 + index] = self.granted[slot * self.longest + index] - now
+        self.word_count = word + 7 + stages
         return 0
 
     @cython.final
