@@ -52,7 +52,7 @@ class Repeats(Drift):
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
         Drift.__init__(self, program, wide, keep_log, fast)
-        self.words = column(256)
+        self.words, self.word_count = column(256), 0
         self.saved_run = Saved(self.resources, self.row_size)
         self.saved_loop = Saved(self.resources, self.row_size)
 
