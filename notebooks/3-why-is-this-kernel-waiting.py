@@ -42,7 +42,9 @@ for name, run in runs.items():
 # %%
 span = runs["1 x 128"].measured["span_s"]
 per_kernel = span / len(runs["1 x 128"].program)
-slow = h200.replace({"host.launch_eager": f"{per_kernel * 1e6:.0f} us", "host.launch_view": "0 us"})
+slow = h200.replace(
+    {"host.launch_eager": f"{per_kernel * 1e6:.0f} us", "host.library_call": "0 us", "host.launch_view": "0 us"}
+)
 fitted = hs.simulate(short, slow)
 print(f"{per_kernel * 1e6:.0f} us a kernel; {fitted.time * 1e3:.2f} ms predicted, {span * 1e3:.2f} ms measured")
 print(f"waits for the host: {fitted.share('dispatch'):.0%}, measured idle {fitted.measured['idle_share']:.0%}")
