@@ -5,7 +5,7 @@ from hiersim.lowering.figures cimport Figures
 cdef class Sheet:
     cdef Figures figures
     cdef readonly long long nests, loops, bodies, stages
-    cdef long long rooms
+    cdef long long rooms, stage_rooms, most_stages
     cdef public object arrays
     cdef long long[::1] loop_ptr, loop_repeat, body_ptr, body_count, stage_ptr, release, cells
     cdef long long[::1] nest_hash, nest_depth, slots

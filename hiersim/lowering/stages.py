@@ -37,7 +37,8 @@ WORK_CELLS = cython.declare(cython.longlong, 5)
 """Per piece of work: the unit, its ticks, and how many of them are useful, tail and padding."""
 LOOPS = cython.declare(cython.longlong, 4)
 TILES = cython.declare(cython.longlong, 9)
-"""A nest has at most so many loops and tiles: two loops of two tiles, one more of a straggler, and copies around."""
+"""A nest has at most so many loops and tiles: two loops of two tiles, one more of a straggler, and copies around. The
+longest tile has a stage for every port in both directions, and for three pieces of work."""
 PRIME = cython.declare(cython.longlong, 1000003)
 MASK = cython.declare(cython.longlong, 2**40 - 1)
 """Hashes have 40 bits, so that their products with the prime stay inside 63."""
@@ -59,8 +60,10 @@ class Sheet:
         self.figures = figures
         self.nests = self.loops = self.bodies = self.stages = 0
         self.rooms = 64
+        self.stage_rooms = 1024
         rooms: cython.longlong = self.rooms
         tiles: cython.longlong = rooms * TILES
+        self.most_stages = TILES * (2 * figures.levels + 3)
         self.arrays = {
             "loop_ptr": room(rooms + 1),
             "loop_repeat": room(rooms * LOOPS),
@@ -68,7 +71,7 @@ class Sheet:
             "body_count": room(tiles),
             "stage_ptr": room(tiles + 1),
             "release_stage": room(tiles),
-            "cells": room(tiles * self.most_stages() * CELLS),
+            "cells": room(self.stage_rooms * CELLS),
         }
         self.nest_hash, self.nest_depth = column(rooms), column(rooms)
         self.depth = figures.depth
@@ -83,10 +86,6 @@ class Sheet:
         self.work_cells = column(WORK_CELLS * 3)
         self.works = self.times = self.ticks = self.moved = 0
 
-    def most_stages(self) -> int:
-        """Stages of the longest tile: every port in both directions, and three pieces of work."""
-        return 2 * self.figures.levels + 3
-
     def view(self) -> None:
         """Look at the arrays."""
         arrays = self.arrays
@@ -94,10 +93,18 @@ class Sheet:
         self.body_ptr, self.body_count = arrays["body_ptr"], arrays["body_count"]
         self.stage_ptr, self.release, self.cells = arrays["stage_ptr"], arrays["release_stage"], arrays["cells"]
 
+    def grow_stages(self) -> None:
+        """Twice the room for stages."""
+        self.stage_rooms *= 2
+        self.arrays["cells"] = longer(self.arrays["cells"][: self.stages * CELLS], self.stage_rooms * CELLS)
+        self.view()
+
     def grow(self) -> None:
-        """Twice the room."""
+        """Twice the room for all but stages."""
         self.rooms *= 2
-        self.arrays = {name: longer(values, 2 * len(values)) for name, values in self.arrays.items()}
+        for name, values in self.arrays.items():
+            if name != "cells":
+                self.arrays[name] = longer(values, 2 * len(values))
         self.view()
         self.nest_hash = longer(self.nest_hash, self.rooms)
         self.nest_depth = longer(self.nest_depth, self.rooms)
@@ -122,6 +129,8 @@ class Sheet:
         """Open a nest."""
         if self.nests == self.rooms:
             self.grow()
+        while self.stages + self.most_stages > self.stage_rooms:
+            self.grow_stages()
         index: cython.longlong
         for index in range(2 * self.figures.levels):
             self.free[index] = 0

@@ -10,11 +10,19 @@ cdef class TileChoice(Blocks):
     cdef long long candidates, rooms
     cdef long long[::1] sides, keeps
     cdef double[::1] seconds
+    cdef double least
+    # sides that blocks may have, and seconds to load the operands where blocks are single elements
+    cdef long long[::1] heights, widths
+    cdef double loading
     # four sides per operator type, and which operand is kept
     cdef long long[::1] chosen, chosen_kept
 
     cdef long long choose(self)
     cdef long long list_candidates(self)
+    cdef long long list_sides(self, long long[::1] sides, long long native, long long extent, long long most)
+    cdef long long add_block(self, long long m, long long n) except -1
+    cdef long long forget(self)
+    cdef bint loads_too_long(self, long long m, long long n) noexcept
     cdef long long batched_side(self) noexcept
     cdef bint is_too_small(self, long long m, long long n) noexcept
     cdef long long next_side(self, long long count) noexcept

@@ -56,6 +56,8 @@ LEAST_SUMS = cython.declare(cython.longlong, 4096)
 thread keeps 8 × 8 sums, so that it loads two elements for eight products."""
 LONGEST_STREAM = cython.declare(cython.longlong, 2**24)
 """… or this long on a systolic unit, where a long stream hides fill and drain."""
+MOST_SIDES = cython.declare(cython.longlong, 112)
+"""Sides that a block may have: eight native ones and four to each octave from there to the longest."""
 TIE = cython.declare(cython.double, 1.0 + 1e-9)
 """Tiles whose estimated times differ by less are equally good: estimates are IEEE doubles, and machines that differ by
 a common factor of all rates must choose the same tile."""
@@ -97,6 +99,7 @@ class TileChoice(Blocks):
         self.rooms = 64
         self.sides, self.keeps = column(self.rooms * 4), column(self.rooms)
         self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
+        self.heights, self.widths = column(MOST_SIDES), column(MOST_SIDES)
 
     @cython.cfunc
     def choose(self) -> cython.longlong:
@@ -115,30 +118,84 @@ class TileChoice(Blocks):
 
     @cython.cfunc
     def list_candidates(self) -> cython.longlong:
-        """Sides native, 2·native, … up to the first that covers the extent, where accumulators and operands fit."""
+        """Sides native, 2·native, … up to the first that covers the extent, where accumulators and operands fit.
+
+        The squarest block, which loads least, goes first, and the others from the largest down: of those that load
+        for longer than the best one takes no time needs to be estimated.
+        """
         figures: Figures = self.figures
+        self.forget()
         if figures.scratchpad > 0:
             return self.list_even_candidates()
         native_m: cython.longlong = figures.native(self.dtype, 0)
         native_n: cython.longlong = figures.native(self.dtype, 1)
-        least: cython.longlong = self.batched_side()
-        self.candidates = 0
-        tall: cython.longlong = 1
-        while True:
-            m: cython.longlong = tall * native_m
-            wide: cython.longlong = 1
-            while m * wide * native_n * ACCUMULATOR_BYTES <= figures.accumulators:
-                n: cython.longlong = wide * native_n
-                k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
-                if k > 0 and not self.is_too_small(m, n):
-                    self.add_with_split(m, n, k)
-                if n >= max(self.n, least) or n >= self.longest(native_n):
-                    break
-                wide = self.next_side(wide)
-            if m >= max(self.m, least) or m >= self.longest(native_m):
-                break
-            tall = self.next_side(tall)
+        sums: cython.longlong = figures.accumulators // ACCUMULATOR_BYTES
+        heights: cython.longlong = self.list_sides(self.heights, native_m, self.m, sums // native_n)
+        widths: cython.longlong = self.list_sides(self.widths, native_n, self.n, sums // native_m)
+        if heights == 0:
+            return self.add_least()
+        tall: cython.longlong = heights - 1
+        wide: cython.longlong = widths - 1
+        while tall > 0 and self.heights[tall] * self.heights[tall] > sums:
+            tall -= 1
+        while self.heights[tall] * self.widths[wide] > sums:
+            wide -= 1
+        self.add_block(self.heights[tall], self.widths[wide])
+        for tall in range(heights - 1, -1, -1):
+            m: cython.longlong = self.heights[tall]
+            for wide in range(widths - 1, -1, -1):
+                n: cython.longlong = self.widths[wide]
+                if m * n > sums:
+                    continue
+                if self.loads_too_long(m, n):
+                    break  # and so do narrower ones
+                self.add_block(m, n)
         return self.add_least()
+
+    @cython.cfunc
+    def list_sides(
+        self, sides: cython.longlong[::1], native: cython.longlong, extent: cython.longlong, most: cython.longlong
+    ) -> cython.longlong:
+        """Write the sides of blocks, at most `most` long, in ascending order; how many there are."""
+        end: cython.longlong = min(max(extent, self.batched_side()), self.longest(native))
+        count: cython.longlong = 0
+        tiles: cython.longlong = 1
+        while tiles * native <= most:
+            sides[count] = tiles * native
+            count += 1
+            if tiles * native >= end:
+                break
+            tiles = self.next_side(tiles)
+        return count
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add_block(self, m: cython.longlong, n: cython.longlong) -> cython.longlong:
+        """Note a block with the longest step that fits, where there is one."""
+        figures: Figures = self.figures
+        k: cython.longlong = self.inner_step(figures.staging // (figures.depth * (m + n) * self.element))
+        return self.add_with_split(m, n, k) if k > 0 and not self.is_too_small(m, n) else 0
+
+    @cython.cfunc
+    def forget(self) -> cython.longlong:
+        """No candidates yet for the product at hand; and how long blocks of single elements would load."""
+        products: cython.double = float(self.batch * self.m) * float(self.n) * float(self.k)
+        self.candidates = 0
+        self.loading = self.figures.read_time(0, products * float(self.element), float(self.figures.cores))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def loads_too_long(self, m: cython.longlong, n: cython.longlong) -> cython.bint:
+        """Whether blocks of that tile load for longer than the best candidate takes, which they cannot beat.
+
+        Each element of an operand is loaded by all blocks along the other side, and no more than all cores load at a
+        time: what `estimate` gives is no less.
+        """
+        if self.candidates == 0:
+            return False
+        lines: cython.double = 1.0 / float(min(m, self.m)) + 1.0 / float(min(n, self.n))
+        return self.loading * lines > self.least * TIE * TIE
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -180,7 +237,6 @@ class TileChoice(Blocks):
         figures: Figures = self.figures
         native_m: cython.longlong = figures.native(self.dtype, 0)
         native_n: cython.longlong = figures.native(self.dtype, 1)
-        self.candidates = 0
         tall: cython.longlong = 1
         while tall * native_m <= self.longest(native_m):
             m: cython.longlong = even_side(self.m, tall, native_m)
@@ -290,30 +346,36 @@ class TileChoice(Blocks):
         split: cython.longlong,
         kept: cython.longlong,
     ) -> cython.longlong:
-        """Note a tile and its estimated time."""
+        """Note a tile and its estimated time, unless a better one is noted."""
+        seconds: cython.double = self.estimate(m, n, k, split, kept)
+        if self.candidates > 0 and seconds > self.least * TIE:
+            return 0
         if self.candidates == self.rooms:
-            self.rooms *= 2
-            self.sides, self.keeps = longer(self.sides, self.rooms * 4), longer(self.keeps, self.rooms)
-            grown = list(self.seconds) + [0.0] * self.candidates
-            self.seconds = np.array(grown) if cython.compiled else grown
+            self.grow()
+        self.least = seconds if self.candidates == 0 else min(self.least, seconds)
         first: cython.longlong = self.candidates * 4
         self.sides[first], self.sides[first + 1] = m, n
         self.sides[first + 2], self.sides[first + 3] = k, split
         self.keeps[self.candidates] = kept
-        self.seconds[self.candidates] = self.estimate(m, n, k, split, kept)
+        self.seconds[self.candidates] = seconds
         self.candidates += 1
         return 0
+
+    def grow(self) -> None:
+        """Twice the room for candidates."""
+        seconds = np.zeros(2 * self.rooms)
+        seconds[: self.rooms] = self.seconds
+        self.rooms *= 2
+        self.sides, self.keeps = longer(self.sides, self.rooms * 4), longer(self.keeps, self.rooms)
+        self.seconds = seconds if cython.compiled else seconds.tolist()
 
     @cython.cfunc
     def take_best(self) -> cython.longlong:
         """Of all tiles within `TIE` of the least time the best one by `is_better`."""
         index: cython.longlong
         best: cython.longlong = -1
-        least: cython.double = self.seconds[0]
         for index in range(self.candidates):
-            least = min(least, self.seconds[index])
-        for index in range(self.candidates):
-            if self.seconds[index] <= least * TIE and (best < 0 or self.is_better(index, best)):
+            if self.seconds[index] <= self.least * TIE and (best < 0 or self.is_better(index, best)):
                 best = index
         self.tile_m, self.tile_n = self.sides[best * 4], self.sides[best * 4 + 1]
         self.tile_k, self.split = self.sides[best * 4 + 2], self.sides[best * 4 + 3]
