@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import cython
 
-from hiersim.lowering.columns import loaded
 from hiersim.model.constants import Constants
 from hiersim.model.operators import DType
 from hiersim.model.program import Access
@@ -16,9 +15,11 @@ from hiersim.units import TICKS_PER_SECOND
 from hiersim.units import UNLIMITED as NO_LIMIT
 
 if cython.compiled:
+    from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share, ceil_share3, total
     from cython.cimports.hiersim.lowering.systolic import Arrays
 else:
+    from hiersim.columns import column
     from hiersim.exact import ceil_share, ceil_share3, total
     from hiersim.lowering.systolic import Arrays
 
@@ -46,6 +47,16 @@ FP32 = cython.declare(cython.longlong, int(DType.FP32))
 def fixed(operations: float) -> int:
     """Operations in units of 1 / `FIXED_UNIT`, at least one."""
     return max(1, round(operations * FIXED_UNIT))
+
+
+@cython.cfunc
+def listed(values: list[int]) -> cython.longlong[::1]:
+    """The column of a list."""
+    filled: cython.longlong[::1] = column(len(values))
+    index: cython.longlong
+    for index in range(len(values)):
+        filled[index] = values[index]
+    return filled
 
 
 @cython.cclass
@@ -98,9 +109,7 @@ class Figures:
         self.table_waits = fixed(constants.table_waits)
         self.special_function = fixed(constants.special_function)
         self.access, self.handling = fixed(constants.access), fixed(constants.handling)
-        self.level_table = loaded(levels)
-        self.dtype_table = loaded(dtypes)
-        self.pattern_table = loaded(patterns)
+        self.level_table, self.dtype_table, self.pattern_table = listed(levels), listed(dtypes), listed(patterns)
         self.levels = len(levels) // LEVEL
         self.patterns = len(patterns) // (PATTERN * max(1, self.levels))
 

@@ -4,7 +4,6 @@ Ordinary Python with types for Cython: compiled where there is a C compiler, int
 results. `stages.pxd` declares what other compiled modules use.
 """
 
-# ruff: noqa: SIM110 (generators are slow where compiled)
 from __future__ import annotations
 
 from typing import Any
@@ -31,8 +30,10 @@ READ = cython.declare(cython.longlong, int(Access.READ))
 COMPUTE = cython.declare(cython.longlong, int(Access.COMPUTE))
 WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 LEVEL = cython.declare(cython.longlong, LEVEL_FIELDS)
-CELLS = cython.declare(cython.longlong, 8)
-"""Per stage: the columns `stage_*` of a `Program`, in their order."""
+STAGE_COLUMNS = ("stage_resource", "stage_access", "stage_ticks", "stage_latency", "stage_bytes", "stage_useful",
+                 "stage_padding", "stage_tail")  # fmt: skip
+"""Of a `Program`: what `cells` holds of each stage, column after column of `stage_rooms` places."""
+CELLS = cython.declare(cython.longlong, len(STAGE_COLUMNS))
 WORK_CELLS = cython.declare(cython.longlong, 5)
 """Per piece of work: the unit, its ticks, and how many of them are useful, tail and padding."""
 LOOPS = cython.declare(cython.longlong, 4)
@@ -60,7 +61,7 @@ class Sheet:
         self.figures = figures
         self.nests = self.loops = self.bodies = self.stages = 0
         self.rooms = 64
-        self.stage_rooms = 1024
+        self.stage_rooms = 1032  # no power of two: the cells of a stage lie in different sets of a processor's cache
         rooms: cython.longlong = self.rooms
         tiles: cython.longlong = rooms * TILES
         self.most_stages = TILES * (2 * figures.levels + 3)
@@ -95,8 +96,12 @@ class Sheet:
 
     def grow_stages(self) -> None:
         """Twice the room for stages."""
+        old, rooms = self.arrays["cells"], self.stage_rooms
         self.stage_rooms *= 2
-        self.arrays["cells"] = longer(self.arrays["cells"][: self.stages * CELLS], self.stage_rooms * CELLS)
+        self.arrays["cells"] = cells = room(self.stage_rooms * CELLS)
+        for index in range(CELLS):
+            begin = index * self.stage_rooms
+            cells[begin : begin + self.stages] = old[index * rooms : index * rooms + self.stages]
         self.view()
 
     def grow(self) -> None:
@@ -216,11 +221,9 @@ class Sheet:
             ticks: cython.longlong = self.work_cells[first + 1]
             if ticks > 0:
                 cell: cython.longlong = self.stage(self.work_cells[first], COMPUTE, ticks, 0, 0)
-                useful: cython.longlong = self.work_cells[first + 2]
-                tail: cython.longlong = self.work_cells[first + 3]
-                self.cells[cell + 5] = useful
-                self.cells[cell + 6] = self.work_cells[first + 4]
-                self.cells[cell + 7] = tail
+                self.cells[cell + 5 * self.stage_rooms] = self.work_cells[first + 2]
+                self.cells[cell + 6 * self.stage_rooms] = self.work_cells[first + 4]
+                self.cells[cell + 7 * self.stage_rooms] = self.work_cells[first + 3]
         self.works = 0
         return 0
 
@@ -261,14 +264,15 @@ class Sheet:
         latency: cython.longlong,
         size: cython.longlong,
     ) -> cython.longlong:
-        """Write a stage; the place of its cells."""
-        cell: cython.longlong = self.stages * CELLS
+        """Write a stage; its number, which is the place of its first cell."""
+        rooms: cython.longlong = self.stage_rooms
+        cell: cython.longlong = self.stages
         self.cells[cell] = resource
-        self.cells[cell + 1] = access
-        self.cells[cell + 2] = ticks
-        self.cells[cell + 3] = latency
-        self.cells[cell + 4] = size
-        self.cells[cell + 5] = self.cells[cell + 6] = self.cells[cell + 7] = 0
+        self.cells[cell + rooms] = access
+        self.cells[cell + 2 * rooms] = ticks
+        self.cells[cell + 3 * rooms] = latency
+        self.cells[cell + 4 * rooms] = size
+        self.cells[cell + 5 * rooms] = self.cells[cell + 6 * rooms] = self.cells[cell + 7 * rooms] = 0
         self.stages += 1
         self.ticks = total(self.ticks, product(self.times, total(ticks, latency)))
         self.moved = total(self.moved, product(self.times, size))
@@ -304,6 +308,7 @@ class Sheet:
     def content_hash(self, nest: cython.longlong) -> cython.longlong:
         """A number of 40 bits that equal nests share."""
         mark: cython.longlong = 1
+        rooms: cython.longlong = self.stage_rooms
         loop: cython.longlong
         body: cython.longlong
         stage: cython.longlong
@@ -312,9 +317,10 @@ class Sheet:
             for body in range(self.body_ptr[loop], self.body_ptr[loop + 1]):
                 mark = ((mark * PRIME) & MASK) ^ (self.body_count[body] & MASK)
                 for stage in range(self.stage_ptr[body], self.stage_ptr[body + 1]):
-                    cell: cython.longlong = stage * CELLS  # ticks, bytes and useful tell most stages apart
-                    value: cython.longlong = self.cells[cell + 2] ^ (self.cells[cell + 4] << 1) ^ self.cells[cell + 5]
-                    mark = ((mark * PRIME) & MASK) ^ (value & MASK)
+                    ticks: cython.longlong = self.cells[stage + 2 * rooms]  # and these tell most stages apart
+                    size: cython.longlong = self.cells[stage + 4 * rooms]
+                    useful: cython.longlong = self.cells[stage + 5 * rooms]
+                    mark = ((mark * PRIME) & MASK) ^ ((ticks ^ (size << 1) ^ useful) & MASK)
         return mark ^ (mark >> 20)
 
     @cython.cfunc
@@ -339,15 +345,17 @@ class Sheet:
     @cython.cfunc
     def same_tile(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
         """Whether two tiles are the same chain of stages."""
-        begin: cython.longlong = self.stage_ptr[one] * CELLS
-        end: cython.longlong = self.stage_ptr[one + 1] * CELLS
-        shift: cython.longlong = self.stage_ptr[other] * CELLS - begin
-        if self.release[one] != self.release[other] or self.stage_ptr[other + 1] * CELLS != end + shift:
+        begin: cython.longlong = self.stage_ptr[one]
+        end: cython.longlong = self.stage_ptr[one + 1]
+        shift: cython.longlong = self.stage_ptr[other] - begin
+        if self.release[one] != self.release[other] or self.stage_ptr[other + 1] != end + shift:
             return False
+        index: cython.longlong
         cell: cython.longlong
-        for cell in range(begin, end):
-            if self.cells[cell] != self.cells[cell + shift]:
-                return False
+        for index in range(CELLS):
+            for cell in range(index * self.stage_rooms + begin, index * self.stage_rooms + end):
+                if self.cells[cell] != self.cells[cell + shift]:
+                    return False
         return True
 
     def columns(self) -> dict[str, Any]:
@@ -361,11 +369,9 @@ class Sheet:
             "release_stage": self.bodies,
         }
         arrays = self.arrays
-        kept: dict[str, Any] = {name: np.array(arrays[name][:size], np.int64) for name, size in sizes.items()}
-        cells = np.array(arrays["cells"][: self.stages * CELLS], np.int64).reshape(self.stages, CELLS)
-        table = np.ascontiguousarray(cells.T)
-        names = ("resource", "access", "ticks", "latency", "bytes", "useful", "padding", "tail")
-        kept.update({"stage_" + name: table[index] for index, name in enumerate(names)})
+        kept: dict[str, Any] = {name: np.asarray(arrays[name][:size], np.int64) for name, size in sizes.items()}
+        cells = np.asarray(arrays["cells"], np.int64).reshape(-1, self.stage_rooms)[:, : self.stages]
+        kept.update(zip(STAGE_COLUMNS, cells, strict=True))
         kept["complete_stage"] = kept["release_stage"]
         kept["depth"] = np.array(self.nest_depth[: self.nests], np.int64)
         kept["body_tile"] = np.arange(self.bodies, dtype=np.int64)  # no two bodies share a tile

@@ -100,6 +100,7 @@ class TileChoice(Blocks):
         self.sides, self.keeps = column(self.rooms * 4), column(self.rooms)
         self.seconds = np.zeros(self.rooms) if cython.compiled else [0.0] * self.rooms
         self.heights, self.widths = column(MOST_SIDES), column(MOST_SIDES)
+        self.least = self.loading = 0.0
 
     @cython.cfunc
     def choose(self) -> cython.longlong:
@@ -352,7 +353,8 @@ class TileChoice(Blocks):
             return 0
         if self.candidates == self.rooms:
             self.grow()
-        self.least = seconds if self.candidates == 0 else min(self.least, seconds)
+        if self.candidates == 0 or seconds < self.least:
+            self.least = seconds
         first: cython.longlong = self.candidates * 4
         self.sides[first], self.sides[first + 1] = m, n
         self.sides[first + 2], self.sides[first + 3] = k, split
