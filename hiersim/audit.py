@@ -14,7 +14,7 @@ from hiersim.errors import SimulationError
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import ENGINES, StageLog, Timeline
-from hiersim.tally import Tally, first_faults, tally
+from hiersim.tally import Tally, first_faults, ledger_sums, tally
 
 
 def audit(program: Program, timeline: Timeline, bounds: Bounds, sums: Tally | None = None) -> None:
@@ -37,10 +37,9 @@ def _broken(law: str, detail: str) -> SimulationError:
 
 def check_ledger(timeline: Timeline) -> None:
     """Entries are not negative and add up to the makespan, for every engine."""
-    if int(timeline.ledger_rows.min(initial=0)) < 0:
-        raise _broken("the ledger", "an entry is negative")
-    counts = np.bincount(timeline.ledger_row, minlength=len(timeline.ledger_rows))
-    for engine, total in zip(ENGINES, (counts @ timeline.ledger_rows.sum(axis=2)).tolist(), strict=True):
+    for engine, total in zip(ENGINES, ledger_sums(timeline), strict=True):
+        if total < 0:
+            raise _broken("the ledger", f"{engine} has an entry that is negative, or none for a kernel")
         if total != timeline.makespan:
             raise _broken("the ledger", f"{engine} adds up to {total}, the makespan is {timeline.makespan}")
 

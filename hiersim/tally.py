@@ -10,6 +10,7 @@ import numpy as np
 
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
+from hiersim.model.timeline import Timeline
 
 READ: cython.longlong = int(Access.READ)
 WRITE: cython.longlong = int(Access.WRITE)
@@ -71,6 +72,17 @@ def first_faults(
         _column(launched), _column(start), _column(end), found,
     )  # fmt: skip
     return int(found[0]), int(found[1])
+
+
+def ledger_sums(timeline: Timeline) -> list[int]:
+    """Ticks of all kernels' ledgers by engine; -1 for an engine with an entry below zero, or with none for a kernel."""
+    distinct, engines, columns = timeline.ledger_rows.shape
+    sums = _filled(engines)
+    _add_ledgers(
+        _column(timeline.ledger_rows.reshape(-1)), _column(timeline.ledger_row), distinct, columns, _filled(distinct),
+        sums,
+    )  # fmt: skip
+    return [int(ticks) for ticks in sums]
 
 
 def _column(values: Any) -> Any:
@@ -191,3 +203,39 @@ def _find_faults(
             start[kernel] < max(ready[kernel], launched[kernel]) + delay[kernel] or end[kernel] < start[kernel]
         ):
             found[1] = kernel
+
+
+@cython.cfunc
+def _add_ledgers(
+    rows: cython.longlong[::1],
+    row: cython.longlong[::1],
+    distinct: cython.longlong,
+    columns: cython.longlong,
+    counts: cython.longlong[::1],
+    sums: cython.longlong[::1],
+) -> cython.void:
+    """Fill `sums`; `counts` is scratch."""
+    kernel: cython.longlong
+    ledger: cython.longlong
+    engine: cython.longlong
+    place: cython.longlong
+    first: cython.longlong
+    ticks: cython.longlong
+    signs: cython.longlong
+    for kernel in range(len(row)):
+        if row[kernel] < 0 or row[kernel] >= distinct:
+            for engine in range(len(sums)):
+                sums[engine] = -1
+            return
+        counts[row[kernel]] += 1
+    for engine in range(len(sums)):
+        for ledger in range(distinct):
+            ticks = signs = 0
+            first = (ledger * len(sums) + engine) * columns
+            for place in range(first, first + columns):
+                ticks += rows[place]
+                signs |= rows[place]
+            if signs < 0:  # as one of them is
+                sums[engine] = -1
+                break
+            sums[engine] += counts[ledger] * ticks
