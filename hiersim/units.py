@@ -113,12 +113,12 @@ class Quantity:
         return number * factor
 
     def _ranged(self, number: Fraction, written: str) -> int | float:
-        if number < 0:
+        if number.numerator < 0:
             raise UnitError(f"{written} is negative", expected=self.example)
         if self.bare and self.integral and number.denominator != 1:
             raise UnitError(f"{written} is not a whole number", expected=self.example)
         result = round(number) if self.integral else float(number)
-        if number > 0 and result == 0 and self.integral:
+        if result == 0 and number.numerator > 0 and self.integral:
             raise UnitError(f"{written} is smaller than one {self.base}", expected=self.example)
         if result < self.minimum:
             raise UnitError(f"{written} is too small", expected=f"at least {self.minimum} {self.base}".strip())

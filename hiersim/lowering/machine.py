@@ -17,8 +17,13 @@ from hiersim.model.operators import BITS, DType
 from hiersim.model.program import Access, Resource
 from hiersim.units import TICKS_PER_SECOND, UNLIMITED
 
+FP32, INT32 = DType.FP32, DType.INT32
+POOL: Final = Management.POOL
+FAIR: Final = Arbitration.FAIR
+"""Before Python 3.12 it takes long to look up a member of an enum."""
 MATRIX: Final = "matrix"
 VECTOR: Final = "vector"
+UNITS: Final = (Resource(name=MATRIX, tier=-1), Resource(name=VECTOR, tier=-1))
 VECTOR_TILE: Final = (8, 8, 8)
 """Register blocking of a matrix product on the vector unit."""
 STREAM_SHARE: Final = 4
@@ -136,7 +141,7 @@ class Machine:
         """
         compute, constants = self.design.compute, self.design.constants
         nearest, buffers = int(self.tiers[0].capacity), int(self.tiers[self.buffer_tier].capacity)
-        units, addresses = len(self.resources), self._element_rate(DType.INT32)
+        units, addresses = len(self.resources), self._element_rate(INT32)
         numbers = {
             "cores": self.cores,
             "depth": int(compute.buffer_depth),
@@ -167,12 +172,12 @@ class Machine:
         levels: list[int] = []
         held = 0  # a cache that is smaller than a nearer one holds nothing that the nearer one does not
         for tier, ports in zip(self.shared, self.ports, strict=True):
-            if tier.management is not Management.POOL:
+            if tier.management is not POOL:
                 held = max(held, free.get(tier.name, tier.found_again))
             levels += (held, *_bandwidths(tier), int(tier.latency), *ports)
         arrays = Arrays(compute.matrix.systolic if compute.matrix else None)
         patterns = [number for run in runs for number in self._pattern(run)]
-        rates = self._dtype_table(matrix, (*vector, DType.FP32, DType.INT32), units)
+        rates = self._dtype_table(matrix, (*vector, FP32, INT32), units)
         return Figures(numbers, levels, rates, arrays, patterns, constants)
 
     def _pattern(self, run: int) -> list[int]:
@@ -192,7 +197,7 @@ class Machine:
             first = DTYPE_FIELDS * dtype
             unit = units - 2 if rate.unit == MATRIX else units - 1
             table[first : first + 5] = (unit, rate.sustained, *rate.tile)
-        for dtype in vector:
+        for dtype in dict.fromkeys(vector):
             table[DTYPE_FIELDS * dtype + 5] = self._element_rate(dtype)
         return table
 
@@ -222,7 +227,7 @@ class Machine:
                     self.warn(f"{self.design.name} has no {_label(dtype)} matrix rate: {_label(target)} stands in")
                 peak = int(unit.peak[target])
                 return Rate(unit=MATRIX, sustained=_derated(peak, unit.efficiency), peak=peak, tile=unit.tile)
-        for target in (dtype, DType.FP32):
+        for target in (dtype, FP32):
             if target in compute.vector.peak and BITS[dtype] <= BITS[target]:
                 if target is not dtype:
                     self.warn(f"{self.design.name} has no {_label(dtype)} matrix rate: the vector unit runs it as fp32")
@@ -247,9 +252,9 @@ class Machine:
         throughput of native arithmetic instructions. A design says which.
         """
         peak = self.design.compute.vector.peak
-        if dtype == DType.INT32 and dtype not in peak and self.design.compute.threads:
-            return int(peak[DType.FP32]) // 2
-        return int(peak.get(dtype, peak[DType.FP32]))
+        if dtype == INT32 and dtype not in peak and self.design.compute.threads:
+            return int(peak[FP32]) // 2
+        return int(peak.get(dtype, peak[FP32]))
 
     def warn(self, text: str) -> None:
         """Keep a warning once."""
@@ -281,13 +286,11 @@ def _resources(places: tuple[Place, ...], first: int) -> tuple[tuple[Resource, .
     ports: list[tuple[int, int]] = []
     for index, place in enumerate(places[first:], first):
         port = len(resources)
-        fair = place.arbitration is Arbitration.FAIR
+        fair = place.arbitration is FAIR
         if place.full_duplex:
             resources.append(Resource(name=place.name + ".read", tier=index, fair=fair))
             resources.append(Resource(name=place.name + ".write", tier=index, fair=fair))
         else:
             resources.append(Resource(name=place.name, tier=index, fair=fair))
         ports.append((port, len(resources) - 1))
-    resources.append(Resource(name=MATRIX, tier=-1))
-    resources.append(Resource(name=VECTOR, tier=-1))
-    return tuple(resources), ports
+    return (*resources, *UNITS), ports

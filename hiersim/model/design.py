@@ -39,6 +39,10 @@ class Scope(Enum):
     """Kernels cannot address it: what lies there is copied to the device before they run."""
 
 
+_CORE, _SHARED = Scope.CORE, Scope.SHARED
+"""Before Python 3.12 it takes long to look up a member of an enum."""
+
+
 class Management(Enum):
     """Who decides what a tier holds: hardware replacement, or the program."""
 
@@ -137,7 +141,7 @@ class Tier(Place):
     @property
     def is_shared_cache(self) -> bool:
         """True when hardware decides what it holds between kernels."""
-        return self.scope is Scope.SHARED and self.management is Management.CACHE
+        return self.scope is _SHARED and self.management is Management.CACHE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +254,7 @@ def _reach_of(memory: tuple[Tier, ...], links: tuple[Link, ...]) -> Reach:
     before = {link.to: link for link in links}
     for tier in memory:
         scope = tier.scope
-        (core if scope is Scope.CORE else shared if scope is Scope.SHARED else host).append(tier)
+        (core if scope is _CORE else shared if scope is _SHARED else host).append(tier)
         if tier.name in before:
             places.append(before[tier.name])
         places.append(tier)

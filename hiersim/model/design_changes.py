@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -31,16 +32,17 @@ def changed(design: Design, changes: Mapping[str, Any]) -> Design:
     sources = dict(design.sources)
     for path, value in changes.items():
         design = _replaced(design, path.split("."), path, value)
-    if design.device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
-        unsold = _copied(_copied(design.device, "price", None), "price_as_of", None)
-        design = _copied(design, "device", unsold)
+    device = design.device
+    if device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
+        device = _copied(device, price=None, price_as_of=None)
         sources.pop("device.price", None)
     for path, value in changes.items():
         if "name" not in path and "title" not in path:
             sources.pop(path, None)  # the last change comes last
             sources[path] = f"set to {value}"
-    design = _copied(design, "sources", sources).checked()
-    names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in changes]
+    design = _copied(design, device=device, sources=sources).checked()
+    presets = [path for path in changes if path.endswith(".dram")]
+    names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in presets]
     return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
 
 
@@ -91,21 +93,23 @@ def _with_models(design: Design, names: Collection[str]) -> Design:
     return with_models(design, names)
 
 
-def _copied(value: Any, name: str, new: Any) -> Any:
-    """`value` with one field changed, as `dataclasses.replace` does; nothing of a design is made from its fields."""
+def _copied(value: Any, **new: Any) -> Any:
+    """`value` with fields changed, as `dataclasses.replace` does; nothing of a design is made from its fields."""
     owner: Any = type(value)
     copy = object.__new__(owner)
-    for read, write in _slots(owner):
-        write(copy, read(value))
-    object.__setattr__(copy, name, new)
+    read, writes = _slots(owner)
+    for write, present in zip(writes, read(value), strict=True):
+        write(copy, present)
+    for name, item in new.items():
+        object.__setattr__(copy, name, item)
     return copy
 
 
 @cache
-def _slots(owner: Any) -> list[tuple[Any, Any]]:
-    """How each field of a design dataclass is read and written, also where it is frozen."""
-    places = [getattr(owner, field.name) for field in dataclasses.fields(owner)]
-    return [(place.__get__, place.__set__) for place in places]
+def _slots(owner: Any) -> tuple[Callable[[Any], tuple[Any, ...]], list[Callable[[Any, Any], None]]]:
+    """How all fields of a design dataclass, which has several, are read, and each is written, also where frozen."""
+    names = [field.name for field in dataclasses.fields(owner)]
+    return attrgetter(*names), [getattr(owner, name).__set__ for name in names]
 
 
 @cache
@@ -132,23 +136,23 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
     kind, present = kinds[name], getattr(value, name)
     if kind in (_TIERS, _LINKS):
-        return _copied(value, name, _replaced_place(name, present, rest, path, text))
+        return _copied(value, **{name: _replaced_place(name, present, rest, path, text)})
     if rest and dataclasses.is_dataclass(kind):
         if present is None:
             raise DesignError(f"this design has no {name}", key=path)
-        return _copied(value, name, _replaced(present, rest, path, text))
+        return _copied(value, **{name: _replaced(present, rest, path, text)})
     if rest and name == "pins":  # patterns have dots of their own
         pattern = ".".join(rest)
         if not pattern:
             raise DesignError("names no tensors", key=path, expected="placement.pins.PATTERN: a role or a name pattern")
-        return _copied(value, name, {**present, pattern: str(text)})
+        return _copied(value, **{name: {**present, pattern: str(text)}})
     if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
-        return _copied(value, name, _replaced_entry(name, present, rest[0], path, text))
+        return _copied(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
     if rest:
         raise DesignError(f"'{name}' has nothing inside", key=path)
     if name in _BOOKED:
         raise DesignError("decides prices, which are looked up when a file is read", key=path, expected="a file")
-    return _copied(value, name, read_leaf(kind, text, path, present))
+    return _copied(value, **{name: read_leaf(kind, text, path, present)})
 
 
 def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:

@@ -10,6 +10,11 @@ from hiersim.model.compute import Dataflow, MatrixUnit
 from hiersim.model.design import Arbitration, Design, Management, Place, Replacement, Scope, Start, Tier
 from hiersim.model.operators import DType
 
+_CORE: Final = Scope.CORE
+_POOL, _SCRATCHPAD = Management.POOL, Management.SCRATCHPAD
+_FIFO: Final = Arbitration.FIFO
+_USUAL: Final = (Replacement.LRU, Start.COLD)
+"""Before Python 3.12 it takes long to look up a member of an enum."""
 LARGEST_ARRAY: Final = 65536
 """Most rows, columns or arrays of a systolic unit."""
 
@@ -19,11 +24,12 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     names = [tier.name for tier in design.memory]
     reach = design.reach
-    if not reach.shared:
+    shared = reach.shared
+    if not shared:
         found.append(("memory", "has no shared tier", "at least one tier with 'scope: shared'"))
     if not reach.core:
         found.append(("memory", "has no tier in the cores", "at least one tier with 'scope: core'"))
-    if design.memory != (*reach.core, *reach.shared, *reach.host):
+    if design.memory != (*reach.core, *shared, *reach.host):
         order = "tiers from nearest to farthest: 'core', then 'shared', then 'host'"
         found.append(("memory", "has a tier behind one of farther scope", order))
     if len(set(names)) < len(names):
@@ -32,21 +38,21 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
     for tier in design.memory:
         for key, problem, expected in _tier_faults(tier):
             found.append((f"memory.{tier.name}.{key}", problem, expected))
-    if reach.shared and design.home.management is not Management.SCRATCHPAD:
-        what = f"is a {design.home.management.value} but the last tier"
+    if shared and shared[-1].management is not _SCRATCHPAD:
+        what = f"is a {shared[-1].management.value} but the last tier"
         what += " that kernels address" if reach.host else ""
-        found.append((f"memory.{design.home.name}.management", what, "scratchpad"))
+        found.append((f"memory.{shared[-1].name}.management", what, "scratchpad"))
     for tier in reach.host:
-        if tier.management is not Management.SCRATCHPAD:
+        if tier.management is not _SCRATCHPAD:
             problem = f"is a {tier.management.value} behind the device"
             found.append((f"memory.{tier.name}.management", problem, "scratchpad"))
     for tier in reach.core:
-        if tier.management is Management.POOL:
+        if tier.management is _POOL:
             found.append((f"memory.{tier.name}.management", "is a pool in the cores", "cache or scratchpad"))
     found.extend(_link_faults(design))
     found.extend(_placement_faults(design))
-    for tier in reach.shared[:-1]:
-        if tier.management is Management.SCRATCHPAD and tier.capacity > design.home.capacity:
+    for tier in shared[:-1]:
+        if tier.management is _SCRATCHPAD and tier.capacity > shared[-1].capacity:
             found.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
     matrix = design.compute.matrix
     if matrix is not None:
@@ -142,21 +148,20 @@ def _port_faults(place: Place) -> list[tuple[str, str, str]]:
 
 def _tier_faults(tier: Tier) -> list[tuple[str, str, str]]:
     faults = _port_faults(tier)
-    if tier.scope is not Scope.CORE and not tier.has_port:
+    if tier.scope is not _CORE and not tier.has_port:
         faults.append(("bandwidth", "is missing", "a bandwidth such as '3.35 TB/s', or 'unlimited'"))
     if tier.capacity <= 0:
         faults.append(("capacity", "is zero", "a size above zero"))
-    if tier.arbitration is not Arbitration.FIFO and tier.scope is Scope.CORE:
+    if tier.arbitration is not _FIFO and tier.scope is _CORE:
         faults.append(("arbitration", "is given for a tier in the cores, which has no port to share", "scope: shared"))
     if tier.granularity <= 0:
         faults.append(("granularity", "is zero", "a size above zero"))
-    usual = (Replacement.LRU, Start.COLD)
-    if (tier.replacement not in usual or tier.start not in usual) and not tier.is_shared_cache:
+    if (tier.replacement not in _USUAL or tier.start not in _USUAL) and not tier.is_shared_cache:
         chosen: dict[str, Enum] = {"replacement": tier.replacement, "start": tier.start}
         faults.extend(
             (key, f"is {value.value} but the tier is not a shared cache", "scope: shared and management: cache")
             for key, value in chosen.items()
-            if value not in usual
+            if value not in _USUAL
         )
     if tier.dram is not None:
         faults.extend(("dram", *rest) for rest in _dram_faults(tier, tier.dram))
@@ -171,6 +176,6 @@ def _dram_faults(tier: Tier, name: str) -> list[tuple[str, str]]:
 
     if name not in PRESETS:
         return [(f"'{name}' is not a DRAM preset", nearest(name, PRESETS))]
-    if tier.scope is Scope.CORE:
+    if tier.scope is _CORE:
         return [("is given for a tier in the cores", "a preset at a shared tier")]
     return []
