@@ -66,6 +66,7 @@ class Loom:
     cases: cython.longlong
     case_shape: cython.longlong[::1]
     case_nest: cython.longlong[::1]
+    case_count: cython.longlong[::1]
     case_ptr: cython.longlong[::1]
     keys: cython.longlong[::1]
     slots: cython.longlong[::1]
@@ -93,7 +94,7 @@ class Loom:
         while slots < 2 * count:
             slots *= 2
         self.slots = column(slots)
-        self.case_ticks, self.case_moved = column(count), column(count)
+        self.case_ticks, self.case_moved, self.case_count = column(count), column(count), column(count)
         self.case_free = column(count * 2 * self.levels)
         self.free = column(2 * self.levels)
 
@@ -109,10 +110,12 @@ class Loom:
         nest_of: cython.longlong[::1] = nests if cython.compiled else [0] * len(nests)
         index: cython.longlong
         for index in range(self.classes.classes):
-            self.work.look(index)
+            self.work.turn(index)
             case: cython.longlong = self.find_case(index)
-            self.count(case, self.classes.class_count[index])
+            self.case_count[case] += self.classes.class_count[index]
             nest_of[index] = self.case_nest[case]
+        for index in range(self.cases):
+            self.count(index)
         return nests if cython.compiled else np.array(nest_of, np.int64)
 
     @property
@@ -196,8 +199,9 @@ class Loom:
         return max(self.streams.buffers, self.waves.buffers), np.array(self.free, np.int64).reshape(2, self.levels)
 
     @cython.cfunc
-    def count(self, case: cython.longlong, kernels: cython.longlong) -> cython.longlong:
-        """Add what `kernels` kernels of that case do to the sums of the program."""
+    def count(self, case: cython.longlong) -> cython.longlong:
+        """Add what all kernels of a case do to the sums of the program."""
+        kernels: cython.longlong = self.case_count[case]
         self.ticks = total(self.ticks, product(self.case_ticks[case], kernels))
         self.moved = total(self.moved, product(self.case_moved[case], kernels))
         place: cython.longlong
@@ -252,6 +256,7 @@ class Loom:
         """Make the nest of what `work` looks at."""
         case: cython.longlong = self.cases
         sheet: Sheet = self.sheet
+        self.work.weigh()
         sheet.begin()
         if self.work.anchor >= 0:
             self.waves.contraction()

@@ -35,6 +35,8 @@ cdef class Work:
     cdef long long[::1] type_vector_ticks, type_matrix_ticks
     cdef long long split(self, long long shape)
     cdef long long look(self, long long index)
+    cdef long long turn(self, long long index)
+    cdef long long weigh(self)
     cdef long long missing(self, long long index, long long level)
     cdef long long write_back(self, long long index, long long capacity)
     cdef long long prepare(self)

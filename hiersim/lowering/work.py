@@ -98,6 +98,8 @@ class KernelClasses:
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
 def held(low: cython.double, high: cython.double, capacity: cython.double) -> cython.double:
     """Share of a block whose reuse distance runs from `low` to `high` that an LRU cache still holds."""
     if high > low:
@@ -107,7 +109,7 @@ def held(low: cython.double, high: cython.double, capacity: cython.double) -> cy
 
 @cython.cclass
 class Work:
-    """One class at a time on one machine, ready for a tile rule; `look` chooses it.
+    """One class at a time on one machine, ready for a tile rule; `look` chooses it, or `turn` and then `weigh`.
 
     `read_total` bytes are read; `near_read` move at the nearest shared tier, whole sectors where the kernel reads with
     a stride. `levels` counts the shared tiers beyond the nearest. `read_far` (reads, levels) are the bytes that each of
@@ -154,15 +156,29 @@ class Work:
 
     @cython.cfunc
     def look(self, index: cython.longlong) -> cython.longlong:
-        """Turn to the shape of class `index`; its misses are not counted yet.
+        """Turn to class `index` and weigh its shape; its misses are not counted yet."""
+        self.turn(index)
+        return self.weigh()
+
+    @cython.cfunc
+    def turn(self, index: cython.longlong) -> cython.longlong:
+        """Turn to class `index`, of whose shape only the reads are known yet."""
+        classes: KernelClasses = self.classes
+        self.shape = classes.class_shape[index]
+        self.first_read = classes.shape_read_ptr[self.shape]
+        self.first_far = classes.class_read_ptr[index] * self.levels
+        self.reads = classes.shape_read_ptr[self.shape + 1] - self.first_read
+        return 0
+
+    @cython.cfunc
+    def weigh(self) -> cython.longlong:
+        """What the shape at hand asks for, whatever caches hold.
 
         The contraction that takes longest shapes the tiles; of equals the first with the most arithmetic.
         """
         classes: KernelClasses = self.classes
-        shape: cython.longlong = classes.class_shape[index]
-        self.shape, self.anchor = shape, -1
-        self.first_read, self.first_far = classes.shape_read_ptr[shape], classes.class_read_ptr[index] * self.levels
-        self.reads = classes.shape_read_ptr[shape + 1] - self.first_read
+        shape: cython.longlong = self.shape
+        self.anchor = -1
         self.write_size = classes.shape_write[shape]
         self.ordered = classes.shape_ordered[shape]
         self.scattered, self.scattered_pattern = classes.shape_scattered[shape], classes.scattered_pattern[shape]
