@@ -254,7 +254,9 @@ def parse_change(quantity: object, value: object, present: int | float | None) -
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]
-    return _positive(quantity, value, form._ranged(factor * Fraction(present), str(value)))
+    numerator, denominator = present.as_integer_ratio()
+    exact = Fraction(factor.numerator * numerator, factor.denominator * denominator)
+    return _positive(quantity, value, form._ranged(exact, str(value)))
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

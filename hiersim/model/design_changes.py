@@ -30,17 +30,18 @@ _DTYPES: Final = {dtype.name.lower(): dtype for dtype in DType}
 def changed(design: Design, changes: Mapping[str, Any]) -> Design:
     """`design` with the values at these dotted paths changed, and checked again; see `Design.replace`."""
     sources = dict(design.sources)
+    design = _copied(design, sources=sources)  # which nobody else has yet
     for path, value in changes.items():
-        design = _replaced(design, path.split("."), path, value)
-    device = design.device
-    if device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
-        device = _copied(device, price=None, price_as_of=None)
+        name, new = _field(design, path.split("."), path, value)
+        object.__setattr__(design, name, new)
+    if design.device.price is not None and "device.price" not in changes and any(map(_makes_another, changes)):
+        object.__setattr__(design, "device", _copied(design.device, price=None, price_as_of=None))
         sources.pop("device.price", None)
     for path, value in changes.items():
         if "name" not in path and "title" not in path:
             sources.pop(path, None)  # the last change comes last
             sources[path] = f"set to {value}"
-    design = _copied(design, device=device, sources=sources).checked()
+    design.checked()
     presets = [path for path in changes if path.endswith(".dram")]
     names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in presets]
     return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])
@@ -127,6 +128,12 @@ def _without_none(hint: Any) -> Any:
 
 def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
     """`value` with the leaf at `steps` changed; frozen values are copied along the way."""
+    name, new = _field(value, steps, path, text)
+    return _copied(value, **{name: new})
+
+
+def _field(value: Any, steps: list[str], path: str, text: Any) -> tuple[str, Any]:
+    """The field of `value` that the leaf at `steps` is in, and what it is when the leaf is changed."""
     name, rest = steps[0], steps[1:]
     owner: Any = type(value)
     kinds = field_types(owner)
@@ -136,23 +143,23 @@ def _replaced(value: Any, steps: list[str], path: str, text: Any) -> Any:
         raise DesignError("is not a value of a design", key=path, expected=nearest(path, valid))
     kind, present = kinds[name], getattr(value, name)
     if kind in (_TIERS, _LINKS):
-        return _copied(value, **{name: _replaced_place(name, present, rest, path, text)})
+        return name, _replaced_place(name, present, rest, path, text)
     if rest and dataclasses.is_dataclass(kind):
         if present is None:
             raise DesignError(f"this design has no {name}", key=path)
-        return _copied(value, **{name: _replaced(present, rest, path, text)})
+        return name, _replaced(present, rest, path, text)
     if rest and name == "pins":  # patterns have dots of their own
         pattern = ".".join(rest)
         if not pattern:
             raise DesignError("names no tensors", key=path, expected="placement.pins.PATTERN: a role or a name pattern")
-        return _copied(value, **{name: {**present, pattern: str(text)}})
+        return name, {**present, pattern: str(text)}
     if rest and get_origin(kind) is not None and len(rest) == 1 and name in ("peak", "stand_in"):
-        return _copied(value, **{name: _replaced_entry(name, present, rest[0], path, text)})
+        return name, _replaced_entry(name, present, rest[0], path, text)
     if rest:
         raise DesignError(f"'{name}' has nothing inside", key=path)
     if name in _BOOKED:
         raise DesignError("decides prices, which are looked up when a file is read", key=path, expected="a file")
-    return _copied(value, **{name: read_leaf(kind, text, path, present)})
+    return name, read_leaf(kind, text, path, present)
 
 
 def _replaced_place(kind: str, places: tuple[Any, ...], rest: list[str], path: str, text: Any) -> tuple[Any, ...]:
