@@ -22,16 +22,16 @@ cdef class Figures:
     cdef long long native(self, long long dtype, long long side) noexcept
     cdef long long sectors(self, long long run) noexcept
     cdef long long unit(self, long long dtype) noexcept
-    cdef long long move_ticks(self, long long level, long long access, long long size, long long active)
-    cdef long long port_ticks(self, long long level, long long access, long long size)
-    cdef long long load_ticks(self, long long size, long long active)
+    cdef long long move_ticks(self, long long level, long long access, long long size, long long active) except? -1
+    cdef long long port_ticks(self, long long level, long long access, long long size) except? -1
+    cdef long long load_ticks(self, long long size, long long active) except? -1
     cdef long long fill_ticks(self)
     cdef double write_time(self, long long level, double size, double active) noexcept
-    cdef long long fetched(self, long long pattern, long long level, long long size)
-    cdef long long slowed(self, long long pattern, long long level, long long size)
-    cdef long long address_operations(self, long long elements, long long shared)
-    cdef long long function_flops(self, long long evaluations)
-    cdef long long access_flops(self, long long accesses, long long handled)
+    cdef long long fetched(self, long long pattern, long long level, long long size) except? -1
+    cdef long long slowed(self, long long pattern, long long level, long long size) except? -1
+    cdef long long address_operations(self, long long elements, long long shared) except? -1
+    cdef long long function_flops(self, long long evaluations) except? -1
+    cdef long long access_flops(self, long long accesses, long long handled) except? -1
     cdef long long tap_rate(self, long long window)
-    cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special)
+    cdef long long vector_core_ticks(self, long long dtype, long long flops, long long special) except? -1
     cdef double read_time(self, long long level, double size, double active) noexcept

@@ -159,6 +159,7 @@ class Figures:
         return self.dtype_table[dtype * DTYPE + 2 + side]
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def move_ticks(
         self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
     ) -> cython.longlong:
@@ -167,12 +168,14 @@ class Figures:
         return max(ticks, self.load_ticks(size, active)) if level == 0 else ticks
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def port_ticks(self, level: cython.longlong, access: cython.longlong, size: cython.longlong) -> cython.longlong:
         """Ticks to move `size` bytes through a port: bytes ÷ rate, rounded up."""
         rate: cython.longlong = self.level_table[level * LEVEL + (1 if access == READ else 2)]
         return ceil_share(size, SECOND, rate) if rate < UNLIMITED else 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def load_ticks(self, size: cython.longlong, active: cython.longlong) -> cython.longlong:
         """Ticks in which `active` cores load or store `size` bytes of the nearest shared tier."""
         if active > (UNLIMITED - 1) // self.load_rate:
@@ -199,6 +202,7 @@ class Figures:
         return seconds
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def fetched(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
         """Bytes that move when `size` bytes are accessed in runs: whole sectors."""
         if pattern == 0 or pattern > self.patterns:
@@ -207,6 +211,7 @@ class Figures:
         return ceil_share(size, self.pattern_table[first + 1], self.pattern_table[first])
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def slowed(self, pattern: cython.longlong, level: cython.longlong, size: cython.longlong) -> cython.longlong:
         """Streamed bytes that would take as much longer as `size` bytes in runs do."""
         if pattern == 0 or pattern > self.patterns:
@@ -215,6 +220,7 @@ class Figures:
         return ceil_share(size, slow - SLOWNESS, SLOWNESS)
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def address_operations(self, elements: cython.longlong, shared: cython.longlong) -> cython.longlong:
         """Integer operations for the addresses of so many elements, `shared` of which need one lookup (0: none)."""
         each: cython.longlong = self.address
@@ -223,11 +229,13 @@ class Figures:
         return ceil_share(elements, each, FIXED)
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def function_flops(self, evaluations: cython.longlong) -> cython.longlong:
         """FP32 FLOPs of so many special functions."""
         return ceil_share(evaluations, self.special_function, FIXED)
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def access_flops(self, accesses: cython.longlong, handled: cython.longlong) -> cython.longlong:
         """FP32 FLOPs of so many loads and stores of a row kernel, and of the elements that they bring and take."""
         return total(ceil_share(accesses, self.access, FIXED), ceil_share(handled, self.handling, FIXED))
@@ -246,6 +254,7 @@ class Figures:
         return max(1, cython.cast(cython.longlong, 1.0 / (taps + addresses / float(window))))
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def vector_core_ticks(
         self, dtype: cython.longlong, flops: cython.longlong, special: cython.longlong
     ) -> cython.longlong:

@@ -14,5 +14,5 @@ cdef class NestMaker:
     cdef long long[::1] loads, stores
 
     cdef long long hold(self, long long tiles, long long cores, long long kept, long long size)
-    cdef long long part_of(self, long long amount, long long tiles, bint last)
-    cdef long long idle_share(self, long long ticks, long long active)
+    cdef long long part_of(self, long long amount, long long tiles, bint last) noexcept
+    cdef long long idle_share(self, long long ticks, long long active) except? -1

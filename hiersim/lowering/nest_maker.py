@@ -47,12 +47,14 @@ class NestMaker:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def part_of(self, amount: cython.longlong, tiles: cython.longlong, last: cython.bint) -> cython.longlong:
         """One of `tiles` equal parts, rounded down, or the last with what is left."""
         part: cython.longlong = amount // tiles
         return amount - part * (tiles - 1) if last else part
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def idle_share(self, ticks: cython.longlong, active: cython.longlong) -> cython.longlong:
         """The part of `ticks` that idle cores make up."""
         cores: cython.longlong = self.figures.cores

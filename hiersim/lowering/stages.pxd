@@ -16,19 +16,21 @@ cdef class Sheet:
     cdef long long[::1] work_cells
     cdef readonly long long ticks, moved
     cdef long long times
-    cdef long long clear(self)
+    cdef long long clear(self) noexcept
     cdef long long begin(self)
-    cdef long long open_loop(self, long long repeat)
-    cdef long long close_loop(self)
-    cdef long long add_work(self, long long unit, long long ticks, long long useful, long long tail)
-    cdef long long add_set_up(self, long long unit, long long ticks)
-    cdef long long add_waiting(self, long long ticks)
-    cdef long long add_tile(self, long long count, long long active)
-    cdef long long compute(self)
-    cdef long long move(self, long long level, long long access, long long size, long long active)
-    cdef long long slow_ticks(self, long long level, long long access, long long size)
-    cdef long long stage(self, long long resource, long long access, long long ticks, long long latency, long long size)
+    cdef long long open_loop(self, long long repeat) noexcept
+    cdef long long close_loop(self) noexcept
+    cdef long long add_work(self, long long unit, long long ticks, long long useful, long long tail) noexcept
+    cdef long long add_set_up(self, long long unit, long long ticks) noexcept
+    cdef long long add_waiting(self, long long ticks) noexcept
+    cdef long long add_tile(self, long long count, long long active) except? -1
+    cdef long long compute(self) except? -1
+    cdef long long move(self, long long level, long long access, long long size, long long active) except? -1
+    cdef long long slow_ticks(self, long long level, long long access, long long size) except? -1
+    cdef long long stage(
+        self, long long resource, long long access, long long ticks, long long latency, long long size
+    ) except? -1
     cdef long long finish(self)
-    cdef long long content_hash(self, long long nest)
-    cdef bint equal(self, long long one, long long other)
-    cdef bint same_tile(self, long long one, long long other)
+    cdef long long content_hash(self, long long nest) noexcept
+    cdef bint equal(self, long long one, long long other) noexcept
+    cdef bint same_tile(self, long long one, long long other) noexcept

@@ -122,6 +122,7 @@ class Sheet:
             self.slots[slot] = nest + 1
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def clear(self) -> cython.longlong:
         """No bytes to read or write."""
         level: cython.longlong
@@ -146,12 +147,14 @@ class Sheet:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def open_loop(self, repeat: cython.longlong) -> cython.longlong:
         """The tiles that follow are repeated."""
         self.times = repeat
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def close_loop(self) -> cython.longlong:
         """Keep the loop unless it is empty."""
         if self.bodies > self.body_ptr[self.loops]:
@@ -161,6 +164,7 @@ class Sheet:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def add_work(
         self, unit: cython.longlong, ticks: cython.longlong, useful: cython.longlong, tail: cython.longlong
     ) -> cython.longlong:
@@ -175,18 +179,21 @@ class Sheet:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def add_set_up(self, unit: cython.longlong, ticks: cython.longlong) -> cython.longlong:
         """Ticks of the next tile for which one unit is taken and has nothing to compute."""
         self.add_work(unit, 0, 0, 0)
         return self.add_waiting(ticks)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def add_waiting(self, ticks: cython.longlong) -> cython.longlong:
         """… and set-up that follows the last piece of work, on its unit."""
         self.work_cells[(self.works - 1) * WORK_CELLS + 1] += ticks
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def add_tile(self, count: cython.longlong, active: cython.longlong) -> cython.longlong:
         """A tile that runs `count` times in the loop, with the reads, work and writes that were set.
 
@@ -213,6 +220,7 @@ class Sheet:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def compute(self) -> cython.longlong:
         """Stages of the work that was set."""
         index: cython.longlong
@@ -228,6 +236,7 @@ class Sheet:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def move(
         self, level: cython.longlong, access: cython.longlong, size: cython.longlong, active: cython.longlong
     ) -> cython.longlong:
@@ -250,12 +259,14 @@ class Sheet:
         return 1
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def slow_ticks(self, level: cython.longlong, access: cython.longlong, size: cython.longlong) -> cython.longlong:
         """Ticks of a service at a port of `size` bytes and of those that its pattern adds."""
         slow: cython.longlong = self.slow_reads[level] if access == READ else self.slow_writes[level]
         return self.figures.move_ticks(level, access, total(size, slow), UNLIMITED)
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def stage(
         self,
         resource: cython.longlong,
@@ -305,6 +316,7 @@ class Sheet:
         self.stages = self.stage_ptr[self.bodies]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def content_hash(self, nest: cython.longlong) -> cython.longlong:
         """A number of 40 bits that equal nests share."""
         mark: cython.longlong = 1
@@ -324,6 +336,7 @@ class Sheet:
         return mark ^ (mark >> 20)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def equal(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
         """Whether two nests have the same loops over the same tiles."""
         loop: cython.longlong
@@ -343,6 +356,7 @@ class Sheet:
         return True
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def same_tile(self, one: cython.longlong, other: cython.longlong) -> cython.bint:
         """Whether two tiles are the same chain of stages."""
         begin: cython.longlong = self.stage_ptr[one]

@@ -33,18 +33,18 @@ cdef class Work:
     cdef long long first_read, first_far
     cdef long long[::1] read_far, write_far
     cdef long long[::1] type_vector_ticks, type_matrix_ticks
-    cdef long long split(self, long long shape)
+    cdef long long split(self, long long shape) noexcept
     cdef long long look(self, long long index)
     cdef long long turn(self, long long index)
     cdef long long weigh(self)
-    cdef long long missing(self, long long index, long long level)
-    cdef long long write_back(self, long long index, long long capacity)
+    cdef long long missing(self, long long index, long long level) except? -1
+    cdef long long write_back(self, long long index, long long capacity) except? -1
     cdef long long prepare(self)
-    cdef long long read_size(self, long long index)
+    cdef long long read_size(self, long long index) noexcept
     cdef long long stored(self, long long index, long long elements, long long element)
-    cdef long long read_pattern(self, long long index)
-    cdef long long far(self, long long index, long long level)
-    cdef long long again(self, long long index, long long level)
+    cdef long long read_pattern(self, long long index) noexcept
+    cdef long long far(self, long long index, long long level) noexcept
+    cdef long long again(self, long long index, long long level) noexcept
     cdef long long again_of(self, long long size, long long level)
-    cdef bint outweighs(self, long long kind, long long other)
-    cdef bint is_contraction(self, long long kind_of)
+    cdef bint outweighs(self, long long kind, long long other) noexcept
+    cdef bint is_contraction(self, long long kind_of) noexcept

@@ -149,6 +149,7 @@ class Work:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def is_contraction(self, kind_of: cython.longlong) -> cython.bint:
         """Whether operators of that type have matrix arithmetic that shapes tiles."""
         kind: cython.longlong = self.classes.type_kind[kind_of]
@@ -215,6 +216,7 @@ class Work:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def split(self, shape: cython.longlong) -> cython.longlong:
         """Blocks that the numbers of a result are split over: as many as are resident, for a thread 16 to 256 each."""
         numbers: cython.longlong = self.classes.shape_numbers[shape]
@@ -225,6 +227,7 @@ class Work:
         return max(min((resident - 1) // rows + 1, (numbers - 1) // FEW + 1), (numbers - 1) // MANY + 1)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def outweighs(self, kind: cython.longlong, other: cython.longlong) -> cython.bint:
         """Whether a contraction takes longer than another; of equals, has more arithmetic."""
         if self.type_matrix_ticks[kind] != self.type_matrix_ticks[other]:
@@ -232,6 +235,7 @@ class Work:
         return self.classes.type_matrix[kind] > self.classes.type_matrix[other]
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def missing(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
         """Count what the cache at `level` misses of each read of class `index`, and what it writes back.
 
@@ -259,6 +263,7 @@ class Work:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
     def write_back(self, index: cython.longlong, capacity: cython.longlong) -> cython.longlong:
         """Bytes that leave a cache of `capacity` for the next tier, of what a kernel of class `index` wrote."""
         classes: KernelClasses = self.classes
@@ -277,6 +282,7 @@ class Work:
         return cython.cast(cython.longlong, floor(leaving + 1e-6))
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def read_size(self, index: cython.longlong) -> cython.longlong:
         """Bytes of a read; none where there is no such read."""
         return self.classes.read_size[self.first_read + index] if index >= 0 else 0
@@ -290,16 +296,19 @@ class Work:
         return ceil_share(elements, bits, 8)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def read_pattern(self, index: cython.longlong) -> cython.longlong:
         """Pattern of a read: 0 in order, else the number of a run length."""
         return self.classes.read_pattern[self.first_read + index]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def far(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
         """Bytes of a read that far tier `level` must supply."""
         return self.read_far[index * self.levels + level]
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def again(self, index: cython.longlong, level: cython.longlong) -> cython.longlong:
         """Bytes of a read that far tier `level` supplies for each pass over it after the first."""
         if index >= 0 and self.classes.beside:
