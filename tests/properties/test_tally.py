@@ -1,14 +1,17 @@
-"""The one-pass sums of a program equal sums over its unrolled tiles; compiled and interpreted."""
+"""Sums of a program in one pass equal those over its unrolled tiles, sums of ledgers those of all kernels."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import given
+from hypothesis import strategies as st
 from interpreted import interpreted
 
 from hiersim import tally as compiled
 from hiersim.bounds import critical_path, kernel_bounds
+from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
+from hiersim.model.timeline import Timeline
 from hiersim.testing.strategies import programs
 
 INTERPRETED = interpreted(compiled)
@@ -68,3 +71,28 @@ def test_columns_that_may_not_be_written_are_read_all_the_same(program: Program)
     program.stage_ticks.flags.writeable = False
     after = compiled.tally(program)
     assert np.array_equal(before.least, after.least)
+
+
+def with_ledgers(rows: IntArray, row: list[int]) -> Timeline:
+    """A timeline of kernels with these ledgers."""
+    none = np.zeros(len(row), np.int64)
+    return Timeline(
+        engine="none", makespan=0, host_begin=none, launched=none, ready=none, start=none, end=none, busy=none,
+        ledger_rows=rows, ledger_row=np.array(row, np.int64),
+    )  # fmt: skip
+
+
+@given(st.data(), st.integers(1, 4), st.integers(1, 9))
+def test_sums_of_ledgers_equal_those_of_all_kernels(data: st.DataObject, distinct: int, columns: int) -> None:
+    entries = st.lists(st.integers(0, 2**40), min_size=distinct * 3 * columns, max_size=distinct * 3 * columns)
+    rows = np.array(data.draw(entries), np.int64).reshape(distinct, 3, columns)
+    row = data.draw(st.lists(st.integers(0, distinct - 1), max_size=12))
+    timeline = with_ledgers(rows, row)
+    wrong = rows.copy()
+    wrong[data.draw(st.integers(0, distinct - 1)), 1, data.draw(st.integers(0, columns - 1))] = -1
+    for module in (compiled, INTERPRETED):
+        sums = module.ledger_sums(timeline)
+        assert sums == timeline.ledger.sum(axis=(1, 2)).tolist()
+        assert module.ledger_sums(with_ledgers(wrong, row)) == [sums[0], -1, sums[2]]
+        for nowhere in (-1, distinct):
+            assert module.ledger_sums(with_ledgers(rows, [*row, nowhere])) == [-1, -1, -1]

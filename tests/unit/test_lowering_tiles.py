@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interpreted_lowering import interpreted_lower
 
 from hiersim.config.load import load_design
 from hiersim.frontends.load import load_trace
@@ -145,6 +148,32 @@ def test_rounding_decides_between_no_two_tiles(sides: tuple[int, int, int]) -> N
     """Several tiles take the same time here, and their estimates differ in the last bit at some of these rates."""
     graph, design = product(*sides), load_design("h100-sxm")
     assert len({tile(graph, faster(design, factor)) for factor in (1, 3, 7, 10, 999)}) == 1
+
+
+SIDES = st.one_of(st.integers(1, 300), st.integers(1, 20_000), st.sampled_from((64, 256, 4096)))
+GPUS = st.sampled_from(("h100-sxm", "a100-80gb-sxm", "l4", "v100-sxm", "mi300x", "b200"))
+RATES = st.sampled_from(("0.1x", "0.5x", "1x", "3x", "20x"))
+
+
+@given(GPUS, RATES, RATES, SIDES, SIDES, SIDES, st.integers(1, 40))
+def test_no_tile_is_passed_over_that_would_have_been_chosen(
+    name: str, near: str, peak: str, m: int, n: int, k: int, batch: int
+) -> None:
+    """Blocks that load for longer than the best one takes are not estimated; here all of them are, interpreted."""
+    design = load_design(name)
+    nearest, matrix = design.shared_tiers[0], design.compute.matrix
+    changes = {"compute.vector.peak.fp32": peak}
+    if nearest.bandwidth is not None:
+        changes[f"memory.{nearest.name}.bandwidth"] = near
+    if matrix is not None and DType.BF16 in matrix.peak:
+        changes["compute.matrix.peak.bf16"] = peak
+    design = design.replace(changes)
+    graph = product(m, n, k, batch)
+    lowering = interpreted_lower().__globals__  # type: ignore[attr-defined]
+    loom = lowering["Loom"](lowering["prepare"](graph).classes, lowering["Machine"](design).figures(DTYPES, DTYPES))
+    loom.cutter.loads_too_long = lambda m, n: False
+    loom.weave()
+    assert tile(graph, design) == tuple(loom.tiles()[0].tolist())
 
 
 LATENCY = 3 * 69930
