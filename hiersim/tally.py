@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cython
-import numpy as np
+from numpy import asarray, ascontiguousarray, bincount, int64, zeros
 
 from hiersim.model.operators import IntArray
 from hiersim.model.program import Access, Program
 from hiersim.model.timeline import Timeline
 
-READ: cython.longlong = int(Access.READ)
-WRITE: cython.longlong = int(Access.WRITE)
+READ = cython.declare(cython.longlong, int(Access.READ))
+WRITE = cython.declare(cython.longlong, int(Access.WRITE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +33,7 @@ def tally(program: Program) -> Tally:
     moved = _filled(2 * tiers)
     least = _filled(nests)
     busy = _filled(len(program.resources))
-    counts = np.bincount(program.nest, minlength=nests)
+    counts = bincount(program.nest, minlength=nests)
     tier = [resource.tier for resource in program.resources]
     _count(
         _column(counts), _column(program.loop_ptr), _column(program.loop_repeat), _column(program.body_ptr),
@@ -43,8 +42,8 @@ def tally(program: Program) -> Tally:
         _column(program.stage_ticks), _column(program.stage_latency), _column(program.stage_bytes), _column(tier),
         tiers, moved, least, busy,
     )  # fmt: skip
-    total = program.free_bytes + np.asarray(moved, np.int64).reshape(2, tiers)
-    return Tally(read=total[0], write=total[1], least=np.asarray(least, np.int64))
+    total = program.free_bytes + asarray(moved, int64).reshape(2, tiers)
+    return Tally(read=total[0], write=total[1], least=asarray(least, int64))
 
 
 def longest_chain(program: Program, least: IntArray) -> int:
@@ -85,17 +84,19 @@ def ledger_sums(timeline: Timeline) -> list[int]:
     return [int(ticks) for ticks in sums]
 
 
-def _column(values: Any) -> Any:
+@cython.cfunc
+def _column(values: object) -> object:
     """A column to read: contiguous, or a list where the interpreter reads it."""
-    column = np.ascontiguousarray(values, np.int64)
+    column = ascontiguousarray(values, int64)
     if not cython.compiled:
         return column.tolist()
     return column if column.flags.writeable else column.copy()  # a typed view may write
 
 
-def _filled(length: int) -> Any:
+@cython.cfunc
+def _filled(length: cython.longlong) -> object:
     """A column of zeros to write."""
-    return np.zeros(length, np.int64) if cython.compiled else [0] * length
+    return zeros(length, int64) if cython.compiled else [0] * length
 
 
 @cython.cfunc
