@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-import numpy as np
+from numpy import arange, array, asarray, int64
 
 from hiersim.lowering.columns import longer, room
 from hiersim.lowering.figures import LEVEL_FIELDS
@@ -383,10 +383,10 @@ class Sheet:
             "release_stage": self.bodies,
         }
         arrays = self.arrays
-        kept: dict[str, Any] = {name: np.asarray(arrays[name][:size], np.int64) for name, size in sizes.items()}
-        cells = np.asarray(arrays["cells"], np.int64).reshape(-1, self.stage_rooms)[:, : self.stages]
+        kept: dict[str, Any] = {name: asarray(arrays[name][:size], int64) for name, size in sizes.items()}
+        cells = asarray(arrays["cells"], int64).reshape(-1, self.stage_rooms)[:, : self.stages]
         kept.update(zip(STAGE_COLUMNS, cells, strict=True))
         kept["complete_stage"] = kept["release_stage"]
-        kept["depth"] = np.array(self.nest_depth[: self.nests], np.int64)
-        kept["body_tile"] = np.arange(self.bodies, dtype=np.int64)  # no two bodies share a tile
+        kept["depth"] = array(self.nest_depth[: self.nests], int64)
+        kept["body_tile"] = arange(self.bodies, dtype=int64)  # no two bodies share a tile
         return kept
