@@ -11,6 +11,7 @@ fast; NumPy and SimPy have to be there, and HIERSIM_PURE=1 in the environment. F
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import pickle
 import sys
@@ -82,6 +83,8 @@ def play(folder: Path) -> None:
             seconds = round(time.perf_counter() - began, 3)
             file.write(json.dumps({"number": row["number"], "seconds": seconds, "hashes": made}) + "\n")
             file.flush()
+            del program
+            gc.collect()  # gigabytes, of which PyPy does not know that arrays hold them
 
 
 def hashes(timeline: Timeline) -> dict[str, str]:

@@ -35,7 +35,7 @@ def build_ledger(program: Program, log: StageLog, times: Mapping[str, IntArray],
     books = []
     for engine in ENGINES:
         units = program.units if engine == "cores" else tuple(u for u in program.units if names[u] == engine)
-        books.append(np.array(_account(history, frozenset(units), makespan).ticks, np.int64))
+        books.append(np.frombuffer(_account(history, frozenset(units), makespan).ticks, np.int64))
     return np.stack(books).reshape(len(ENGINES), len(program), ledger_width(len(program.tiers)))
 
 
@@ -119,7 +119,7 @@ class _History:
 
     def services(self, units: frozenset[int]) -> array[int]:
         """Rows of the services of some units, in order of time."""
-        resource, grant = np.array(self.resource, np.int64), np.array(self.grant, np.int64)
+        resource, grant = np.frombuffer(self.resource, np.int64), np.frombuffer(self.grant, np.int64)
         rows = np.flatnonzero(np.isin(resource, sorted(units)))
         return flat(rows[np.lexsort((resource[rows], grant[rows]))])
 

@@ -106,8 +106,10 @@ class Log:
     numbers: array[int] = field(default_factory=lambda: array("q"))
 
     def table(self) -> StageLog:
+        """All records, which are then no longer kept here."""
         names = ("kernel", "tile", "stage", "request", "grant", "end", "buffer")
-        columns = np.array(self.numbers, np.int64).reshape(-1, len(names)).T
+        columns = np.frombuffer(self.numbers, np.int64).reshape(-1, len(names)).T
+        self.numbers = array("q")
         order = np.lexsort(columns[2::-1])
         return StageLog(**{name: column[order] for name, column in zip(names, columns, strict=True)})
 
