@@ -88,9 +88,7 @@ def ledger_sums(timeline: Timeline) -> list[int]:
 def _column(values: object) -> object:
     """A column to read: contiguous, or a list where the interpreter reads it."""
     column = ascontiguousarray(values, int64)
-    if not cython.compiled:
-        return column.tolist()
-    return column if column.flags.writeable else column.copy()  # a typed view may write
+    return column if cython.compiled else column.tolist()
 
 
 @cython.cfunc
@@ -101,20 +99,20 @@ def _filled(length: cython.longlong) -> object:
 
 @cython.cfunc
 def _count(
-    kernels: cython.longlong[::1],
-    loop_ptr: cython.longlong[::1],
-    loop_repeat: cython.longlong[::1],
-    body_ptr: cython.longlong[::1],
-    body_count: cython.longlong[::1],
-    body_tile: cython.longlong[::1],
-    stage_ptr: cython.longlong[::1],
-    complete: cython.longlong[::1],
-    resource: cython.longlong[::1],
-    access: cython.longlong[::1],
-    ticks: cython.longlong[::1],
-    latency: cython.longlong[::1],
-    size: cython.longlong[::1],
-    tier: cython.longlong[::1],
+    kernels: cython.const_longlong[::1],
+    loop_ptr: cython.const_longlong[::1],
+    loop_repeat: cython.const_longlong[::1],
+    body_ptr: cython.const_longlong[::1],
+    body_count: cython.const_longlong[::1],
+    body_tile: cython.const_longlong[::1],
+    stage_ptr: cython.const_longlong[::1],
+    complete: cython.const_longlong[::1],
+    resource: cython.const_longlong[::1],
+    access: cython.const_longlong[::1],
+    ticks: cython.const_longlong[::1],
+    latency: cython.const_longlong[::1],
+    size: cython.const_longlong[::1],
+    tier: cython.const_longlong[::1],
     tiers: cython.longlong,
     moved: cython.longlong[::1],
     least: cython.longlong[::1],
@@ -156,13 +154,13 @@ def _count(
 
 @cython.cfunc
 def _longest(
-    needs_ptr: cython.longlong[::1],
-    needs: cython.longlong[::1],
-    nest: cython.longlong[::1],
-    least: cython.longlong[::1],
-    host: cython.longlong[::1],
-    launch: cython.longlong[::1],
-    start: cython.longlong[::1],
+    needs_ptr: cython.const_longlong[::1],
+    needs: cython.const_longlong[::1],
+    nest: cython.const_longlong[::1],
+    least: cython.const_longlong[::1],
+    host: cython.const_longlong[::1],
+    launch: cython.const_longlong[::1],
+    start: cython.const_longlong[::1],
     finish: cython.longlong[::1],
     kernels: cython.longlong,
 ) -> cython.longlong:
@@ -183,13 +181,13 @@ def _longest(
 
 @cython.cfunc
 def _find_faults(
-    needs_ptr: cython.longlong[::1],
-    needs: cython.longlong[::1],
-    delay: cython.longlong[::1],
-    ready: cython.longlong[::1],
-    launched: cython.longlong[::1],
-    start: cython.longlong[::1],
-    end: cython.longlong[::1],
+    needs_ptr: cython.const_longlong[::1],
+    needs: cython.const_longlong[::1],
+    delay: cython.const_longlong[::1],
+    ready: cython.const_longlong[::1],
+    launched: cython.const_longlong[::1],
+    start: cython.const_longlong[::1],
+    end: cython.const_longlong[::1],
     found: cython.longlong[::1],
 ) -> cython.void:
     """The two kernels of `first_faults`."""
@@ -208,8 +206,8 @@ def _find_faults(
 
 @cython.cfunc
 def _add_ledgers(
-    rows: cython.longlong[::1],
-    row: cython.longlong[::1],
+    rows: cython.const_longlong[::1],
+    row: cython.const_longlong[::1],
     distinct: cython.longlong,
     columns: cython.longlong,
     counts: cython.longlong[::1],
