@@ -64,12 +64,17 @@ def engine(name: str) -> Engine:
         With the nearest valid name.
     """
     if name in _BUILT_IN:
-        built_in: Engine = import_module(_BUILT_IN[name]).simulate
-        return built_in
+        return _built_in(_BUILT_IN[name])
     found = engines()
     if name not in found:
         raise HiersimError(f"'{name}' is not an engine", expected=nearest(name, found))
     return found[name]
+
+
+@cache
+def _built_in(module: str) -> Engine:
+    play: Engine = import_module(module).simulate
+    return play
 
 
 def kernels_of(trace: Trace, design: Design, fusion: str | Policy, keep_peak: bool = False) -> KernelGraph:

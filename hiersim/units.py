@@ -239,23 +239,29 @@ _FACTOR = re.compile(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*", re.ASCII)
 
 def factor_of(value: object) -> Fraction | None:
     """The factor that a text such as `2x` or `0.5x` stands for; None where it is none."""
+    ratio = _ratio_of(value)
+    return None if ratio is None else Fraction(*ratio)
+
+
+def _ratio_of(value: object) -> tuple[int, int] | None:
+    """Numerator and denominator of such a factor, not in lowest terms."""
     match = _FACTOR.fullmatch(value) if isinstance(value, str) and len(value) <= 64 else None
     if match is None:
         return None
     whole, _, rest = match.group(1).partition(".")
-    return Fraction(int(whole + rest), 10 ** len(rest))
+    return int(whole + rest), 10 ** len(rest)
 
 
 def parse_change(quantity: object, value: object, present: int | float | None) -> int | float:
     """Like `parse`, and `2x` or `0.5x` stands for a multiple of the present value."""
-    factor = factor_of(value)
-    if factor is None:
+    ratio = _ratio_of(value)
+    if ratio is None:
         return _parsed(quantity, value) if isinstance(value, str) else parse(quantity, value)
     if present is None or present == UNLIMITED:
         raise UnitError(f"'{value}' needs a present value to multiply", expected=QUANTITIES[quantity].example)
     form = QUANTITIES[quantity]
     numerator, denominator = present.as_integer_ratio()
-    exact = Fraction(factor.numerator * numerator, factor.denominator * denominator)
+    exact = Fraction(ratio[0] * numerator, ratio[1] * denominator)
     return _positive(quantity, value, form._ranged(exact, str(value)))
 
 

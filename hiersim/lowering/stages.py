@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import cython
-from numpy import arange, array, asarray, int64
+from numpy import arange, asarray, int64
 
 from hiersim.lowering.columns import longer, room
 from hiersim.lowering.figures import LEVEL_FIELDS
@@ -66,6 +66,7 @@ class Sheet:
         tiles: cython.longlong = rooms * TILES
         self.most_stages = TILES * (2 * figures.levels + 3)
         self.arrays = {
+            "depth": room(rooms),
             "loop_ptr": room(rooms + 1),
             "loop_repeat": room(rooms * LOOPS),
             "body_ptr": room(tiles + 1),
@@ -74,7 +75,7 @@ class Sheet:
             "release_stage": room(tiles),
             "cells": room(self.stage_rooms * CELLS),
         }
-        self.nest_hash, self.nest_depth = column(rooms), column(rooms)
+        self.nest_hash = column(rooms)
         self.depth = figures.depth
         self.slots = column(rooms * 4)
         self.view()
@@ -90,7 +91,8 @@ class Sheet:
     def view(self) -> None:
         """Look at the arrays."""
         arrays = self.arrays
-        self.loop_ptr, self.loop_repeat = arrays["loop_ptr"], arrays["loop_repeat"]
+        self.nest_depth, self.loop_ptr = arrays["depth"], arrays["loop_ptr"]
+        self.loop_repeat = arrays["loop_repeat"]
         self.body_ptr, self.body_count = arrays["body_ptr"], arrays["body_count"]
         self.stage_ptr, self.release, self.cells = arrays["stage_ptr"], arrays["release_stage"], arrays["cells"]
 
@@ -112,7 +114,6 @@ class Sheet:
                 self.arrays[name] = longer(values, 2 * len(values))
         self.view()
         self.nest_hash = longer(self.nest_hash, self.rooms)
-        self.nest_depth = longer(self.nest_depth, self.rooms)
         self.slots = column(self.rooms * 4)
         nest: cython.longlong
         for nest in range(self.nests):
@@ -375,6 +376,7 @@ class Sheet:
     def columns(self) -> dict[str, Any]:
         """Columns of a `Program` by field name, all but the kernels' own."""
         sizes = {
+            "depth": self.nests,
             "loop_ptr": self.nests + 1,
             "loop_repeat": self.loops,
             "body_ptr": self.loops + 1,
@@ -387,6 +389,5 @@ class Sheet:
         cells = asarray(arrays["cells"], int64).reshape(-1, self.stage_rooms)[:, : self.stages]
         kept.update(zip(STAGE_COLUMNS, cells, strict=True))
         kept["complete_stage"] = kept["release_stage"]
-        kept["depth"] = array(self.nest_depth[: self.nests], int64)
         kept["body_tile"] = arange(self.bodies, dtype=int64)  # no two bodies share a tile
         return kept
