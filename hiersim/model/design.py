@@ -375,10 +375,7 @@ class Design(Sorted):
         DesignError
             Naming the first path that does not; `others` holds the rest.
         """
-        from hiersim.model.design_faults import faults  # which imports this module
+        from hiersim.model.design_faults import check  # which imports this module
 
-        found = [DesignError(problem, key=path, expected=expected) for path, problem, expected in faults(self)]
-        if found:
-            first = found[0]
-            raise DesignError(first.problem, key=first.key, expected=first.expected, others=found[1:])
+        check(self)
         return self

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type
 from hiersim import units
 from hiersim.errors import DesignError, HiersimError, UnitError, nearest
 from hiersim.model.design import Design, Link, Tier
+from hiersim.model.design_faults import check
 from hiersim.model.operators import DType
 from hiersim.units import FlopsPerSecond
 
@@ -41,7 +42,7 @@ def changed(design: Design, changes: Mapping[str, Any]) -> Design:
         if "name" not in path and "title" not in path:
             sources.pop(path, None)  # the last change comes last
             sources[path] = f"set to {value}"
-    design.checked()
+    check(design)
     presets = [path for path in changes if path.endswith(".dram")]
     names = [tier.name for tier in design.memory if f"memory.{tier.name}.dram" in presets]
     return _with_models(design, [name for name in names if f"memory.{name}.efficiency" not in changes])

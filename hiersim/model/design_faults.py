@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from hiersim.errors import nearest
+from hiersim.errors import DesignError, nearest
 from hiersim.model.compute import Dataflow, MatrixUnit
 from hiersim.model.design import Arbitration, Design, Management, Place, Replacement, Scope, Start, Tier
 from hiersim.model.operators import DType
@@ -13,10 +13,18 @@ from hiersim.model.operators import DType
 _CORE: Final = Scope.CORE
 _POOL, _SCRATCHPAD = Management.POOL, Management.SCRATCHPAD
 _FIFO: Final = Arbitration.FIFO
+_FP32: Final = DType.FP32
 _USUAL: Final = (Replacement.LRU, Start.COLD)
 """Before Python 3.12 it takes long to look up a member of an enum."""
 LARGEST_ARRAY: Final = 65536
 """Most rows, columns or arrays of a systolic unit."""
+
+
+def check(design: Design) -> None:
+    """Raise what `Design.checked` does."""
+    if found := faults(design):
+        first, *others = (DesignError(problem, key=path, expected=expected) for path, problem, expected in found)
+        raise DesignError(first.problem, key=first.key, expected=first.expected, others=others)
 
 
 def faults(design: Design) -> list[tuple[str, str, str]]:
@@ -56,17 +64,16 @@ def faults(design: Design) -> list[tuple[str, str, str]]:
             found.append((f"memory.{tier.name}.capacity", "is larger than the last tier's", "a smaller size"))
     matrix = design.compute.matrix
     if matrix is not None:
-        found.extend(
-            (f"compute.matrix.stand_in.{name.name.lower()}", f"'{target.name.lower()}' has no peak", "a dtype in peak")
-            for name, target in matrix.stand_in.items()
-            if target not in matrix.peak
-        )
+        for dtype, target in matrix.stand_in.items():
+            if target not in matrix.peak:
+                problem = f"'{target.name.lower()}' has no peak"
+                found.append((f"compute.matrix.stand_in.{dtype.name.lower()}", problem, "a dtype in peak"))
         found.extend(_systolic_faults(matrix))
     if design.device.price is not None and design.device.price_as_of is None:
         found.append(("device.price", "has no date", "price_as_of: YYYY-MM"))
     if not design.constants.wait_bytes:
         found.append(("constants.wait_bytes", "is zero", "at least 1 B"))
-    if DType.FP32 not in design.compute.vector.peak:
+    if _FP32 not in design.compute.vector.peak:
         found.append(("compute.vector.peak", "lacks fp32", "at least the fp32 rate"))
     return found
 
