@@ -8,7 +8,8 @@ after the other.
 A cache behind the cores sees every core go round the same data. Least recently used keeps all of it or none; real
 caches, with hashed sets and cores out of step, are nearer to a random choice of the block that goes. A block that is
 touched again after the rest of W bytes, of which a share 1 - h missed, is still in a cache of C bytes with probability
-h = exp(-(1 - h) W ÷ C): the share of hits is the least solution.
+h = exp(-(1 - h) W ÷ C): the share of hits is the least solution. W is that of a head on every core, or of the heads
+that are left for the last wave.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
 results. `sweep.pxd` declares the fields.
@@ -91,7 +92,7 @@ class Sweeper(Cutter):
         Cutter.__init__(self, work)
         self.far_partials = column(work.levels)
         self.serial = False
-        self.sweep_again = self.in_use = self.keys_side = 0
+        self.sweep_again = self.head_use = self.heads = self.keys_side = 0
 
     @cython.cfunc
     def cut(self) -> cython.longlong:
@@ -141,7 +142,7 @@ class Sweeper(Cutter):
         sums: cython.longlong = product(queries, total(product(head, SUM_BYTES), statistics))
         lines: cython.longlong = product(product(queries, streams), width)
         used: cython.longlong = total(total(lines, sums), product(product(2 * streams, side), width))
-        self.in_use = product(min(heads, self.figures.cores), used)
+        self.head_use, self.heads = used, heads
         turns: cython.longlong = product(heads, passes - 1)
         return self.sweep_far(product(turns, total(lines, sums)), product(turns, sums))
 
@@ -162,9 +163,18 @@ class Sweeper(Cutter):
             for index in range(self.work.reads):
                 loads = total(loads, self.work.far(index, level))
             self.far_loads[level] = loads
-            missed: cython.longlong = missed_shares(self.in_use, self.figures.capacity(level))
-            self.far_partials[level] = floor_share(self.work.again_of(sums, level), missed, SHARES)
+            self.far_partials[level] = self.missed(self.work.again_of(sums, level), self.figures.capacity(level))
         return 0
+
+    @cython.cfunc
+    def missed(self, again: cython.longlong, capacity: cython.longlong) -> cython.longlong:
+        """Of `again` bytes of all heads alike, those that miss a cache of `capacity` bytes."""
+        cores: cython.longlong = self.figures.cores
+        rest: cython.longlong = self.heads % cores
+        last: cython.longlong = floor_share(again, rest, self.heads)
+        found: cython.longlong = floor_share(last, missed_shares(product(rest, self.head_use), capacity), SHARES)
+        shares: cython.longlong = missed_shares(product(cores, self.head_use), capacity)
+        return total(found, floor_share(again - last, shares, SHARES))
 
     @cython.cfunc
     def again_from(self, level: cython.longlong) -> cython.longlong:
@@ -178,7 +188,7 @@ class Sweeper(Cutter):
         """Bytes of the contraction at hand that are read again from beyond a cache of `capacity` bytes."""
         if not self.serial:
             return Cutter.again(self, capacity)
-        return floor_share(self.sweep_again, missed_shares(self.in_use, capacity), SHARES)
+        return self.missed(self.sweep_again, capacity)
 
     @cython.cfunc
     def step_ticks(self, length: cython.longlong, ends: cython.bint, last: cython.bint) -> cython.longlong:

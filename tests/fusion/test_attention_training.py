@@ -128,9 +128,10 @@ def closed_form(trace: Trace, memory: int, cache: int, cores: int) -> int:
     for streams, statistics in ((1, 8), (2, 12)):
         sums = queries * (4 * head + statistics)
         lines = queries * head * 2 * streams
-        used = min(heads, cores) * (lines + sums + 2 * streams * side * head * 2)
-        missed = ceil(64 * (1 - hits(used / cache) if cache else 1)) / 64
-        moved += int(heads * (passes - 1) * (lines + 2 * sums) * missed)
+        for together in (heads // cores * cores, heads % cores):  # full waves, and the last one
+            used = min(together, cores) * (lines + sums + 2 * streams * side * head * 2)
+            missed = ceil(64 * (1 - hits(used / cache) if cache else 1)) / 64
+            moved += int(together * (passes - 1) * (lines + 2 * sums) * missed)
     return moved
 
 
