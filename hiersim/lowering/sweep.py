@@ -163,7 +163,7 @@ class Sweeper(Cutter):
             for index in range(self.work.reads):
                 loads = total(loads, self.work.far(index, level))
             self.far_loads[level] = loads
-            self.far_partials[level] = self.missed(self.work.again_of(sums, level), self.figures.capacity(level))
+            self.far_partials[level] = self.work.again_of(self.missed(sums, self.figures.capacity(level)), level)
         return 0
 
     @cython.cfunc

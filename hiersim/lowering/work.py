@@ -317,13 +317,22 @@ class Work:
 
     @cython.cfunc
     def again_of(self, size: cython.longlong, level: cython.longlong) -> cython.longlong:
-        """Of `size` bytes that are spread over all reads: those that far tier `level` supplies for a further pass."""
+        """Of `size` bytes that are spread over all reads: those that far tier `level` supplies for a further pass.
+
+        Rounded so that all tiers together supply `size`.
+        """
         if not self.classes.beside:
             return size
         if self.read_total == 0:
             return 0
+        before: cython.longlong = 0
         share: cython.longlong = 0
+        place: cython.longlong
         index: cython.longlong
         for index in range(self.reads):
+            for place in range(level):
+                before = total(before, self.again(index, place))
             share = total(share, self.again(index, level))
-        return floor_share(size, min(share, self.read_total), self.read_total)
+        before = min(before, self.read_total)
+        share = min(total(before, share), self.read_total)
+        return floor_share(size, share, self.read_total) - floor_share(size, before, self.read_total)
