@@ -18,7 +18,7 @@ from hiersim.lowering.residency import ReuseProfile, profile_reuse
 from hiersim.lowering.rows import COLUMNS, rows_of_kernels
 from hiersim.lowering.work import KernelClasses
 from hiersim.model.kernels import KernelGraph, Launch
-from hiersim.model.operators import BITS, PRODUCED, DType, IntArray, Kind, OperatorTable
+from hiersim.model.operators import BITS, PRODUCED, BoolArray, DType, IntArray, Kind, OperatorTable
 
 CONTRACTIONS = (Kind.GEMM, Kind.CONV, Kind.ATTENTION, Kind.FLASH)
 MOST_DIMS = 7
@@ -84,7 +84,8 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
     kernels = len(graph)
     patterns = access_patterns(graph)
     kernel_class, classes = _kernel_classes(graph, profile, patterns)
-    matrix = np.isin(operators.kind, [int(kind) for kind in CONTRACTIONS]) & (operators.matrix_flops > 0)
+    contraction = np.isin(operators.kind, [int(kind) for kind in CONTRACTIONS])
+    matrix = contraction & (operators.matrix_flops > 0)
     vector = operators.vector_flops + operators.special_ops
     return Workload(
         graph=graph,
@@ -98,7 +99,7 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
         unknown=_unknown(operators),
         views=int(graph.host_views.sum()),
         launch=(graph.launch != Launch.EAGER).astype(np.int64),
-        library=_calls_of_libraries(graph),
+        library=_calls_of_libraries(graph, contraction),
         needs_ptr=np.maximum(np.arange(kernels + 1, dtype=np.int64) - 1, 0),
         needs=np.arange(max(kernels - 1, 0), dtype=np.int64),
         kernel_class=kernel_class,
@@ -107,9 +108,8 @@ def prepare(graph: KernelGraph, profile: ReuseProfile | None = None) -> Workload
     )
 
 
-def _calls_of_libraries(graph: KernelGraph) -> IntArray:
-    """(K,) 1 for kernels of one operator, a contraction: with others fused into it, it is generated code."""
-    contraction = np.isin(graph.operators.kind, [int(kind) for kind in CONTRACTIONS])
+def _calls_of_libraries(graph: KernelGraph, contraction: BoolArray) -> IntArray:
+    """(K,) 1 for kernels of one operator, a `contraction` (N,): with others fused into it, it is generated code."""
     single = np.flatnonzero(np.diff(graph.operator_ptr) == 1)
     found = np.zeros(len(graph), np.int64)
     found[single] = contraction[graph.operator_ptr[single]]
