@@ -1,8 +1,9 @@
 """Shapes of contractions: matrix products, convolutions and attention become blocks in waves, each a loop over steps.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
-results. One class is built up from module to module: `blocks` (what a shape costs), `tile_choice`, `windows`, `panels`,
-`attention_blocks` and this one, each with a `.pxd` that declares its fields and what other compiled modules use.
+results. One class is built up from module to module: `blocks` (what a shape costs), `tile_estimate`, `tile_choice`,
+`windows`, `panels`, `attention_blocks` and this one, each with a `.pxd` that declares its fields and what other
+compiled modules use.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hiersim.units import UNLIMITED as NO_LIMIT
 if cython.compiled:
     from cython.cimports.hiersim.exact import ceil_share, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div
-    from cython.cimports.hiersim.lowering.tile_choice import common
+    from cython.cimports.hiersim.lowering.tile_estimate import common
     from cython.cimports.hiersim.lowering.work import KernelClasses
     from cython.cimports.libc.math import floor
 else:
@@ -29,7 +30,7 @@ else:
 
     from hiersim.exact import ceil_share, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div
-    from hiersim.lowering.tile_choice import common
+    from hiersim.lowering.tile_estimate import common
     from hiersim.lowering.work import KernelClasses
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)

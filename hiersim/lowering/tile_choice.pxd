@@ -1,11 +1,8 @@
 # What other compiled modules use of tile_choice.py.
-from hiersim.lowering.blocks cimport Blocks
+from hiersim.lowering.tile_estimate cimport TileEstimate
 
 
-cdef long long common(long long one, long long other)
-
-
-cdef class TileChoice(Blocks):
+cdef class TileChoice(TileEstimate):
     # tiles that fit: four sides (m, n, k, split), which operand is kept, and an estimated time of each
     cdef long long candidates, rooms
     cdef long long[::1] sides, keeps
@@ -28,9 +25,6 @@ cdef class TileChoice(Blocks):
     cdef long long next_side(self, long long count) noexcept
     cdef long long list_even_candidates(self)
     cdef long long add_kept(self, long long m, long long n, long long left, long long kept)
-    cdef long long passes_by_blocks(self, long long m, long long n, long long operand) noexcept
-    cdef long long passes_by_cores(self, long long m, long long n, long long operand) noexcept
-    cdef long long near_passes(self, long long m, long long n, long long kept, long long operand)
     cdef long long add_with_split(self, long long m, long long n, long long k) except -1
     cdef long long add_least(self)
     cdef long long longest(self, long long native) noexcept
@@ -39,5 +33,3 @@ cdef class TileChoice(Blocks):
     cdef long long take_best(self)
     cdef bint is_better(self, long long one, long long other)
     cdef double near_elements(self, long long index)
-    cdef double estimate(self, long long m, long long n, long long k, long long split, long long kept) except -1.0
-    cdef double kept_share(self, long long m, long long n, long long kept) noexcept

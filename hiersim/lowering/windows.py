@@ -29,7 +29,7 @@ if cython.compiled:
     from cython.cimports.hiersim.columns import column
     from cython.cimports.hiersim.exact import ceil_share3, floor_share, product, total
     from cython.cimports.hiersim.lowering.rounding import ceil_div, padded_to
-    from cython.cimports.hiersim.lowering.tile_choice import common
+    from cython.cimports.hiersim.lowering.tile_estimate import common
     from cython.cimports.hiersim.lowering.work import Work, held
     from cython.cimports.libc.math import ceil
 else:
@@ -38,7 +38,7 @@ else:
     from hiersim.columns import column
     from hiersim.exact import ceil_share3, floor_share, product, total
     from hiersim.lowering.rounding import ceil_div, padded_to
-    from hiersim.lowering.tile_choice import common
+    from hiersim.lowering.tile_estimate import common
     from hiersim.lowering.work import Work, held
 
 UNLIMITED = cython.declare(cython.longlong, NO_LIMIT)

@@ -17,7 +17,7 @@ import hiersim.lowering
 
 FOLDER = Path(hiersim.lowering.__file__).parent
 NAMES = (
-    "columns", "systolic", "figures", "stages", "work", "blocks", "tile_choice", "windows", "panels",
+    "columns", "systolic", "figures", "stages", "work", "blocks", "tile_estimate", "tile_choice", "windows", "panels",
     "attention_blocks", "contraction", "sweep",
     "nest_maker", "row_passes", "streams", "layouts", "waves", "tiling", "machine", "workload", "supply", "furthest",
     "belady", "replacement", "skyline", "lower",
