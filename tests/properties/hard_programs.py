@@ -119,10 +119,15 @@ def in_stream(kernels: Sequence[Kernel]) -> list[Kernel]:
     ]  # fmt: skip
 
 
-def almost_balanced(tiles: int, ticks: tuple[int, ...] = (2105351, 2346112, 356231, 111532, 350111)) -> Program:
-    """Far and near port differ by 0.1 % of their work for a tile: queues that change evenly over thousands of tiles."""
+def almost_balanced(
+    tiles: int, ticks: tuple[int, ...] = (2105351, 2346112, 356231, 111532, 350111), stores: int = 0
+) -> Program:
+    """Far and near port differ by 0.1 % of their work for a tile: queues that change evenly over thousands of tiles.
+
+    Many short stores at the end of a tile are more events than are traced.
+    """
     places, waits = (READ, L2, VECTOR, L2, READ), (500000, 142000, 0, 142000, 500000)
-    chain = tuple(zip(places, ticks, waits, strict=True))
+    chain = (*zip(places, ticks, waits, strict=True), *[(WRITE, 1, 1)] * stores)
     return build((uniform(chain, tiles, depth=4, release=3, complete=3),), [Kernel(nest=0)])
 
 
@@ -373,6 +378,24 @@ def loops_of_some_length() -> Program:
     return build(nests, in_stream([Kernel(nest=index, start=1) for index in range(len(nests))]))
 
 
+def starts_out_of_order() -> Program:
+    """Many kernels are ready and launched at once, and start in another order; some at the same tick."""
+    nests = (uniform(((READ, 3, 2), (MATRIX, 4, 0)), 2), uniform(((L2, 5, 1), (VECTOR, 2, 0)), 3))
+    falling = [400 - 23 * index for index in range(14)]
+    mixed = [(index * 11 + 5) % 17 * 20 for index in range(24)]
+    kernels = [Kernel(nest=index % 2, host=0, start=start) for index, start in enumerate((*falling, *mixed))]
+    return build(nests, kernels)
+
+
+def freed_after_the_end(stream: bool) -> Program:
+    """A service that frees a buffer begins when a tile waits for one, and ends when its kernel has long ended."""
+    chains = (((L2, 3, 0), (READ, 4, 0)), ((L2, 3, 0), (WRITE, 500, 0)))
+    early = Nest(tiles=chains, loops=((1, ((1, 1), (1, 0), (1, 0))),), complete=0)
+    alone = uniform(((READ, 30, 5), (VECTOR, 7, 0)), 40, depth=1)
+    kernels = [Kernel(nest=0), Kernel(nest=1), Kernel(nest=0), Kernel(nest=1, start=40)]
+    return build((early, alone), in_stream(kernels) if stream else kernels)
+
+
 def so_many_tiles(depth: int) -> Program:
     """A slow store and `depth` buffers: about as many tiles are there as a state may have."""
     slow = uniform(((READ, 2, 0), (WRITE, 9, 4)), 3 * depth, depth=depth)
@@ -430,6 +453,9 @@ def many_ports() -> Program:
 
 HARD: Final = {
     "work on the way": work_on_the_way(),
+    "starts out of order": starts_out_of_order(),
+    "a buffer that is free after the end": freed_after_the_end(stream=True),
+    "a buffer that is free after the end, in a graph": freed_after_the_end(stream=False),
     **{f"a landing after {delay}": late_landing(delay) for delay in (45, 75, 110)},
     "a backlog that grows": backlog_that_grows(),
     "nothing at all": nothing_at_all(),
@@ -472,6 +498,7 @@ HARD: Final = {
         ((L2, 375, 0), (VECTOR, 642, 0), (L2, 264, 2), (READ, 641, 0)), 60, depth=4, release=3
     ),
     "ports almost equally busy": almost_balanced(240),
+    "ports almost equally busy, and too many events": almost_balanced(60, stores=56),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }
 
@@ -485,8 +512,8 @@ PLAYED: Final = {
     "write-backs behind layers, 1 buffers": (335, 10),
     "write-backs behind layers, 3 buffers": (377, 6),
     "write-backs behind layers, 70 buffers": (535, 8),
-    "loads that wait for stores, 2 buffers": (1624, 251),
-    "loads that wait for stores, 3 buffers": (894, 119),
+    "loads that wait for stores, 2 buffers": (1364, 129),
+    "loads that wait for stores, 3 buffers": (697, 15),
     "loads that wait for stores, 5 buffers": (1664, 19),
     "shares at a fair port": (34, 13),
     "ports almost equally busy": (120, 8),

@@ -116,3 +116,13 @@ def test_leaps_are_taken_and_are_most_of_a_run() -> None:
     assert counts["stages"] + counts["stages_skipped"] == 1522 * 5
     assert counts["stages"] <= 1200, "7,615 when every tile was played"
     assert not differences(compiled.simulate(program), reference.simulate(program))
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-20, 20), st.integers(0, 40))
+def test_what_grows_evenly_adds_up(first: int, step: int, change: int, periods: int) -> None:
+    """A counter at three boundaries, and as many periods after them that each add `change` more than the one before."""
+    values = [first, first + step, first + 2 * step + change]
+    for number in range(2, periods + 2):
+        values.append(values[-1] + step + number * change)
+    machine = INTERPRETED.stream.Stream(HARD["work on the way"], False, True)
+    assert values[2] + machine.grown(*values[:3], periods) == values[-1]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from numpy import array
 
 from hiersim.engines import compiled, reference
+from hiersim.engines.core.stream import Stream
 from hiersim.model.program import Program, Resource
 from hiersim.testing.contracts import differences
 
@@ -98,3 +102,39 @@ def test_what_ports_did_is_kept_while_nothing_has_computed_yet() -> None:
         peak_bytes=np.zeros(3, np.int64), flops=(0, 0), peak_ticks=(0, 0), compulsory_bytes=0, warnings=(),
     )  # fmt: skip
     assert not differences(compiled.simulate(program), reference.simulate(program))
+
+
+def test_runs_do_not_share_the_memory_that_is_kept_for_later_ones() -> None:
+    """Machines that exist at once, large columns and small, run in another order than they were made."""
+    programs = [stores(order * repeat) for order in ORDERS for repeat in (1, 30)]
+    wanted = [compiled.simulate(program) for program in programs]
+    machines = [Stream(program, False, True) for program in programs]
+    for machine in reversed(machines):
+        machine.run()
+    for machine, timeline in zip(machines, wanted, strict=True):
+        assert machine.times()["end"].tolist() == timeline.end.tolist()
+        ledger = machine.ledger()
+        assert (ledger["ledger_rows"] == timeline.ledger_rows).all()
+        assert (ledger["ledger_row"] == timeline.ledger_row).all()
+
+
+def test_threads_do_not_mix_up_runs() -> None:
+    programs = [stores(order * repeat) for order in ORDERS for repeat in (1, 7, 30)]
+    wanted = [compiled.simulate(program, fast_forward=False) for program in programs]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(compiled.simulate, programs * 8))
+    for index, timeline in enumerate(found):
+        assert not differences(timeline, wanted[index % len(programs)])
+
+
+def test_a_long_run_listens_to_signals() -> None:
+    """Compiled code looks at them itself: else one handler would run, at the end."""
+    heard = []
+    before = signal.signal(signal.SIGALRM, lambda *_: heard.append(None))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        compiled.simulate(stores([2], (1, 1, 8_000_000 if compiled.compiled() else 50_000)), fast_forward=False)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(heard) > 3

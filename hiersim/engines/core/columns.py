@@ -8,7 +8,7 @@ import cython
 import numpy as np
 
 if cython.compiled:
-    from cython.cimports.hiersim.columns import column
+    from cython.cimports.hiersim.columns import column, memory
     from cython.cimports.hiersim.engines.core.constants import NONE
     from cython.cimports.libc.string import memcpy
 else:
@@ -39,7 +39,7 @@ def doubled(values: cython.longlong[::1]) -> cython.longlong[::1]:
     if not cython.compiled:
         return list(values) * 2
     length: cython.longlong = len(values)
-    longer: cython.longlong[::1] = column(2 * length)
+    longer: cython.longlong[::1] = memory(2 * length)
     memcpy(cython.address(longer[0]), cython.address(values[0]), length * 8)
     return longer
 

@@ -21,6 +21,7 @@ cdef enum:
     CONTENTION = 8
     COMPUTE = 1
     LOG_WIDTH = 7
+    LOOK = 1048575
     LAST = 1
     COMPLETES = 2
     RELEASES = 4

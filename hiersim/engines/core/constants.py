@@ -16,6 +16,8 @@ DISPATCH, DEPENDENCY, CAPACITY = int(Entry.DISPATCH), int(Entry.DEPENDENCY), int
 BANDWIDTH, LATENCY, CONTENTION = int(Entry.BANDWIDTH), int(Entry.LATENCY), int(Entry.CONTENTION)
 COMPUTE = int(Access.COMPUTE)
 LOG_WIDTH = 7
+LOOK = 1048575
+"""Steps between two looks at the keyboard, less one."""
 LAST, COMPLETES, RELEASES, COMPUTES, LEAVES = 1, 2, 4, 8, 16
 """Marks of a stage: the last of its chain, completes the tile, frees its buffer, runs on a unit, is where tiles of a
 nest wait in line."""

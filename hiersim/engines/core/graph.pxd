@@ -1,2 +1,2 @@
 # What graph.py is built on.
-from hiersim.engines.core.machine cimport Machine
+from hiersim.engines.core.ahead cimport Ahead

@@ -7,8 +7,8 @@ from typing import Any
 import cython
 import numpy as np
 
+from hiersim.engines.core.ahead import Ahead
 from hiersim.engines.core.columns import loaded
-from hiersim.engines.core.machine import Machine
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
@@ -22,7 +22,7 @@ else:
 
 @cython.final
 @cython.cclass
-class Graph(Machine):
+class Graph(Ahead):
     """Kernels that need any others: every one is played."""
 
     consumers_ptr: cython.longlong[::1]
@@ -48,7 +48,7 @@ class Graph(Machine):
     pending_kernel: cython.longlong[::1]
 
     def __init__(self, program: Any, keep_log: bool, fast: bool) -> None:
-        Machine.__init__(self, program, True, keep_log, fast)
+        Ahead.__init__(self, program, True, keep_log, fast)
         kernels = len(program)
         self.needs_ptr, self.needs = loaded(program.needs_ptr), loaded(program.needs)
         counts = np.diff(program.needs_ptr)
@@ -81,14 +81,8 @@ class Graph(Machine):
         active: cython.longlong
         self.settle()
         while True:
-            for active in range(self.actives):
-                if self.active_left[active] > 0 and self.active_free[active] > 0:
-                    self.issue(active)
-            if self.waiting > 0:
-                self.grants()
-            if self.advance() == 0:
+            if self.play_on() == 0:
                 return 0
-            self.completions()
             for active in range(self.actives):
                 if self.active_left[active] == 0 and self.active_open[active] == 0:
                     self.settle()

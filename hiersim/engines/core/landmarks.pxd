@@ -1,9 +1,9 @@
 # What other compiled modules use of landmarks.py.
+from hiersim.engines.core.ahead cimport Ahead
 from hiersim.engines.core.columns cimport Sequences
-from hiersim.engines.core.machine cimport Machine
 
 
-cdef class Landmarks(Machine):
+cdef class Landmarks(Ahead):
     cdef Sequences states
     cdef bint is_idle(self) noexcept
     cdef long long state(self, long long kernel) except? -1

@@ -6,7 +6,7 @@ from typing import Any
 
 import cython
 
-from hiersim.engines.core.machine import Machine
+from hiersim.engines.core.ahead import Ahead
 
 if cython.compiled:
     from cython.cimports.hiersim.engines.core.columns import Sequences, doubled
@@ -19,11 +19,11 @@ MOST_STATES = cython.declare(cython.longlong, 50_000)
 
 
 @cython.cclass
-class Landmarks(Machine):
+class Landmarks(Ahead):
     """States at ends of kernels: equal ones have one id, and the machine can be brought back into any."""
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
-        Machine.__init__(self, program, wide, keep_log, fast)
+        Ahead.__init__(self, program, wide, keep_log, fast)
         self.states = Sequences()
 
     @cython.final
@@ -71,7 +71,10 @@ class Landmarks(Machine):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def restore(self, kernel: cython.longlong, known: cython.longlong) -> cython.longlong:
-        """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`."""
+        """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`.
+
+        What comes next is found when it looks ahead.
+        """
         place: cython.longlong
         begin: cython.longlong
         end: cython.longlong
@@ -80,10 +83,8 @@ class Landmarks(Machine):
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
         self.vacate(0)
-        self.waiting = 0
         for place in range(self.resources):
             self.restore_resource(place, kernel)
-        self.find_due()
         if self.words[self.word_count] != INFINITY:
             self.last_slot = self.take_tile(kernel)
             self.last_time = self.take() + self.now
@@ -142,6 +143,7 @@ class Landmarks(Machine):
         time: cython.longlong
         self.serving[place] = self.queue_head[place] = self.queue_tail[place] = NONE
         self.flight_head[place] = self.flight_tail[place] = NONE
+        self.service_end[place] = 0
         if self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             index = self.tile_stage[slot]
@@ -162,8 +164,6 @@ class Landmarks(Machine):
         while self.words[self.word_count] != INFINITY:
             slot = self.take_tile(kernel)
             self.fly(slot, place, self.tile_time[slot])
-        if self.queue_head[place] != NONE and self.serving[place] == NONE:
-            self.waiting, self.ready_place = self.waiting + 1, place
         self.take()
         self.past_count[place] = 0
         while self.words[self.word_count] != INFINITY:

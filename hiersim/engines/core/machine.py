@@ -1,9 +1,7 @@
-"""The event loop of the compiled engine: tiles, ports and units over flat integer arrays.
+"""The event loop, event by event: tiles, ports and units over flat integer arrays; and kernels that start and end.
 
 Ordinary Python with types for Cython: compiled where there is a C compiler, interpreted elsewhere, with the same
-results. A tile in flight has a *slot*; it is always in exactly one place: in service at a resource, in the queue of
-one, or in flight behind one. What a resource remembers of the past is pruned to what a tile that is still there may
-be asked about.
+results. What a resource remembers of the past is pruned to what a tile that is still there may be asked about.
 """
 
 from __future__ import annotations
@@ -13,48 +11,29 @@ from typing import Any
 import cython
 import numpy as np
 
-from hiersim.engines.core.repeats import Repeats
+from hiersim.engines.core.queues import Queues
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
-    from cython.cimports.hiersim.engines.core.columns import array, doubled
+    from cython.cimports.hiersim.engines.core.columns import array
     from cython.cimports.hiersim.engines.core.constants import (  # isort: skip
-        BROKEN, COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, N_ENGINES,
-        NONE, RELEASES, SERVED, TRACED,
+        COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, LOOK,
+        N_ENGINES, NONE, RELEASES, SERVED, TRACED,
     )  # fmt: skip
 else:
-    from hiersim.engines.core.columns import array, doubled
+    from hiersim.engines.core.columns import array
     from hiersim.engines.core.constants import (  # isort: skip
-        BROKEN, COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, N_ENGINES,
-        NONE, RELEASES, SERVED, TRACED,
+        COMPLETES, COMPUTES, DRAIN, GRANTED, INFINITY, ISSUED, LANDED, LAST, LEAVES, LOG_WIDTH, LOOK,
+        N_ENGINES, NONE, RELEASES, SERVED, TRACED,
     )  # fmt: skip
 
     def PyErr_CheckSignals() -> None:  # noqa: N802
         """Interpreted code can be interrupted anyway."""
 
 
-LOOK = cython.declare(cython.longlong, 0xFFFFF)  # steps between two looks at the keyboard, less one
-
-
 @cython.cclass
-class Machine(Repeats):
+class Machine(Queues):
     """Resources, tiles in flight and the ledger of one run. `Stream` and `Graph` drive it."""
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def until_done(self) -> cython.longlong:
-        """The semantics of one tick, until the only kernel that is active has nothing left to do or one is to start."""
-        while self.actives == 0 or self.active_left[0] > 0 or self.active_open[0] > 0:
-            if self.actives > 0 and self.active_left[0] > 0 and self.active_free[0] > 0:
-                self.issue(0)
-            if self.waiting > 0:
-                self.grants()
-            self.advance()
-            self.completions()
-            if self.next_start == self.now:
-                break
-        return 0
 
     @cython.final
     @cython.cfunc
@@ -157,28 +136,6 @@ class Machine(Repeats):
 
     @cython.final
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def fly(self, slot: cython.longlong, place: cython.longlong, time: cython.longlong) -> cython.longlong:
-        """Data in flight behind `place` until `time`; in order of arrival."""
-        other: cython.longlong = self.flight_tail[place]
-        self.tile_time[slot] = time
-        while other != NONE and self.tile_time[other] > time:
-            other = self.before[other]
-        self.before[slot] = other
-        if other != NONE:
-            self.after[slot] = self.after[other]
-            self.after[other] = slot
-        else:
-            self.after[slot] = self.flight_head[place]
-            self.flight_head[place] = slot
-        if self.after[slot] != NONE:
-            self.before[self.after[slot]] = slot
-        else:
-            self.flight_tail[place] = slot
-        return 0
-
-    @cython.final
-    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def land(self, slot: cython.longlong) -> cython.longlong:
         """The data of a tile's stage has arrived: on to the next stage, or out."""
@@ -205,96 +162,6 @@ class Machine(Repeats):
 
     @cython.final
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def retire(self, slot: cython.longlong, arrival: cython.longlong) -> cython.longlong:
-        """A tile is done. The one that arrives last of all keeps its slot: the end of the run is named after it."""
-        last: cython.longlong = self.last_slot
-        keep: cython.bint = arrival > self.last_time
-        if arrival == self.last_time:
-            keep = self.tile_kernel[slot] < self.tile_kernel[last] or (
-                self.tile_kernel[slot] == self.tile_kernel[last] and self.tile_number[slot] < self.tile_number[last]
-            )
-        if self.tracing == TRACED and not (keep and last != NONE and self.tile_type[last] == self.tile_type[slot]):
-            self.tracing = BROKEN  # tiles of one type arrive in the order of their last service
-        if keep:
-            self.last_slot, self.last_time = slot, arrival
-            slot = last
-        if slot != NONE:
-            self.tile_stage[slot] = NONE
-            self.after[slot] = self.free_slot
-            self.free_slot = slot
-            self.live -= 1
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def enqueue(self, slot: cython.longlong, place: cython.longlong) -> cython.longlong:
-        """Ask for a resource, now; the queue is in order of (request, kernel, tile, stage)."""
-        other: cython.longlong = self.queue_tail[place]
-        self.tile_time[slot] = self.now
-        while (
-            other != NONE
-            and self.tile_time[other] == self.now
-            and (
-                self.tile_kernel[other] > self.tile_kernel[slot]
-                or (
-                    self.tile_kernel[other] == self.tile_kernel[slot]
-                    and self.tile_number[other] > self.tile_number[slot]
-                )
-            )
-        ):
-            other = self.before[other]
-        self.before[slot] = other
-        if other != NONE:
-            self.after[slot] = self.after[other]
-            self.after[other] = slot
-        else:
-            if self.queue_head[place] < 0 and self.serving[place] < 0:
-                self.waiting, self.ready_place = self.waiting + 1, place
-            self.after[slot] = self.queue_head[place]
-            self.queue_head[place] = slot
-        if self.after[slot] != NONE:
-            self.before[self.after[slot]] = slot
-        else:
-            self.queue_tail[place] = slot
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def line_up(self, slot: cython.longlong, place: cython.longlong, active: cython.longlong) -> cython.longlong:
-        """Ask for a resource as of the start of the kernel: before all that asked later.
-
-        What is behind the tile in line asks when it is its turn: nobody can come between two tiles of one kernel that
-        asked at the same time.
-        """
-        kernel: cython.longlong = self.tile_kernel[slot]
-        time: cython.longlong = self.start[kernel]
-        other: cython.longlong = self.queue_head[place]
-        self.tile_time[slot] = self.tile_buffer[slot] = time
-        self.active_front[active] = slot
-        if other == NONE and self.serving[place] == NONE:
-            self.waiting, self.ready_place = self.waiting + 1, place
-        while other != NONE and (
-            self.tile_time[other] < time or (self.tile_time[other] == time and self.tile_kernel[other] < kernel)
-        ):
-            other = self.after[other]
-        self.after[slot] = other
-        if other != NONE:
-            self.before[slot] = self.before[other]
-            self.before[other] = slot
-        else:
-            self.before[slot] = self.queue_tail[place]
-            self.queue_tail[place] = slot
-        if self.before[slot] != NONE:
-            self.after[self.before[slot]] = slot
-        else:
-            self.queue_head[place] = slot
-        return 0
-
-    @cython.final
-    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def grants(self) -> cython.longlong:
         """Every idle resource serves the first in its queue."""
@@ -303,7 +170,6 @@ class Machine(Repeats):
         stage: cython.longlong
         second: cython.longlong
         end: cython.longlong
-        index: cython.longlong
         now: cython.longlong = self.now
         place = self.ready_place if self.waiting == 1 else 0
         while self.waiting > 0:
@@ -337,57 +203,12 @@ class Machine(Repeats):
             else:
                 if self.marks[stage] & LEAVES:
                     self.active_front[self.tile_active[slot]] = NONE
-                index = place * self.past + self.past_count[place] - 1
-                if (  # adjoining services of one kernel are one
-                    self.past_count[place] > 0
-                    and self.past_end[index] == now
-                    and self.past_kernel[index] == self.tile_kernel[slot]
-                ):
-                    self.past_end[index] = end
-                else:
-                    self.remember(place, self.tile_kernel[slot], end)
+                self.remember(place, self.tile_kernel[slot], end)
             if self.keep_log:
                 self.record(slot, stage)
+            self.tile_time[slot] = now
             place += 1
         return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def choose(self, place: cython.longlong) -> cython.longlong:
-        """The request that a fair port serves next, brought to the head of its queue.
-
-        Of each kernel's first request it is the one that lacks the fewest ticks; the others get a share of as many.
-        """
-        first: cython.longlong = self.queue_head[place]
-        slot: cython.longlong = first
-        chosen: cython.longlong = NONE
-        least: cython.longlong = INFINITY
-        count: cython.longlong = 0
-        lacks: cython.longlong
-        index: cython.longlong
-        while slot >= 0:
-            if self.found[self.tile_kernel[slot]] != self.stages + 1:  # once a grant: a number of its own
-                self.found[self.tile_kernel[slot]] = self.stages + 1
-                if count == len(self.firsts):
-                    self.firsts = doubled(self.firsts)
-                self.firsts[count] = slot
-                count += 1
-                lacks = self.ticks[self.tile_stage[slot]] - self.tile_share[slot]
-                if lacks < least:
-                    least, chosen = lacks, slot
-            slot = self.after[slot]
-        for index in range(count):
-            self.tile_share[self.firsts[index]] += least
-        self.tile_share[chosen] = 0
-        if chosen != first:
-            self.after[self.before[chosen]] = self.after[chosen]
-            if self.after[chosen] >= 0:
-                self.before[self.after[chosen]] = self.before[chosen]
-            else:
-                self.queue_tail[place] = self.before[chosen]
-            self.after[chosen] = first
-        return chosen
 
     @cython.final
     @cython.cfunc
@@ -455,36 +276,52 @@ class Machine(Repeats):
     @cython.exceptval(-1, check=False)
     def issue(self, active: cython.longlong) -> cython.longlong:
         """Give the free buffers of a kernel to its next tiles, in order; where they wait in line, to one at a time."""
-        slot: cython.longlong
-        kind: cython.longlong
         while self.active_free[active] > 0 and self.active_left[active] > 0 and self.active_front[active] == NONE:
             if self.fast:
                 self.checkpoint(active)
-            kind = self.body_tile[self.active_body[active]]
-            if self.free_slot == NONE:
-                self.more_slots()
-            slot = self.free_slot
-            self.free_slot = self.after[slot]
-            self.tile_kernel[slot] = self.active_kernel[active]
-            self.tile_number[slot] = self.active_number[active]
-            self.tile_type[slot] = kind
-            self.tile_base[slot] = slot * self.longest - self.stage_ptr[kind]
-            self.tile_stage[slot] = self.stage_ptr[kind]
-            self.tile_buffer[slot] = self.now
-            self.tile_active[slot] = active
-            self.live += 1
-            self.active_free[active] -= 1
-            self.active_left[active] -= 1
-            self.active_open[active] += 1
-            self.active_number[active] += 1
-            if self.tracing == TRACED:
-                self.happens(ISSUED, slot, self.stage_ptr[kind])
-            if self.active_line[active] == NONE:
-                self.enqueue(slot, self.resource[self.stage_ptr[kind]])
-            else:
-                self.line_up(slot, self.active_line[active], active)
-            self.next_tile(active)
+            self.issue_one(active)
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def issue_one(self, active: cython.longlong) -> cython.longlong:
+        """Give a free buffer to the next tile."""
+        kind: cython.longlong = self.body_tile[self.active_body[active]]
+        slot: cython.longlong = self.take_slot(active, kind)
+        if self.tracing == TRACED:
+            self.happens(ISSUED, slot, self.stage_ptr[kind])
+        if self.active_line[active] == NONE:
+            self.enqueue(slot, self.resource[self.stage_ptr[kind]])
+        else:
+            self.line_up(slot, self.active_line[active], active)
+        self.next_tile(active)
+        return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def take_slot(self, active: cython.longlong, kind: cython.longlong) -> cython.longlong:
+        """A slot for the next tile of a kernel, in which it takes one of its free buffers."""
+        if self.free_slot == NONE:
+            self.more_slots()
+        slot: cython.longlong = self.free_slot
+        self.free_slot = self.after[slot]
+        self.tile_kernel[slot] = self.active_kernel[active]
+        self.tile_number[slot] = self.active_number[active]
+        self.tile_type[slot] = kind
+        self.tile_base[slot] = slot * self.longest - self.stage_ptr[kind]
+        self.tile_stage[slot] = self.stage_ptr[kind]
+        self.tile_buffer[slot] = self.now
+        self.tile_active[slot] = active
+        self.live += 1
+        self.active_free[active] -= 1
+        self.active_left[active] -= 1
+        self.active_open[active] += 1
+        self.active_number[active] += 1
+        return slot
 
     @cython.final
     @cython.cfunc

@@ -1,6 +1,6 @@
 # What other compiled modules use of repeats.py.
 cimport cython
-from hiersim.engines.core.drift cimport Drift
+from hiersim.engines.core.words cimport Words
 
 
 @cython.final
@@ -16,18 +16,12 @@ cdef class Saved:
     cdef long long[::1] words, covered, worked_cover, busy, book
 
 
-cdef class Repeats(Drift):
+cdef class Repeats(Words):
     # fast-forward of tile loops: the words of the present state, and a saved state of each level
-    cdef long long[::1] words
-    cdef long long word_count
     cdef Saved saved_run, saved_loop
 
-    cdef long long make_room(self) except -1
-    cdef long long put(self, long long value) noexcept
-    cdef long long put_tile(self, long long slot, long long kernel, long long number, long long stages) noexcept
-    cdef bint few_tiles(self) noexcept
-    cdef long long write_down(self, long long kernel, long long number, long long limit) except -1
     cdef long long checkpoint(self, long long active) except -1
+    cdef bint is_looked_at(self, long long active) noexcept
     cdef long long look(self, long long active, long long level, Saved saved, long long step) except -1
     cdef long long save_if_due(self, long long active, Saved saved, long long step, long long glance) except -1
     cdef long long follow(self, long long active, Saved saved, long long step, long long left) except -1

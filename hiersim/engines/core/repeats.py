@@ -6,20 +6,16 @@ from typing import Any
 
 import cython
 
-from hiersim.engines.core.drift import Drift
+from hiersim.engines.core.words import Words
 
 if cython.compiled:
     from cython.cimports.hiersim.columns import column
-    from cython.cimports.hiersim.engines.core.columns import doubled
     from cython.cimports.hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 else:
     from hiersim.columns import column
-    from hiersim.engines.core.columns import doubled
     from hiersim.engines.core.constants import INFINITY, N_ENGINES, NONE
 
-MOST_LIVE = cython.declare(cython.longlong, 64)
 FIRST_SAVE = cython.declare(cython.longlong, 32)
-SPARE = cython.declare(cython.longlong, 16)
 LONGEST_GLANCE = cython.declare(cython.longlong, 8)
 LEAST_HISTORY = cython.declare(cython.longlong, 2)
 GLANCES = cython.declare(cython.longlong, 16)
@@ -47,110 +43,13 @@ class Saved:
 
 
 @cython.cclass
-class Repeats(Drift):
+class Repeats(Words):
     """States as words, relative to now: what was there before is skipped as often as it comes again."""
 
     def __init__(self, program: Any, wide: bool, keep_log: bool, fast: bool) -> None:
-        Drift.__init__(self, program, wide, keep_log, fast)
-        self.words, self.word_count = column(256), 0
+        Words.__init__(self, program, wide, keep_log, fast)
         self.saved_run = Saved(self.resources, self.row_size)
         self.saved_loop = Saved(self.resources, self.row_size)
-
-    @cython.final
-    @cython.cfunc
-    @cython.inline
-    @cython.exceptval(check=False)
-    def put(self, value: cython.longlong) -> cython.longlong:
-        """One more word of the state that is being written down; `write_down` has made room."""
-        self.words[self.word_count] = value
-        self.word_count += 1
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def make_room(self) -> cython.longlong:
-        """Room for all words that a state may have: tiles with a share and a time, pasts, works and drains."""
-        place: cython.longlong
-        most: cython.longlong = (self.live + 1) * (9 + self.longest) + 2 * self.work_count
-        if self.wide == 0:
-            most += 3 * self.drains
-        for place in range(self.resources):
-            most += 4 + 3 * self.past_count[place]
-        while most + SPARE > len(self.words):
-            self.words = doubled(self.words)
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def put_tile(
-        self, slot: cython.longlong, kernel: cython.longlong, number: cython.longlong, stages: cython.longlong
-    ) -> cython.longlong:
-        """A tile relative to now, to a kernel and to a tile number, with the grants of its first `stages` stages."""
-        index: cython.longlong
-        word: cython.longlong = self.word_count
-        now: cython.longlong = self.now
-        time: cython.longlong = self.tile_time[slot] - now
-        buffer: cython.longlong = self.tile_buffer[slot] - now
-        if self.tile_kernel[slot] == kernel and self.in_line(slot):  # since the start of the kernel, whenever that was
-            time, buffer = 0 if time == buffer else time, 0
-        self.words[word], self.words[word + 1] = self.tile_kernel[slot] - kernel, self.tile_number[slot] - number
-        self.words[word + 2], self.words[word + 3] = self.tile_type[slot], self.tile_stage[slot]
-        self.words[word + 4], self.words[word + 5], self.words[word + 6] = buffer, time, stages
-        for index in range(stages):
-            self.words[word + 7 + index] = self.granted[slot * self.longest + index] - now
-        self.word_count = word + 7 + stages
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def few_tiles(self) -> cython.bint:
-        """True when there are few enough tiles to write down."""
-        return self.live <= MOST_LIVE
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def write_down(self, kernel: cython.longlong, number: cython.longlong, limit: cython.longlong) -> cython.longlong:
-        """All that resources hold, and the past of ports after `limit`, as words relative to now."""
-        place: cython.longlong
-        slot: cython.longlong
-        index: cython.longlong
-        self.make_room()
-        self.word_count = 0
-        self.snapshots += 1
-        for place in range(self.resources):
-            slot = self.serving[place]
-            if slot != NONE:
-                self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
-            self.put(INFINITY)
-            slot = self.queue_head[place]
-            while slot != NONE:
-                self.put_tile(slot, kernel, number, self.tile_stage[slot] - self.stage_ptr[self.tile_type[slot]])
-                if self.fair[place]:
-                    self.put(self.tile_share[slot])
-                slot = self.after[slot]
-            self.put(INFINITY)
-            slot = self.flight_head[place]
-            while slot != NONE:
-                self.put_tile(slot, kernel, number, self.tile_stage[slot] + 1 - self.stage_ptr[self.tile_type[slot]])
-                slot = self.after[slot]
-            self.put(INFINITY)
-            for index in range(place * self.past, place * self.past + self.past_count[place]):
-                if self.past_end[index] > limit:
-                    self.put(max(self.past_start[index], limit) - self.now)
-                    self.put(self.past_end[index] - self.now)
-                    self.put(self.past_kernel[index] - kernel)
-            self.put(INFINITY)
-        slot = self.last_slot
-        if slot != NONE:
-            index = self.tile_type[slot]
-            self.put_tile(slot, kernel, number, self.stage_ptr[index + 1] - self.stage_ptr[index])
-            self.put(self.last_time - self.now)
-        self.put(INFINITY)
-        return 0
 
     @cython.final
     @cython.cfunc
@@ -168,6 +67,25 @@ class Repeats(Drift):
         if count >= LEAST_RUN:
             self.look(active, RUN, self.saved_run, count - self.active_count[active])
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def is_looked_at(self, active: cython.longlong) -> cython.bint:
+        """Whether `checkpoint` may do anything before the next tile is issued."""
+        loop: cython.longlong = self.active_loop[active]
+        body: cython.longlong = self.active_body[active]
+        count: cython.longlong = self.body_count[body]
+        if not self.fast or self.active_left[active] == 0:
+            return False
+        if self.active_count[active] == count and self.wide == 1:
+            return True  # another kernel may have been looked at
+        if self.active_count[active] < count:
+            return count >= LEAST_RUN and self.saved_run.valid != 2 and self.active_count[active] > 1
+        if body == self.body_ptr[loop] and self.loop_repeat[loop] >= LEAST_LOOP and self.active_repeat[active] > 1:
+            return count >= LEAST_RUN or self.saved_loop.valid != 2
+        return count >= LEAST_RUN
 
     @cython.final
     @cython.cfunc
@@ -192,6 +110,7 @@ class Repeats(Drift):
             saved.due, saved.first, saved.missed = FIRST_SAVE, 0, False
         due: cython.bint = saved.period == 0 or step == saved.step + saved.period
         if saved.valid == 1 and due and glance == saved.glance:
+            self.put_back()
             if self.same(active, saved):
                 if left >= step - saved.step:
                     self.jump(active, level, saved, left // (step - saved.step), step - saved.step)
@@ -225,6 +144,7 @@ class Repeats(Drift):
         elif step >= self.drift_wait and len(self.found) == 0:
             period = self.drifting(saved, step)
             if period > 0 and left // period >= LEAST_DRIFT:
+                self.put_back()
                 self.begin_drift(active, step, period)
         return 0
 
@@ -283,6 +203,7 @@ class Repeats(Drift):
             if saved.period == 0:
                 return 0
         if self.few_tiles():
+            self.put_back()
             self.describe_loop(active)
             self.save(active, saved)
             saved.step, saved.glance = step, glance
@@ -292,15 +213,19 @@ class Repeats(Drift):
     @cython.cfunc
     @cython.exceptval(check=False)
     def glance(self, active: cython.longlong) -> cython.longlong:
-        """One number that equal states share; most unequal ones do not."""
+        """One number that equal states share; most unequal ones do not. Tiles that are ahead are not seen."""
         place: cython.longlong
-        total: cython.longlong = self.active_free[active] + 8 * self.active_open[active]
+        slot: cython.longlong
+        total: cython.longlong = self.active_free[active] + 8 * self.live
         for place in range(self.resources):
             total += total
-            if self.serving[place] != NONE:
+            if self.service_end[place] > self.now:
                 total += self.service_end[place] - self.now
-            if self.queue_tail[place] != NONE:
-                total += self.now - self.tile_time[self.queue_tail[place]] + 1
+            slot = self.queue_tail[place]
+            while slot != NONE and self.tile_time[slot] > self.now:
+                slot = self.before[slot]
+            if slot != NONE:
+                total += self.now - self.tile_time[slot] + 1
         return total
 
     @cython.final

@@ -252,8 +252,15 @@ class State:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def remember(self, place: cython.longlong, kernel: cython.longlong, end: cython.longlong) -> cython.longlong:
-        """The port `place` serves `kernel` from now on, and did not just before."""
+        """The port `place` serves `kernel` from now on; adjoining services of one kernel are one."""
         index: cython.longlong = place * self.past + self.past_count[place]
+        if (
+            self.past_count[place] > 0
+            and self.past_end[index - 1] == self.now
+            and self.past_kernel[index - 1] == kernel
+        ):
+            self.past_end[index - 1] = end
+            return 0
         if self.past_count[place] == self.past:
             self.forget()
             index = place * self.past + self.past_count[place]

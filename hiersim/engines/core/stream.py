@@ -124,8 +124,8 @@ class Stream(Transitions):
         nest: cython.longlong = self.nest[kernel]
         self.open_books()
         self.next_start = start
-        if start > self.now:
-            self.until_done()
+        while self.now < start:
+            self.play_on()
         self.next_start = INFINITY
         idle: cython.bint = self.fast and self.is_idle() and self.total[nest] > 0
         if idle and self.idle_of_nest[nest] != NONE:
@@ -143,9 +143,7 @@ class Stream(Transitions):
         if idle and not self.stale and self.t_next[known] != NONE:
             self.idle_of_nest[nest] = known - 1
             self.t_next[known - 1] = self.t_next[known]
-        if here != NONE and self.t_next[known] != NONE:
-            self.transitions.key[0], self.transitions.key[1] = here, nest
-            self.transitions.key[2] = start - self.ready[kernel]
+        if here != NONE and self.t_next[known] != NONE:  # the key is that which `run` has looked for
             self.t_of_key[self.transitions.add()] = known
         return known
 
@@ -163,7 +161,8 @@ class Stream(Transitions):
             self.late_busy[index] = self.busy[index]
             self.busy[index] = 0
         self.activate(kernel)
-        self.until_done()
+        while self.active_left[0] > 0 or self.active_open[0] > 0:
+            self.play_on()
         if idle:
             known = self.transition(start)
             self.t_stages[known] = self.stages + self.skipped - stages
@@ -257,11 +256,8 @@ class Stream(Transitions):
             return
         for index in range(self.resources):
             self.busy[index] = 0
-        while True:
-            self.grants()
-            if self.advance() == 0:
-                break
-            self.completions()
+        while self.play_on() != 0:
+            pass
         for known in range(self.t_count if self.fast else 0):
             for index in range(self.resources):
                 self.busy[index] += self.t_busy[known * self.resources + index] * self.t_used[known]
