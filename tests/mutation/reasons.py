@@ -14,6 +14,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("module", "(ROOM|SHORT|LONGEST_KEPT) = ", SPEED, "how much room there is, or where"),
     ("make_room", r"live \+ [23]|5 \+ 4|3 \* kept|>= len|\( 10 \+", SPEED, "more room than is needed"),
     ("make_room$", "wide", "open", "none of our programs fills the room with drains"),
+    ("module", "MOST_KEPT", SPEED, "how much memory is kept for later runs"),
     ("module", "MOST_|FIRST_SAVE|LONGEST_GLANCE|LEAST_", SPEED, "a threshold of fast-forward"),
     ("glance", "", SPEED, "when states are compared; that they are equal is always checked"),
     ("take_tile", "tile_active", EQUAL, "in a stream one kernel is active at a time, at the first place"),

@@ -331,12 +331,7 @@ class Ahead(Machine):
         """Tiles that have arrived behind the last service of their chain are done."""
         slot: cython.longlong = self.flight_head[place]
         while slot != NONE and self.tile_time[slot] <= self.now:
-            self.flight_head[place] = self.after[slot]
-            if self.after[slot] == NONE:
-                self.flight_tail[place] = NONE
-            else:
-                self.before[self.after[slot]] = NONE
-            self.retire(slot, self.tile_time[slot])
+            self.retire(self.end_flight(place), self.tile_time[slot])
             slot = self.flight_head[place]
         return 0
 

@@ -72,12 +72,7 @@ class Machine(Queues):
                 if self.tile_time[head] != now:
                     due = min(due, self.tile_time[head])
                     break
-                self.flight_head[place] = self.after[head]
-                if self.after[head] < 0:
-                    self.flight_tail[place] = NONE
-                else:
-                    self.before[self.after[head]] = NONE
-                self.land(head)
+                self.land(self.end_flight(place))
                 head = self.flight_head[place]
             self.due[place] = due
             self.find_next()

@@ -164,6 +164,19 @@ class Queues(Repeats):
     @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
+    def end_flight(self, place: cython.longlong) -> cython.longlong:
+        """The first of the tiles in flight behind `place` is so no more; returns it."""
+        slot: cython.longlong = self.flight_head[place]
+        self.flight_head[place] = self.after[slot]
+        if self.after[slot] == NONE:
+            self.flight_tail[place] = NONE
+        else:
+            self.before[self.after[slot]] = NONE
+        return slot
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
     def retire(self, slot: cython.longlong, arrival: cython.longlong) -> cython.longlong:
         """A tile is done. The one that arrives last of all keeps its slot: the end of the run is named after it."""
         last: cython.longlong = self.last_slot
