@@ -1,9 +1,9 @@
 """What a mutant is tried on: programs with the outcome that all unmutated engines agree on, and counted work.
 
-The programs are of the kinds that `tests/properties/test_engines_agree.py` and `tests/unit/test_counted_work.py`
-make: random ones by the same strategies, with fixed seeds, and synthetic ones by the same functions; and all of
-`tests/properties/hard_programs.py` and `tests/unit/test_event_core.py`. Nothing is tried
-here that those tests do not try; they try many more.
+The programs are of the kinds that `tests/properties/test_engines_agree.py`, `tests/properties/test_drift.py` and
+`tests/unit/test_counted_work.py` make: random ones by the same strategies, with fixed seeds, and synthetic ones by
+the same functions; and all of `tests/properties/hard_programs.py` and `tests/unit/test_event_core.py`. Nothing is
+tried here that those tests do not try; they try many more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Final
 
+from drifting_programs import two_alike
 from hard_programs import HARD
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
@@ -32,6 +33,7 @@ KINDS: Final[tuple[tuple[str, SearchStrategy[Program], int, int], ...]] = (
     ("deep stream", streams(max_repeats=60, max_tiles=2000), 24, 1500),
     ("any needs", programs(max_kernels=6, max_tiles=96, any_needs=True), 36, 150),
     ("product", products(max_tiles=400), 30, 2000),
+    ("drift", two_alike(120), 24, 600),
     ("large dag", programs(), 16, 1500),
     ("large stream", streams(), 16, 1500),
 )

@@ -60,13 +60,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("^Ahead.__init__$", "is_ahead", EQUAL, "set before it is read for the first time"),
     ("^Ahead.serve$", "INFINITY, 1", EQUAL, "where nothing is due the place is not used"),
     ("^Ahead.end_all$", "serving", EQUAL, "what a resource at rest served has ended"),
-    (
-        "^Boundaries.happens$",
-        "event_time",
-        "open",
-        "in 4 000 random drifts too the times at boundaries told what events told",
-    ),
-    ("^Drift.ordered$", "apart", "open", "in our programs who waited is told by the order of other times as well"),
     ("^Graph.schedule$", "place > -1", EQUAL, "the entry before the first is the last, where no start has ever been"),
     (
         "^Graph.start_next$",
@@ -74,7 +67,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
         EQUAL,
         "the entry behind the last is that which is moved: it stays the same",
     ),
-    ("^Repeats.follow$", "left [*]", "open", "in our programs states drift by one tile"),
     ("^Repeats.save$", "<= self.word_count", SPEED, "room is made once more"),
     ("^State.__init__$", "not keep_log, -1", EQUAL, "events are noted where that is 1"),
     ("^Transitions.transition$", "2 - known", EQUAL, "any two places will do"),
@@ -137,8 +129,8 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
         "same",
         r"return 0|else -1",
         "open",
-        "none of our programs tells them apart: a last computation moves as what is covered does, which is compared "
-        "too, or a service is under way that sets it anew",
+        "no unit works between a kernel's last computation and the oldest buffer, and what lies after that is in the "
+        "words; where the kernel has computed nothing yet a service is under way that sets it anew",
     ),
     ("row_id", r"(known|key) >", SPEED, "the first of all is made twice"),
     ("add", "count", SPEED, "when the table grows: time only"),
@@ -162,7 +154,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("module", "MAX_STAGES", SPEED, "a limit for the patience of users"),
     ("walk_tile", r"slot \+ 1", "open", "in our programs tiles in neighbouring slots have stages that take as long"),
     ("since", r"slot \+ 1", "open", "in our programs tiles in neighbouring slots are of one kernel"),
-    ("note_boundary", "waits", "open", "nothing else is written there in our programs"),
     ("make_room_for_times", "resources", "open", "none of our programs fills the room"),
     (
         "^Queues.retire$",
@@ -179,7 +170,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ),
     ("^Drift.leap$", "", "open", "in our programs a service follows that sets it anew"),
     ("start_next", r"below \+ 2", "open", "none of our programs has so many kernels pending out of order"),
-    ("^Repeats.shift$", "past_start", "open", "none of our programs asks for a start that is before its own waiting"),
     ("write_cells", "3", "open", "none of our programs fills a row to three quarters"),
 )
 """Function, change (regular expressions, searched), kind, reason; the first that matches counts."""

@@ -131,6 +131,33 @@ def almost_balanced(
     return build((uniform(chain, tiles, depth=4, release=3, complete=3),), [Kernel(nest=0)])
 
 
+def order_of_events() -> Program:
+    """A queue drifts; stores of tiles that are gone at the boundary change places, which only events tell."""
+    chain = ((READ, 78, 0), (WRITE, 20, 39), (WRITE, 20, 39), (L2, 45, 0), (VECTOR, 66, 0))
+    return build((uniform(chain, 100, depth=3, release=2),), [Kernel(nest=0)])
+
+
+def every_other_tile() -> Program:
+    """A queue that drifts by two tiles, for as long as the loop lasts."""
+    chain = ((READ, 4, 0), (MATRIX, 5, 0), (L2, 8, 1), (READ, 5, 0))
+    loops = ((1, ((8, 0),)), (1, ((140, 0),)))
+    return build((Nest(tiles=(chain,), loops=loops, depth=6, release=0),), [Kernel(nest=0)])
+
+
+def a_wait_that_ends() -> Program:
+    """A stage that lies before the last computation waits a little less with every tile, until it does not wait."""
+    before = ((VECTOR, 8, 0), (L2, 7, 9), (READ, 6, 8), (READ, 5, 8), (VECTOR, 15, 0), (WRITE, 14, 1))
+    chain = ((VECTOR, 965, 48), (WRITE, 965, 423), (WRITE, 965, 423), (VECTOR, 967, 48))
+    loops = ((1, ((10, 0),)), (1, ((108, 1),)))
+    return build((Nest(tiles=(before, chain), loops=loops, depth=3, release=2),), [Kernel(nest=0)])
+
+
+def ports_that_rest() -> Program:
+    """Ports that rest within a tile, for so many tiles that their past is cut just before a jump."""
+    chain = ((L2, 62, 0), (READ, 23, 0), (L2, 40, 0), (VECTOR, 44, 0), (L2, 37, 25), (READ, 21, 0))
+    return build((Nest(tiles=(chain,), loops=((12, ((13, 0), (30, 0))),), depth=3, release=3),), [Kernel(nest=0)])
+
+
 def many_distinct_waits() -> Program:
     """A host that takes ever longer: hundreds of transitions, keys and rows, each of them new, then all again."""
     small = uniform(((READ, 3, 2), (MATRIX, 4, 0), (WRITE, 5, 9)), 2, complete=1, release=1)
@@ -498,6 +525,10 @@ HARD: Final = {
         ((L2, 375, 0), (VECTOR, 642, 0), (L2, 264, 2), (READ, 641, 0)), 60, depth=4, release=3
     ),
     "ports almost equally busy": almost_balanced(240),
+    "ports almost equally busy, and an order that only events tell": order_of_events(),
+    "ports almost equally busy, every other tile alike": every_other_tile(),
+    "ports almost equally busy, and a wait that ends": a_wait_that_ends(),
+    "ports that rest, in loops": ports_that_rest(),
     "ports almost equally busy, and too many events": almost_balanced(60, stores=56),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }
@@ -518,5 +549,9 @@ PLAYED: Final = {
     "shares at a fair port": (34, 13),
     "ports almost equally busy": (120, 8),
     "ports almost equally busy, and work": (180, 11),
+    "ports almost equally busy, and an order that only events tell": (350, 13),
+    "ports almost equally busy, every other tile alike": (376, 13),
+    "ports almost equally busy, and a wait that ends": (180, 8),
+    "ports that rest, in loops": (1296, 22),
 }
 """Stages played and states written down with fast-forward, as counted on 23 to 28 November 2026."""

@@ -9,7 +9,8 @@ from unittest.mock import patch
 
 import pytest
 from core_work import check_events, check_gaps
-from hard_programs import HARD, L2, MATRIX, READ, VECTOR, Kernel, Nest, almost_balanced, build, in_stream, uniform
+from drifting_programs import balanced, two_alike
+from hard_programs import HARD, almost_balanced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreted import interpreted_engine
@@ -22,38 +23,6 @@ from hiersim.testing.strategies import products, streams
 INTERPRETED: Any = interpreted_engine()
 REPEATS = next(kind for kind in INTERPRETED.stream.Stream.__mro__ if kind.__name__ == "Repeats")
 DRIFT = next(kind for kind in REPEATS.__mro__ if kind.__name__ == "Drift")
-FORMS = (
-    (READ, L2, VECTOR, L2, READ), (READ, L2, VECTOR, L2), (L2, VECTOR, L2, READ), (READ, L2, MATRIX),
-    (READ, L2, MATRIX, VECTOR, L2, READ), (VECTOR, L2, READ),
-)  # fmt: skip
-"""Resources of a tile: loads far and near, work, stores near and far; loads and stores share their ports."""
-
-
-@st.composite
-def balanced(draw: st.DrawFn, tiles: int) -> Program:
-    """One to three kernels of long runs of tiles that take two ports, or a port and a unit, almost equally long.
-
-    Tiles may complete before they compute; then another kernel names what the last of these did at its end.
-    """
-    form = draw(st.sampled_from(FORMS))
-    scale = draw(st.sampled_from((20, 200, 5000)))
-    ticks = [draw(st.integers(1, scale)) for _ in form]
-    total = sum(time for place, time in zip(form, ticks, strict=True) if place == READ) or scale
-    for place in draw(st.sampled_from(((L2,), (L2, VECTOR), (L2, MATRIX)))):
-        rows = [index for index, other in enumerate(form) if other == place]
-        for index in rows:
-            ticks[index] = max(1, total // len(rows) + draw(st.integers(-3, 3)))
-    latency = {place: draw(st.integers(0, scale)) if place in (L2, READ) else 0 for place in set(form)}
-    chain = tuple((place, time, latency[place]) for place, time in zip(form, ticks, strict=True))
-    shorter = tuple((place, max(1, time - 1), wait) for place, time, wait in chain)
-    done = max(index for index, place in enumerate(form) if place != READ)
-    loops = ((1, ((draw(st.integers(24, tiles)), 0),)), (1, ((1, 1),)))
-    early = draw(st.sampled_from((done, done, done, 0)))  # a kernel may end while its tiles compute
-    nest = Nest(tiles=(chain, shorter), loops=loops, depth=draw(st.integers(1, 6)), release=done, complete=early)
-    kernels = [Kernel(nest=0, host=draw(st.integers(1, scale))) for _ in range(draw(st.integers(1, 3)))]
-    if early != done:
-        kernels.append(Kernel(nest=1))
-    return build((nest, uniform(((MATRIX, 5, 0),), 1)), in_stream(kernels))
 
 
 @contextmanager
@@ -75,18 +44,18 @@ def always_followed() -> Iterator[list[int]]:
         yield taken
 
 
-@given(balanced(900))
+@given(st.one_of(balanced(900), two_alike(900)))
 def test_fast_forward_changes_nothing_where_ports_are_almost_equally_busy(program: Program) -> None:
     assert not differences(compiled.simulate(program), compiled.simulate(program, fast_forward=False))
 
 
 @settings(max_examples=max(10, settings.default.max_examples // 4))
-@given(balanced(80))
+@given(st.one_of(balanced(80), two_alike(80)))
 def test_the_reference_agrees(program: Program) -> None:
     assert not differences(compiled.simulate(program), reference.simulate(program))
 
 
-@given(st.one_of(balanced(120), products(max_tiles=120), streams(max_repeats=4, max_tiles=120)))
+@given(st.one_of(balanced(120), two_alike(120), products(max_tiles=120), streams(max_repeats=4, max_tiles=120)))
 def test_no_leap_is_wrong_whatever_is_followed(program: Program) -> None:
     with always_followed():
         found = INTERPRETED.simulate(program)

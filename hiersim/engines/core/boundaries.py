@@ -188,16 +188,12 @@ class Boundaries(Book):
         self.make_room_for_times()
         self.walk(active)
         found.now, found.number, self.drift_number = self.now, self.active_number[active], self.active_number[active]
-        found.times[self.time_count] = 0  # now
+        self.time(self.now)
         for index in range(N_ENGINES):
-            found.covered[index], found.worked_cover[index] = self.covered[index], self.worked_cover[index]
-            found.times[self.time_count + 1 + index] = self.covered[index] - self.now
-            self.waits[self.time_count + 1 + index] = 0
-        found.computed = self.computed[kernel * self.wide]
+            found.covered[index], found.worked_cover[index] = self.time(self.covered[index]), self.worked_cover[index]
+        found.computed = self.time(self.computed[kernel * self.wide])
         found.worked_computed = self.worked_computed[kernel * self.wide]
-        found.times[self.time_count + 1 + N_ENGINES] = found.computed - self.now
-        self.waits[self.time_count + 1 + N_ENGINES] = 0
-        found.time_count, found.shape_count = self.time_count + 2 + N_ENGINES, self.shape_count
+        found.time_count, found.shape_count = self.time_count, self.shape_count
         found.worked, found.stages = self.worked, self.stages + self.skipped
         for index in range(self.resources):
             found.busy[index] = self.busy[index]
