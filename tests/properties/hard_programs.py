@@ -158,6 +158,13 @@ def ports_that_rest() -> Program:
     return build((Nest(tiles=(chain,), loops=((12, ((13, 0), (30, 0))),), depth=3, release=3),), [Kernel(nest=0)])
 
 
+def least_runs() -> Program:
+    """A loop that is skipped but for its last turns, with runs that are just long enough to be skipped as well."""
+    chain, between = ((MATRIX, 31, 19), (MATRIX, 21, 0)), ((READ, 10, 0), (L2, 24, 0))
+    nest = Nest(tiles=(chain, between), loops=((23, ((24, 0), (3, 1))),), depth=5, release=1)
+    return build((nest,), [Kernel(nest=0)])
+
+
 def many_distinct_waits() -> Program:
     """A host that takes ever longer: hundreds of transitions, keys and rows, each of them new, then all again."""
     small = uniform(((READ, 3, 2), (MATRIX, 4, 0), (WRITE, 5, 9)), 2, complete=1, release=1)
@@ -529,6 +536,7 @@ HARD: Final = {
     "ports almost equally busy, every other tile alike": every_other_tile(),
     "ports almost equally busy, and a wait that ends": a_wait_that_ends(),
     "ports that rest, in loops": ports_that_rest(),
+    "runs of the least length that is looked at, in a loop": least_runs(),
     "ports almost equally busy, and too many events": almost_balanced(60, stores=56),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }
@@ -553,5 +561,6 @@ PLAYED: Final = {
     "ports almost equally busy, every other tile alike": (376, 13),
     "ports almost equally busy, and a wait that ends": (180, 8),
     "ports that rest, in loops": (1296, 22),
+    "runs of the least length that is looked at, in a loop": (484, 29),
 }
 """Stages played and states written down with fast-forward, as counted on 23 to 28 November 2026."""
