@@ -165,6 +165,14 @@ def least_runs() -> Program:
     return build((nest,), [Kernel(nest=0)])
 
 
+def seen_before_behind_late_work() -> Program:
+    """Kernels end while their tiles wait for a port; the last does what one before it did, and then those go on."""
+    long, short = ((L2, 1, 0),) * 5, ((L2, 1, 0),) * 2
+    nest = Nest(tiles=(long, short), loops=((1, ((2, 0), (6, 1))),), depth=1, release=0, complete=0)
+    kernels = [Kernel(nest=0, host=0), Kernel(nest=0, host=0), Kernel(nest=0, host=0, start=2)]
+    return build((nest,), in_stream(kernels), queue=1)
+
+
 def many_distinct_waits() -> Program:
     """A host that takes ever longer: hundreds of transitions, keys and rows, each of them new, then all again."""
     small = uniform(((READ, 3, 2), (MATRIX, 4, 0), (WRITE, 5, 9)), 2, complete=1, release=1)
@@ -537,6 +545,7 @@ HARD: Final = {
     "ports almost equally busy, and a wait that ends": a_wait_that_ends(),
     "ports that rest, in loops": ports_that_rest(),
     "runs of the least length that is looked at, in a loop": least_runs(),
+    "a kernel seen before, behind late work": seen_before_behind_late_work(),
     "ports almost equally busy, and too many events": almost_balanced(60, stores=56),
     "ports almost equally busy, and work": almost_balanced(200, (2103351, 2586112, 712231, 222532, 701111)),
 }

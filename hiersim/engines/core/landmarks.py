@@ -73,12 +73,13 @@ class Landmarks(Ahead):
     def restore(self, kernel: cython.longlong, known: cython.longlong) -> cython.longlong:
         """Bring the machine into a state that was seen before, at the end of the kernel before `kernel`.
 
-        What comes next is found when it looks ahead.
+        What comes next is found when it looks ahead, which it does from here on, whatever was traced before.
         """
         place: cython.longlong
         begin: cython.longlong
         end: cython.longlong
         self.read_words(known)
+        self.forget_drift()
         self.word_count = 0
         self.now = self.end[kernel - 1]
         self.last_slot, self.last_time, self.free_slot, self.live = NONE, NONE, NONE, 0
