@@ -68,7 +68,6 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
         "only gaps count, and the first event of a period is an issue at its boundary",
     ),
     ("note_boundary", "- self.skipped", EQUAL, "only differences count, and between boundaries nothing is skipped"),
-    ("make_room_for_times", "kept", "open", "none of our programs fills the room"),
     ("^Drift.periods$", "return 0` → `pass", "open", "as where two states are compared (`Repeats.same`)"),
     ("^Drift.lasting$", "else -1", EQUAL, "no leap is as short as that"),
     ("^Landmarks.restore$", "drained", EQUAL, "work is counted from 0 on, so that nothing lies before that"),
@@ -76,7 +75,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("write_cells", "5 [*] known", SPEED, "the second place is further away"),
     (
         "put_tile",
-        "time == buffer|, -1",
+        "time == buffer",
         EQUAL,
         "a mark of tiles in line, alike in both states; only states of streams are read back, which have no lines",
     ),
@@ -152,7 +151,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
         r"return 0|else -1",
         "open",
         "no unit works between a kernel's last computation and the oldest buffer, and what lies after that is in the "
-        "words; where the kernel has computed nothing yet a service is under way that sets it anew",
+        "words; that a service is under way where the kernel has computed nothing yet is not proven",
     ),
     ("row_id", r"(known|key) >", SPEED, "the first of all is made twice"),
     ("add", "count", SPEED, "when the table grows: time only"),
@@ -176,7 +175,7 @@ RULES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("module", "MAX_STAGES", SPEED, "a limit for the patience of users"),
     ("walk_tile", r"slot \+ 1", "open", "in our programs tiles in neighbouring slots have stages that take as long"),
     ("since", r"slot \+ 1", "open", "in our programs tiles in neighbouring slots are of one kernel"),
-    ("make_room_for_times", "resources", "open", "none of our programs fills the room"),
+    ("make_room_for_times", "resources|kept", "open", "none of our programs fills the room"),
     (
         "^Queues.retire$",
         "keep or",
